@@ -1,0 +1,133 @@
+//! Errors that every crate shares, and hints.
+
+use std::{borrow::Cow, fmt};
+
+/// An error that knows what its reader should do next.
+pub trait Hint: std::error::Error {
+    /// The next step, as an imperative sentence without a final period; the front end prints `hint: ...`.
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        None
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A value outside its range (NaN is outside every range).
+    #[error("`{key}` is {found}, expected {expected}")]
+    Range {
+        /// The setting.
+        key: Cow<'static, str>,
+        /// Its value.
+        found: String,
+        /// What would be accepted.
+        expected: Cow<'static, str>,
+    },
+    /// A name that means nothing here.
+    #[error("unknown {kind} `{found}`")]
+    Unknown {
+        /// What was named, such as `method`.
+        kind: &'static str,
+        /// The name.
+        found: String,
+        /// The closest valid name, if one is close.
+        nearest: Option<String>,
+    },
+    /// Two settings that exclude each other, or one that needs another.
+    #[error("`{key}` {problem}")]
+    Conflict {
+        /// The setting.
+        key: Cow<'static, str>,
+        /// What is wrong with it, as the rest of the sentence.
+        problem: String,
+    },
+}
+
+impl ConfigError {
+    /// A value out of range.
+    pub fn range(
+        key: impl Into<Cow<'static, str>>,
+        found: impl fmt::Display,
+        expected: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::Range {
+            key: key.into(),
+            found: found.to_string(),
+            expected: expected.into(),
+        }
+    }
+
+    /// An unknown name, with the nearest of `valid`.
+    ///
+    /// ```
+    /// # use refit_core::{ConfigError, Hint};
+    /// let e = ConfigError::unknown("method", "teis", ["ties", "dare"]);
+    /// assert_eq!(e.to_string(), "unknown method `teis`");
+    /// assert_eq!(e.hint().unwrap(), "did you mean `ties`?");
+    /// ```
+    pub fn unknown<'a>(
+        kind: &'static str,
+        found: impl fmt::Display,
+        valid: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let found = found.to_string();
+        let nearest = nearest(&found, valid).map(str::to_owned);
+        Self::Unknown {
+            kind,
+            found,
+            nearest,
+        }
+    }
+
+    /// A setting that does not go with another.
+    pub fn conflict(key: impl Into<Cow<'static, str>>, problem: impl fmt::Display) -> Self {
+        Self::Conflict {
+            key: key.into(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+impl Hint for ConfigError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Unknown {
+                nearest: Some(name),
+                ..
+            } => Some(format!("did you mean `{name}`?").into()),
+            _ => None,
+        }
+    }
+}
+
+/// The entry of `valid` closest to `found` by edit distance, if it is close enough to be a slip of the finger.
+pub fn nearest<'a>(found: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (found.chars().count() / 3).max(2);
+    valid
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(found, name), name))
+        .filter(|&(distance, _)| distance <= limit)
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_found_and_nonsense_is_not() {
+        assert_eq!(
+            nearest("task-arithmetc", ["ties", "task-arithmetic"]),
+            Some("task-arithmetic")
+        );
+        assert_eq!(nearest("zzzzzz", ["ties", "dare"]), None);
+    }
+
+    #[test]
+    fn nan_reads_as_found() {
+        let e = ConfigError::range("keep", f32::NAN, "a share in (0, 1]");
+        assert_eq!(e.to_string(), "`keep` is NaN, expected a share in (0, 1]");
+    }
+}

@@ -1,0 +1,32 @@
+//! The words of `refit`: what every other crate may speak about without knowing bytes, numbers or models.
+//!
+//! A **checkpoint** is a set of named tensors ([`ParamPath`], [`TensorMeta`]) behind a [`Source`]; a **method**
+//! describes itself by a [`Card`] and is granted a level of [`Access`]; chance comes from one [`Seed`], forked by
+//! name; work that can be long takes a [`Progress`] and ends with a [`StopReason`].
+//!
+//! ```
+//! use refit_core::{ParamPath, Seed};
+//! let weight = ParamPath::new("blocks.0.attn").join("weight");
+//! assert_eq!(weight.as_str(), "blocks.0.attn.weight");
+//! // The same name gives the same stream, whatever was drawn elsewhere before.
+//! assert_eq!(Seed::new(7).fork("dare/a"), Seed::new(7).fork("dare/a"));
+//! assert_ne!(Seed::new(7).fork("dare/a"), Seed::new(7).fork("dare/b"));
+//! ```
+
+mod access;
+mod dtype;
+mod error;
+mod outcome;
+mod path;
+mod progress;
+mod seed;
+mod tensor;
+
+pub use access::{Access, AccessError, Area, Card, DataAccess, ModelAccess};
+pub use dtype::DType;
+pub use error::{ConfigError, Hint, nearest};
+pub use outcome::{Budget, StopReason};
+pub use path::ParamPath;
+pub use progress::{Cancel, Progress, Silent};
+pub use seed::Seed;
+pub use tensor::{Sink, Source, TensorMeta};
