@@ -1,1 +1,3 @@
-//! Placeholder.
+//! `refit` learns from models that already exist: the facade over its crates, and what the `refit` binary runs.
+
+pub mod outcome;

@@ -1,0 +1,52 @@
+//! Images to tokens.
+
+use crate::{Init, NnError, Scope};
+use refit_kernels::dual::{self, Dual};
+
+/// Cuts an image into square patches and maps each to a token; tensors `weight [d, c, p, p]` and `bias [d]`, as a
+/// convolution with stride `p` would have them. Computed as one matrix product.
+#[derive(Clone, Debug)]
+pub struct PatchEmbedding {
+    weight: Dual<2>,
+    bias: Dual<1>,
+    patch: usize,
+}
+
+impl PatchEmbedding {
+    /// Binds patches of side `patch` over `channels`, to tokens of width `d`.
+    ///
+    /// # Errors
+    /// A missing or misshapen tensor.
+    pub fn bind(
+        scope: &Scope<'_>,
+        channels: usize,
+        patch: usize,
+        d: usize,
+    ) -> Result<Self, NnError> {
+        let inputs = channels * patch * patch;
+        let init = Init::LinearUniform { fan_in: inputs };
+        let weight = scope.tensor("weight", [d, channels, patch, patch], init)?;
+        Ok(Self {
+            weight: weight.reshape([d, inputs]),
+            bias: scope.tensor("bias", [d], Init::Zeros)?,
+            patch,
+        })
+    }
+
+    /// `pixels [n, c, h, w]` -> tokens `[n, (h / p) (w / p), d]`, row by row; what does not fill a patch is cut off.
+    pub fn forward(&self, pixels: Dual<4>) -> Dual<3> {
+        let [n, c, h, w] = pixels.dims();
+        let p = self.patch;
+        let (rows, columns) = (h / p, w / p);
+        let whole = if h % p == 0 && w % p == 0 {
+            pixels
+        } else {
+            pixels.narrow(2, 0, rows * p).narrow(3, 0, columns * p)
+        };
+        let patches = whole
+            .reshape::<6>([n, c, rows, p, columns, p])
+            .permute([0, 2, 4, 1, 3, 5])
+            .reshape([n, rows * columns, c * p * p]);
+        dual::linear(patches, self.weight.clone(), Some(self.bias.clone()))
+    }
+}

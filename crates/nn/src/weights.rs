@@ -1,0 +1,489 @@
+//! Named weights, and the scope through which a configuration asks for them.
+
+use crate::NnError;
+use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
+use refit_core::{DType, ParamPath, Seed, Source};
+use refit_kernels::dual::Dual;
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+/// Whether a tensor is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Trained by gradients.
+    Weight,
+    /// Updated by the forward pass: running statistics of batch norm.
+    Buffer,
+}
+
+/// Name, shape and role of one tensor of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamSpec {
+    /// Name in the checkpoint.
+    pub path: ParamPath,
+    /// Extent of each axis.
+    pub shape: Vec<usize>,
+    /// Whether it is trained.
+    pub role: Role,
+}
+
+impl ParamSpec {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the tensor holds no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The tensors of a model in a fixed order, without their values.
+#[derive(Clone, Debug, Default)]
+pub struct Layout {
+    specs: Vec<ParamSpec>,
+    index: HashMap<ParamPath, usize>,
+}
+
+impl Layout {
+    fn push(&mut self, spec: ParamSpec) -> Result<(), NnError> {
+        let path = spec.path.clone();
+        if self.index.insert(path.clone(), self.specs.len()).is_some() {
+            return Err(NnError::Duplicate { path });
+        }
+        self.specs.push(spec);
+        Ok(())
+    }
+
+    /// All tensors, in order.
+    pub fn specs(&self) -> &[ParamSpec] {
+        &self.specs
+    }
+
+    /// Position of the tensor called `path`.
+    pub fn position(&self, path: &str) -> Option<usize> {
+        self.index.get(path).copied()
+    }
+
+    /// Number of values over all tensors.
+    pub fn num_values(&self) -> usize {
+        self.specs.iter().map(ParamSpec::len).sum()
+    }
+}
+
+/// How a weight starts when a model is created from nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// All zeros.
+    Zeros,
+    /// All ones.
+    Ones,
+    /// Normal with this standard deviation, cut at two deviations.
+    Normal(f64),
+    /// Uniform in `±sqrt(6 / fan_in)`: keeps the variance through rectified layers (He et al. 2015).
+    HeUniform {
+        /// Inputs that one output sums over.
+        fan_in: usize,
+    },
+    /// Uniform in `±1 / sqrt(fan_in)`, the usual start of linear layers and their biases.
+    LinearUniform {
+        /// Inputs that one output sums over.
+        fan_in: usize,
+    },
+}
+
+impl Init {
+    fn draw(self, len: usize, seed: Seed) -> Vec<f32> {
+        use rand::Rng;
+        let mut rng = seed.rng();
+        let mut uniform = |bound: f64| {
+            (0..len)
+                .map(|_| (rng.random::<f64>().mul_add(2.0, -1.0) * bound) as f32)
+                .collect()
+        };
+        match self {
+            Self::Zeros => vec![0.0; len],
+            Self::Ones => vec![1.0; len],
+            Self::HeUniform { fan_in } => uniform((6.0 / fan_in.max(1) as f64).sqrt()),
+            Self::LinearUniform { fan_in } => uniform((fan_in.max(1) as f64).sqrt().recip()),
+            Self::Normal(deviation) => (0..len)
+                .map(|_| (truncated_normal(&mut rng) * deviation) as f32)
+                .collect(),
+        }
+    }
+}
+
+/// A standard normal variate with magnitude below two (Box and Muller, rejecting the tails).
+fn truncated_normal(rng: &mut impl rand::Rng) -> f64 {
+    loop {
+        let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+        let z = radius * (std::f64::consts::TAU * rng.random::<f64>()).cos();
+        if z.abs() < 2.0 {
+            return z;
+        }
+    }
+}
+
+/// Named weights on a device, each flat, in the order in which the model asks for them.
+///
+/// Cloning shares the values. A value may carry a tangent, which makes every model bound to it a directional
+/// derivative.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    layout: Arc<Layout>,
+    values: Vec<Dual<1>>,
+}
+
+impl Weights {
+    /// Draws fresh weights for whatever `bind` asks for; each tensor from its own stream, forked by name.
+    ///
+    /// # Errors
+    /// Those of `bind`.
+    pub fn create<M>(
+        seed: Seed,
+        device: &Device,
+        bind: impl FnOnce(&Scope<'_>) -> Result<M, NnError>,
+    ) -> Result<Self, NnError> {
+        let mode = Mode::Create(RefCell::new(Created {
+            seed,
+            device: device.clone(),
+            layout: Layout::default(),
+            values: Vec::new(),
+        }));
+        bind(&Scope {
+            mode: &mode,
+            prefix: ParamPath::root(),
+        })?;
+        let Mode::Create(created) = mode else {
+            unreachable!("the mode was set above")
+        };
+        let created = created.into_inner();
+        Ok(Self {
+            layout: Arc::new(created.layout),
+            values: created.values,
+        })
+    }
+
+    /// Reads the tensors that `bind` asks for from a checkpoint, as f32, in the model's own order. Integer and
+    /// boolean tensors that the model does not name are left aside; a weight that it does not name is an error.
+    ///
+    /// # Errors
+    /// A missing, misshapen, unreadable or left-over tensor; those of `bind`.
+    pub fn load<M, S: Source>(
+        source: &S,
+        device: &Device,
+        bind: impl Fn(&Scope<'_>) -> Result<M, NnError>,
+    ) -> Result<Self, NnError> {
+        let skeleton = Self::create(Seed::new(0), device, &bind)?;
+        let stored: HashMap<&str, usize> = source
+            .tensors()
+            .iter()
+            .enumerate()
+            .map(|(i, m)| (m.path.as_str(), i))
+            .collect();
+        let mut values = Vec::with_capacity(skeleton.values.len());
+        for spec in skeleton.layout.specs() {
+            let missing = || NnError::Missing {
+                path: spec.path.clone(),
+                expected: spec.shape.clone(),
+            };
+            let at = *stored.get(spec.path.as_str()).ok_or_else(missing)?;
+            values.push(Dual::constant(read_f32(source, at, spec, device)?));
+        }
+        let known: HashSet<&str> = skeleton
+            .layout
+            .specs()
+            .iter()
+            .map(|s| s.path.as_str())
+            .collect();
+        let unused: Vec<_> = source
+            .tensors()
+            .iter()
+            .filter(|m| m.dtype.is_weight() && !known.contains(m.path.as_str()))
+            .collect();
+        match unused.first() {
+            Some(first) => Err(NnError::Unused {
+                count: unused.len(),
+                first: first.path.clone(),
+            }),
+            None => Ok(Self {
+                layout: skeleton.layout,
+                values,
+            }),
+        }
+    }
+
+    /// The same tensors with other values, one buffer per tensor of `layout`; no value is copied.
+    ///
+    /// # Panics
+    /// If the buffers are not as many and as long as the layout says.
+    pub fn from_host(layout: &Arc<Layout>, buffers: Vec<Vec<f32>>, device: &Device) -> Self {
+        assert_eq!(buffers.len(), layout.specs.len(), "one buffer per tensor");
+        let values = buffers
+            .into_iter()
+            .zip(layout.specs())
+            .map(|(buffer, spec)| {
+                assert_eq!(buffer.len(), spec.len(), "{:?}", spec.path);
+                let len = buffer.len();
+                Dual::constant(Tensor::from_data(TensorData::new(buffer, [len]), device))
+            })
+            .collect();
+        Self {
+            layout: Arc::clone(layout),
+            values,
+        }
+    }
+
+    /// The values on the host, one buffer per tensor; copies only what is still shared.
+    pub fn into_host(self) -> Vec<Vec<f32>> {
+        self.values
+            .into_iter()
+            .map(|value| host(value.into_value()))
+            .collect()
+    }
+
+    /// A copy of the values on the host.
+    pub fn to_host(&self) -> Vec<Vec<f32>> {
+        self.clone().into_host()
+    }
+
+    /// Binds a model to these weights.
+    ///
+    /// # Errors
+    /// Those of `bind`.
+    pub fn bind<M>(
+        &self,
+        bind: impl FnOnce(&Scope<'_>) -> Result<M, NnError>,
+    ) -> Result<M, NnError> {
+        bind(&Scope {
+            mode: &Mode::Bind(self),
+            prefix: ParamPath::root(),
+        })
+    }
+
+    /// Names, shapes and roles.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// The values, flat, in layout order.
+    pub fn values(&self) -> &[Dual<1>] {
+        &self.values
+    }
+
+    /// The tensor called `path`, flat.
+    pub fn get(&self, path: &str) -> Option<&Dual<1>> {
+        self.layout.position(path).map(|i| &self.values[i])
+    }
+
+    /// Replaces the value at `index`, flat; whoever passes a tangent makes this a direction.
+    ///
+    /// # Panics
+    /// If the length differs.
+    pub fn set(&mut self, index: usize, value: impl Into<Dual<1>>) {
+        let value = value.into();
+        assert_eq!(
+            value.dims(),
+            [self.layout.specs[index].len()],
+            "length of tensor {index}"
+        );
+        self.values[index] = value;
+    }
+
+    /// The device of the values.
+    pub fn device(&self) -> Device {
+        self.values
+            .first()
+            .map_or_else(Device::default, |v| v.value().device())
+    }
+
+    /// The same values as leaves of a new graph: every [`Role::Weight`] asks for its gradient.
+    #[must_use]
+    pub fn tracked(&self) -> Self {
+        let values = self
+            .layout
+            .specs()
+            .iter()
+            .zip(&self.values)
+            .map(|(spec, dual)| {
+                let value = Tensor::from_inner(dual.value().clone());
+                Dual::constant(if spec.role == Role::Weight {
+                    value.require_grad()
+                } else {
+                    value
+                })
+            })
+            .collect();
+        Self {
+            layout: Arc::clone(&self.layout),
+            values,
+        }
+    }
+}
+
+/// Moves a flat tensor to the host, without a copy when nobody else holds it.
+pub(crate) fn host(tensor: Tensor<1>) -> Vec<f32> {
+    let data = tensor.into_data().convert_dtype(BurnDType::F32);
+    data.into_vec().expect("just converted to f32")
+}
+
+fn read_f32<S: Source>(
+    source: &S,
+    at: usize,
+    spec: &ParamSpec,
+    device: &Device,
+) -> Result<Tensor<1>, NnError> {
+    let meta = &source.tensors()[at];
+    let path = || meta.path.clone();
+    if !meta.dtype.is_weight() {
+        return Err(NnError::DType {
+            path: path(),
+            found: meta.dtype,
+        });
+    }
+    if meta.shape != spec.shape {
+        let (found, expected) = (meta.shape.clone(), spec.shape.clone());
+        return Err(NnError::Shape {
+            path: path(),
+            found,
+            expected,
+        });
+    }
+    let bytes = source.bytes(at).map_err(|e| NnError::Read {
+        path: path(),
+        source: Box::new(e),
+    })?;
+    let dtype = match meta.dtype {
+        DType::F16 => BurnDType::F16,
+        DType::BF16 => BurnDType::BF16,
+        DType::F64 => BurnDType::F64,
+        _ => BurnDType::F32,
+    };
+    let data = TensorData::from_bytes_vec(bytes.into_owned(), [meta.len()], dtype)
+        .convert_dtype(BurnDType::F32);
+    let values = data.as_slice::<f32>().expect("just converted to f32");
+    if values.iter().any(|v| !v.is_finite()) {
+        return Err(NnError::NotFinite { path: path() });
+    }
+    Ok(Tensor::from_data(data, device))
+}
+
+struct Created {
+    seed: Seed,
+    device: Device,
+    layout: Layout,
+    values: Vec<Dual<1>>,
+}
+
+enum Mode<'a> {
+    Create(RefCell<Created>),
+    Bind(&'a Weights),
+}
+
+/// A place in the name tree from which a configuration asks for tensors; it reads like the checkpoint's own names.
+///
+/// While weights are being created the request itself defines the tensor; while a model is bound it is looked up and
+/// its shape is checked. So a model is written once.
+pub struct Scope<'a> {
+    mode: &'a Mode<'a>,
+    prefix: ParamPath,
+}
+
+impl Scope<'_> {
+    /// The scope below `name`.
+    #[must_use]
+    pub fn at(&self, name: impl std::fmt::Display) -> Self {
+        Self {
+            mode: self.mode,
+            prefix: self.prefix.join(name),
+        }
+    }
+
+    /// The name of this place.
+    pub fn path(&self) -> &ParamPath {
+        &self.prefix
+    }
+
+    /// The trained tensor `name` of shape `dims`.
+    ///
+    /// # Errors
+    /// When it is missing or has another shape.
+    pub fn tensor<const D: usize>(
+        &self,
+        name: &str,
+        dims: [usize; D],
+        init: Init,
+    ) -> Result<Dual<D>, NnError> {
+        self.request(name, dims, init, Role::Weight)
+    }
+
+    /// The running statistic `name` of length `len`.
+    ///
+    /// # Errors
+    /// When it is missing or has another shape.
+    pub fn buffer(&self, name: &str, len: usize, init: Init) -> Result<Dual<1>, NnError> {
+        self.request(name, [len], init, Role::Buffer)
+    }
+
+    fn request<const D: usize>(
+        &self,
+        name: &str,
+        dims: [usize; D],
+        init: Init,
+        role: Role,
+    ) -> Result<Dual<D>, NnError> {
+        let path = self.prefix.join(name);
+        let flat = match self.mode {
+            Mode::Create(created) => created.borrow_mut().make(path, &dims, init, role)?,
+            Mode::Bind(weights) => weights.find(&path, &dims)?,
+        };
+        Ok(flat.reshape(dims))
+    }
+}
+
+impl Created {
+    fn make(
+        &mut self,
+        path: ParamPath,
+        dims: &[usize],
+        init: Init,
+        role: Role,
+    ) -> Result<Dual<1>, NnError> {
+        let spec = ParamSpec {
+            path,
+            shape: dims.to_vec(),
+            role,
+        };
+        let (len, seed) = (spec.len(), self.seed.fork(&spec.path));
+        self.layout.push(spec)?;
+        let data = TensorData::new(init.draw(len, seed), [len]);
+        let value = Dual::constant(Tensor::from_data(data, &self.device));
+        self.values.push(value.clone());
+        Ok(value)
+    }
+}
+
+impl Weights {
+    fn find(&self, path: &ParamPath, dims: &[usize]) -> Result<Dual<1>, NnError> {
+        let Some(at) = self.layout.position(path.as_str()) else {
+            return Err(NnError::Missing {
+                path: path.clone(),
+                expected: dims.to_vec(),
+            });
+        };
+        let found = &self.layout.specs[at].shape;
+        if found != dims {
+            let (found, expected) = (found.clone(), dims.to_vec());
+            return Err(NnError::Shape {
+                path: path.clone(),
+                found,
+                expected,
+            });
+        }
+        Ok(self.values[at].clone())
+    }
+}

@@ -1,0 +1,108 @@
+//! Whole models, each from its `config.json`.
+
+mod conv_net;
+mod mlp;
+mod resnet;
+mod vit;
+
+use crate::{NnError, Pass, Scope};
+pub use conv_net::{ConvNet, ConvNetConfig};
+pub use mlp::{Mlp, MlpConfig};
+use refit_core::ConfigError;
+use refit_kernels::dual::Dual;
+pub use resnet::{CifarResNet, CifarResNetConfig};
+use serde::{Deserialize, Serialize};
+pub use vit::{Pooling, Vit, VitConfig};
+
+/// Configuration of a model that reads images, as its `config.json` holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "model_type", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ImageConfig {
+    /// Vision transformer.
+    Vit(VitConfig),
+    /// Multi-layer perceptron on pixels.
+    Mlp(MlpConfig),
+    /// Plain stack of convolutions.
+    ConvNet(ConvNetConfig),
+    /// Residual network for 32 x 32 images.
+    CifarResnet(CifarResNetConfig),
+}
+
+impl ImageConfig {
+    /// The names that `model_type` may have.
+    pub const MODEL_TYPES: [&'static str; 4] = ["vit", "mlp", "conv-net", "cifar-resnet"];
+
+    /// Binds the model.
+    ///
+    /// # Errors
+    /// A setting out of range; a missing or misshapen tensor.
+    pub fn bind(&self, scope: &Scope<'_>) -> Result<ImageModel, NnError> {
+        self.check()?;
+        Ok(match self {
+            Self::Vit(config) => ImageModel::Vit(Vit::bind(config, scope)?),
+            Self::Mlp(config) => ImageModel::Mlp(Mlp::bind(config, scope)?),
+            Self::ConvNet(config) => ImageModel::ConvNet(ConvNet::bind(config, scope)?),
+            Self::CifarResnet(config) => ImageModel::CifarResNet(CifarResNet::bind(config, scope)?),
+        })
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first one that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::Vit(config) => config.check(),
+            Self::Mlp(config) => config.check(),
+            Self::ConvNet(config) => config.check(),
+            Self::CifarResnet(config) => config.check(),
+        }
+    }
+
+    /// Width of the output: classes, or features for an encoder without a classifier.
+    pub fn num_outputs(&self) -> usize {
+        match self {
+            Self::Vit(c) if c.num_labels == 0 => c.hidden_size,
+            Self::Vit(c) => c.num_labels,
+            Self::Mlp(c) => c.num_labels,
+            Self::ConvNet(c) => c.num_labels,
+            Self::CifarResnet(c) => c.num_labels,
+        }
+    }
+}
+
+/// A model that reads images, bound to weights.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ImageModel {
+    /// Vision transformer.
+    Vit(Vit),
+    /// Multi-layer perceptron.
+    Mlp(Mlp),
+    /// Plain stack of convolutions.
+    ConvNet(ConvNet),
+    /// Residual network for 32 x 32 images.
+    CifarResNet(CifarResNet),
+}
+
+impl ImageModel {
+    /// `pixels [n, c, h, w]` -> logits `[n, classes]`, or features `[n, d]` for an encoder without a classifier.
+    pub fn forward(&self, pixels: Dual<4>, pass: &mut Pass) -> Dual<2> {
+        match self {
+            Self::Vit(model) => model.forward(pixels),
+            Self::Mlp(model) => model.forward(pixels),
+            Self::ConvNet(model) => model.forward(pixels, pass),
+            Self::CifarResNet(model) => model.forward(pixels, pass),
+        }
+    }
+}
+
+/// Refuses a size of zero, and one so large that shapes could overflow.
+fn size(key: &'static str, value: usize) -> Result<(), ConfigError> {
+    if (1..=1 << 20).contains(&value) {
+        Ok(())
+    } else {
+        Err(ConfigError::range(key, value, "a size from 1 to 1048576"))
+    }
+}
