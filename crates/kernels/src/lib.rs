@@ -1,5 +1,7 @@
 //! Operators that decide the speed, as plain functions on Burn tensors.
 
+pub mod dual;
+
 use burn::tensor::{Bool, Int, Tensor, activation, module};
 
 /// What a query may attend to.

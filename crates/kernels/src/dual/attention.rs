@@ -1,0 +1,171 @@
+//! Scaled dot-product attention.
+
+use super::{Dual, activation::softmax_tangent, sum};
+use burn::tensor::{Bool, Tensor};
+
+/// [`crate::AttentionMask`], whose added scores may carry a tangent too (learned position biases do).
+#[derive(Clone, Debug)]
+pub enum AttentionMask {
+    /// Every key.
+    None,
+    /// Keys at or before the query; with more keys than queries the queries are the last ones.
+    Causal,
+    /// `[batch, keys]`, `true` where a key is padding and must not be seen.
+    Padding(Tensor<2, Bool>),
+    /// `[batch or 1, heads or 1, queries, keys]`, added to the scaled scores.
+    Additive(Dual<4>),
+}
+
+impl From<crate::AttentionMask> for AttentionMask {
+    fn from(mask: crate::AttentionMask) -> Self {
+        match mask {
+            crate::AttentionMask::None => Self::None,
+            crate::AttentionMask::Causal => Self::Causal,
+            crate::AttentionMask::Padding(padding) => Self::Padding(padding),
+            crate::AttentionMask::Additive(scores) => Self::Additive(scores.into()),
+        }
+    }
+}
+
+impl AttentionMask {
+    fn into_parts(self) -> (crate::AttentionMask, Option<Tensor<4>>) {
+        match self {
+            Self::None => (crate::AttentionMask::None, None),
+            Self::Causal => (crate::AttentionMask::Causal, None),
+            Self::Padding(padding) => (crate::AttentionMask::Padding(padding), None),
+            Self::Additive(scores) => {
+                let (scores, tangent) = scores.into_parts();
+                (crate::AttentionMask::Additive(scores), tangent)
+            }
+        }
+    }
+}
+
+/// [`attention`](crate::attention): with `o = p v`, `p = softmax(s)` and `s = q k / sqrt(d) + mask`, head by head,
+/// the tangent is `p' v + p v'`, where `p' = p (s' - <p, s'>)` and `s' = (q' k + q k') / sqrt(d) + mask'`.
+///
+/// # Cost
+/// With a tangent the weights `p [b, heads, n, m]` are stored; without one they are not.
+#[must_use]
+pub fn attention(
+    q: Dual<3>,
+    k: Dual<3>,
+    v: Dual<3>,
+    heads: usize,
+    kv_heads: usize,
+    mask: impl Into<AttentionMask>,
+) -> Dual<3> {
+    let (mask, dmask) = mask.into().into_parts();
+    let ((q, dq), (k, dk), (v, dv)) = (q.into_parts(), k.into_parts(), v.into_parts());
+    let moves = dq.is_some() || dk.is_some() || dv.is_some() || dmask.is_some();
+    if !moves {
+        return Dual::constant(crate::attention(q, k, v, heads, kv_heads, mask));
+    }
+    let value = crate::attention(
+        q.clone(),
+        k.clone(),
+        v.clone(),
+        heads,
+        kv_heads,
+        mask.clone(),
+    );
+    let layout = Layout::new(q.dims(), k.dims(), heads, kv_heads);
+    let (q, dq) = (layout.queries(q), dq.map(|dq| layout.queries(dq)));
+    let (k, dk) = (layout.keys(k), dk.map(|dk| layout.keys(dk)));
+    let p = crate::softmax(masked(layout.scores(q.clone(), k.clone()), mask));
+
+    let by_query = dq.map(|dq| layout.scores(dq, k));
+    let by_key = dk.map(|dk| layout.scores(q, dk));
+    let dp = sum([by_query, by_key, dmask], p.dims()).map(|ds| softmax_tangent(p.clone(), ds));
+    let by_score = dp.map(|dp| layout.mix(dp, v));
+    let by_value = dv.map(|dv| layout.mix(p, dv));
+    Dual::new(value.clone(), sum([by_score, by_value], value.dims()))
+}
+
+/// Extents of one call. The heads that share a key head lie side by side, so they are folded into its query axis.
+#[derive(Clone, Copy)]
+struct Layout {
+    batch: usize,
+    queries: usize,
+    keys: usize,
+    heads: usize,
+    kv_heads: usize,
+    width: usize,
+}
+
+impl Layout {
+    fn new(q: [usize; 3], k: [usize; 3], heads: usize, kv_heads: usize) -> Self {
+        let [batch, queries, width] = q;
+        Self {
+            batch,
+            queries,
+            keys: k[1],
+            heads,
+            kv_heads,
+            width: width / heads,
+        }
+    }
+
+    /// `[b, n, heads * d]` -> `[b, kv_heads, group * n, d]`.
+    fn queries(self, q: Tensor<3>) -> Tensor<4> {
+        let Self {
+            batch,
+            queries,
+            heads,
+            kv_heads,
+            width,
+            ..
+        } = self;
+        let per_head = q.reshape([batch, queries, heads, width]).swap_dims(1, 2);
+        per_head.reshape([batch, kv_heads, heads / kv_heads * queries, width])
+    }
+
+    /// `[b, m, kv_heads * d]` -> `[b, kv_heads, m, d]`.
+    fn keys(self, k: Tensor<3>) -> Tensor<4> {
+        k.reshape([self.batch, self.keys, self.kv_heads, self.width])
+            .swap_dims(1, 2)
+    }
+
+    /// `q k / sqrt(d)` -> `[b, heads, n, m]`.
+    fn scores(self, q: Tensor<4>, k: Tensor<4>) -> Tensor<4> {
+        let scores = q.matmul(k.transpose()) * (self.width as f64).sqrt().recip();
+        scores.reshape([self.batch, self.heads, self.queries, self.keys])
+    }
+
+    /// `p [b, heads, n, m]` times `v [b, m, kv_heads * d]` -> `[b, n, heads * d]`.
+    fn mix(self, p: Tensor<4>, v: Tensor<3>) -> Tensor<3> {
+        let Self {
+            batch,
+            queries,
+            keys,
+            heads,
+            kv_heads,
+            width,
+        } = self;
+        let p = p.reshape([batch, kv_heads, heads / kv_heads * queries, keys]);
+        let per_head = p
+            .matmul(self.keys(v))
+            .reshape([batch, heads, queries, width]);
+        per_head
+            .swap_dims(1, 2)
+            .reshape([batch, queries, heads * width])
+    }
+}
+
+/// Scores with the mask applied: `-inf` where a key must not be seen.
+fn masked(scores: Tensor<4>, mask: crate::AttentionMask) -> Tensor<4> {
+    let [_, _, n, m] = scores.dims();
+    match mask {
+        crate::AttentionMask::None => scores,
+        crate::AttentionMask::Causal => {
+            let last = m as i64 - n as i64;
+            let hidden = Tensor::<2, Bool>::tril_mask([n, m], last, &scores.device());
+            scores.mask_fill(hidden.unsqueeze(), f64::NEG_INFINITY)
+        }
+        crate::AttentionMask::Padding(padding) => {
+            let hidden = padding.unsqueeze_dims::<4>(&[1, 2]);
+            scores.mask_fill(hidden, f64::NEG_INFINITY)
+        }
+        crate::AttentionMask::Additive(added) => scores + added,
+    }
+}
