@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Bytes: checkpoints and data sets on disk, read with every size checked before anything is allocated.
+
+pub mod data;

@@ -1,0 +1,167 @@
+//! A task in one `.npz` file.
+
+use super::{
+    DataError, ImageSet, ImageShape, Task,
+    npz::{Array, ElementType, Npz},
+};
+use std::{path::Path, sync::Arc};
+
+/// Reads a task from `train_x`, `val_x`, `test_x` (`u8`, `[n, h, w]` or `[n, channels, h, w]`) and integer labels
+/// `train_y`, `val_y`, `test_y` (`[n]`).
+///
+/// The task is named after the file, without the extension and an `img28_` in front. Classes are `0..=` the largest label; the well-known 28 x 28 sets
+/// get their class names.
+///
+/// # Errors
+/// When the file cannot be read, an array is missing or of another type or shape, labels and images differ in number, or
+/// the parts do not make a [`Task`].
+pub fn read_npz_task(path: impl AsRef<Path>) -> Result<Task, DataError> {
+    task_from_npz(&Npz::open(path)?)
+}
+
+/// The task in an opened archive; see [`read_npz_task`].
+///
+/// # Errors
+/// Those of [`read_npz_task`].
+pub fn task_from_npz(npz: &Npz) -> Result<Task, DataError> {
+    let parts = ["train", "val", "test"];
+    let mut pixels = Vec::new();
+    let mut labels = Vec::new();
+    for part in parts {
+        pixels.push(images(npz, &format!("{part}_x"))?);
+        labels.push(integers(npz, &format!("{part}_y"))?);
+    }
+    let name = task_name(npz.path());
+    let classes = class_names(&name, labels.iter().flatten().copied().max());
+    let mut sets = Vec::new();
+    for (((shape, bytes), labels), part) in pixels.into_iter().zip(labels).zip(parts) {
+        let set = format!("{part}_x` of `{}", npz.path().display());
+        let labels = checked_labels(&set, &labels, classes.len())?;
+        sets.push(ImageSet::new(set, classes.clone(), shape, bytes, labels)?);
+    }
+    let [train, val, test] = <[ImageSet; 3]>::try_from(sets).expect("one set per part");
+    Task::new(name, train, val, test)
+}
+
+/// File name without extension and without the prefix of the 28 x 28 suite.
+fn task_name(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    stem.strip_prefix("img28_").unwrap_or(&stem).to_owned()
+}
+
+/// The images `key`, and the shape of one.
+fn images(npz: &Npz, key: &str) -> Result<(ImageShape, Vec<u8>), DataError> {
+    let array = npz.array(key)?;
+    if array.element() != ElementType::U8 {
+        return Err(wrong_type(npz, key, &array, "`|u1`"));
+    }
+    let shape = match *array.shape() {
+        [_, height, width] => ImageShape {
+            channels: 1,
+            height,
+            width,
+        },
+        [_, channels @ (1 | 3), height, width] => ImageShape {
+            channels,
+            height,
+            width,
+        },
+        _ => {
+            return Err(wrong_shape(
+                npz,
+                key,
+                &array,
+                "[n, h, w] or [n, 1 or 3, h, w]",
+            ));
+        }
+    };
+    if shape.is_empty() || array.shape()[0] == 0 {
+        return Err(wrong_shape(npz, key, &array, "no axis of length 0"));
+    }
+    Ok((shape, array.into_bytes()))
+}
+
+/// The integers of the one-dimensional array `key`.
+pub(super) fn integers(npz: &Npz, key: &str) -> Result<Vec<i64>, DataError> {
+    let array = npz.array(key)?;
+    if array.shape().len() != 1 {
+        return Err(wrong_shape(npz, key, &array, "[n]"));
+    }
+    array
+        .integers()
+        .ok_or_else(|| wrong_type(npz, key, &array, "an integer"))
+}
+
+/// Labels as unsigned numbers below `classes`.
+pub(super) fn checked_labels(
+    set: &str,
+    labels: &[i64],
+    classes: usize,
+) -> Result<Vec<u32>, DataError> {
+    let check = |(index, &found): (usize, &i64)| match u32::try_from(found) {
+        Ok(label) if (label as usize) < classes => Ok(label),
+        _ => Err(DataError::Label {
+            set: set.to_owned(),
+            index,
+            found,
+            classes,
+        }),
+    };
+    labels.iter().enumerate().map(check).collect()
+}
+
+pub(super) fn wrong_type(npz: &Npz, key: &str, array: &Array, expected: &'static str) -> DataError {
+    let (at, found) = (npz.path().into(), array.descr().to_owned());
+    DataError::ElementType {
+        at,
+        key: key.to_owned(),
+        found,
+        expected,
+    }
+}
+
+pub(super) fn wrong_shape(
+    npz: &Npz,
+    key: &str,
+    array: &Array,
+    expected: &'static str,
+) -> DataError {
+    let found = array.shape().iter().map(|&d| d as u64).collect();
+    DataError::ArrayShape {
+        at: npz.path().into(),
+        key: key.to_owned(),
+        found,
+        expected: expected.into(),
+    }
+}
+
+/// More classes than this are taken for damaged labels.
+const MOST_CLASSES: i64 = 1 << 16;
+
+/// The known names of a set, or numbers from 0 to the largest label.
+fn class_names(task: &str, largest: Option<i64>) -> Arc<[String]> {
+    let count = largest.unwrap_or(0).clamp(0, MOST_CLASSES - 1) as usize + 1;
+    let known: &[&str] = match task {
+        "fashion" => &[
+            "t-shirt",
+            "trouser",
+            "pullover",
+            "dress",
+            "coat",
+            "sandal",
+            "shirt",
+            "sneaker",
+            "bag",
+            "ankle boot",
+        ],
+        "notmnist" => &["A", "B", "C", "D", "E", "F", "G", "H", "I", "J"],
+        "quickdraw3" => &["cat", "rainbow", "train"],
+        "pneumonia" => &["normal", "pneumonia"],
+        _ => &[],
+    };
+    if known.len() == count {
+        known.iter().map(ToString::to_string).collect()
+    } else {
+        (0..count).map(|label| label.to_string()).collect()
+    }
+}
