@@ -1,3 +1,5 @@
 //! Bytes: checkpoints and data sets on disk, read with every size checked before anything is allocated.
 
+pub mod atomic;
+pub mod ckpt;
 pub mod data;

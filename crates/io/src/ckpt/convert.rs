@@ -1,0 +1,245 @@
+//! Stored bytes to `f32` values and back.
+//!
+//! Loops run over fixed-size chunks without branches, so that the compiler turns them into vector code; half
+//! precision goes through the conversion instructions of the machine where it has them.
+
+use super::error::ConvertError;
+use half::{bf16, f16, slice::HalfFloatSliceExt};
+use refit_core::{DType, TensorMeta};
+
+/// Values converted at a time where a conversion needs an aligned copy.
+const BLOCK: usize = 2048;
+
+/// The values of a stored tensor as `f32`, in row-major order.
+///
+/// F16 and BF16 are exact; F64 is rounded to nearest.
+///
+/// # Errors
+/// When the tensor is no weight ([`DType::is_weight`]) or `bytes` is not as long as `meta` says.
+/// # Cost
+/// One pass, one allocation of `4 * meta.len()` bytes: at most twice the stored size.
+/// # Example
+/// ```
+/// use refit_core::{DType, TensorMeta};
+/// use refit_io::ckpt::{decode_f32, encode_f32};
+/// let meta = TensorMeta { path: "w".into(), dtype: DType::BF16, shape: vec![2] };
+/// let bytes = encode_f32(&meta, &[1.0, -0.5])?;
+/// assert_eq!(bytes, [0x80, 0x3f, 0x00, 0xbf]);
+/// assert_eq!(decode_f32(&meta, &bytes)?, [1.0, -0.5]);
+/// # Ok::<(), refit_io::ckpt::ConvertError>(())
+/// ```
+pub fn decode_f32(meta: &TensorMeta, bytes: &[u8]) -> Result<Vec<f32>, ConvertError> {
+    check_bytes(meta, bytes)?;
+    let mut values = vec![0.0; meta.len()];
+    decode_f32_into(meta, bytes, &mut values)?;
+    Ok(values)
+}
+
+/// [`decode_f32`] into memory that is reused.
+///
+/// # Errors
+/// As [`decode_f32`], and when `out` is not as long as `meta` says.
+pub fn decode_f32_into(
+    meta: &TensorMeta,
+    bytes: &[u8],
+    out: &mut [f32],
+) -> Result<(), ConvertError> {
+    check_bytes(meta, bytes)?;
+    check_len(meta, "values", out.len(), meta.len())?;
+    match meta.dtype {
+        DType::F32 => each(bytes, out, f32::from_le_bytes),
+        DType::BF16 => each(bytes, out, |b| bf16_to_f32(u16::from_le_bytes(b))),
+        DType::F64 => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
+        DType::F16 => f16_to_f32(bytes, out),
+        dtype => return Err(not_a_weight(meta, dtype)),
+    }
+    Ok(())
+}
+
+/// `f32` values as the bytes of a tensor of `meta`'s element type, rounded to nearest, ties to even.
+///
+/// # Errors
+/// When the tensor is no weight or `values` is not as long as `meta` says.
+pub fn encode_f32(meta: &TensorMeta, values: &[f32]) -> Result<Vec<u8>, ConvertError> {
+    check_len(meta, "values", values.len(), meta.len())?;
+    let size = meta.dtype.size_bytes();
+    let mut bytes = vec![0; values.len() * size];
+    match meta.dtype {
+        DType::F32 => put(&mut bytes, values, f32::to_le_bytes),
+        DType::BF16 => put(&mut bytes, values, |v| bf16::from_f32(v).to_le_bytes()),
+        DType::F64 => put(&mut bytes, values, |v| f64::from(v).to_le_bytes()),
+        DType::F16 => f32_to_f16(&mut bytes, values),
+        dtype => return Err(not_a_weight(meta, dtype)),
+    }
+    Ok(bytes)
+}
+
+fn not_a_weight(meta: &TensorMeta, dtype: DType) -> ConvertError {
+    ConvertError::NotAWeight {
+        tensor: meta.path.to_string(),
+        dtype,
+    }
+}
+
+fn check_bytes(meta: &TensorMeta, bytes: &[u8]) -> Result<(), ConvertError> {
+    if !meta.dtype.is_weight() {
+        return Err(not_a_weight(meta, meta.dtype));
+    }
+    check_len(meta, "bytes", bytes.len(), meta.size_bytes())
+}
+
+fn check_len(
+    meta: &TensorMeta,
+    unit: &'static str,
+    found: usize,
+    expected: usize,
+) -> Result<(), ConvertError> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(ConvertError::Length {
+            tensor: meta.path.to_string(),
+            unit,
+            found,
+            expected,
+        })
+    }
+}
+
+/// Applies `read` to every group of `N` bytes.
+pub(super) fn each<const N: usize, T>(bytes: &[u8], out: &mut [T], read: impl Fn([u8; N]) -> T) {
+    for (value, word) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
+        *value = read(*word);
+    }
+}
+
+fn put<const N: usize>(bytes: &mut [u8], values: &[f32], write: impl Fn(f32) -> [u8; N]) {
+    for (word, &value) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(values) {
+        *word = write(value);
+    }
+}
+
+/// Exact for every pattern, payloads of NaN included.
+pub(super) fn bf16_to_f32(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// Through an aligned block on the stack, since a tensor may begin at any byte.
+pub(super) fn f16_to_f32(bytes: &[u8], out: &mut [f32]) {
+    let mut block = [f16::ZERO; BLOCK];
+    for (bytes, out) in bytes.chunks(2 * BLOCK).zip(out.chunks_mut(BLOCK)) {
+        let block = &mut block[..out.len()];
+        each(bytes, block, f16::from_le_bytes);
+        block.convert_to_f32_slice(out);
+    }
+}
+
+fn f32_to_f16(bytes: &mut [u8], values: &[f32]) {
+    let mut block = [f16::ZERO; BLOCK];
+    for (bytes, values) in bytes.chunks_mut(2 * BLOCK).zip(values.chunks(BLOCK)) {
+        let block = &mut block[..values.len()];
+        block.convert_from_f32_slice(values);
+        for (word, half) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(&*block) {
+            *word = half.to_le_bytes();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(dtype: DType, len: usize) -> TensorMeta {
+        TensorMeta {
+            path: "w".into(),
+            dtype,
+            shape: vec![len],
+        }
+    }
+
+    #[test]
+    fn every_half_pattern_becomes_its_value_and_comes_back() {
+        let bits: Vec<u16> = (0..=u16::MAX).collect();
+        let bytes: Vec<u8> = bits.iter().flat_map(|b| b.to_le_bytes()).collect();
+        let value_of = |dtype, bits| match dtype {
+            DType::F16 => f16::from_bits(bits).to_f64(),
+            _ => bf16::from_bits(bits).to_f64(),
+        };
+        for dtype in [DType::F16, DType::BF16] {
+            let meta = meta(dtype, bits.len());
+            let values = decode_f32(&meta, &bytes).unwrap();
+            for (&bits, &value) in bits.iter().zip(&values) {
+                let expected = value_of(dtype, bits);
+                let same = f64::from(value).to_bits() == expected.to_bits();
+                assert!(
+                    same || (value.is_nan() && expected.is_nan()),
+                    "{dtype} {bits:#x}"
+                );
+            }
+            let back = encode_f32(&meta, &values).unwrap();
+            for (i, value) in values.iter().enumerate().filter(|(_, v)| !v.is_nan()) {
+                assert_eq!(back[2 * i..2 * i + 2], bytes[2 * i..2 * i + 2], "{value}");
+            }
+        }
+    }
+
+    #[test]
+    fn rounding_is_to_nearest_with_ties_to_even() {
+        let tie = [
+            1.0 + f32::EPSILON,
+            1.0 + 2f32.powi(-11),
+            1.0 + 3.0 * 2f32.powi(-11),
+        ];
+        let halves = encode_f32(&meta(DType::F16, 3), &tie).unwrap();
+        let halves = decode_f32(&meta(DType::F16, 3), &halves).unwrap();
+        assert_eq!(halves, [1.0, 1.0, 1.0 + 4.0 * 2f32.powi(-11)]);
+        let wide = [1.0 + f64::from(f32::EPSILON) / 2.0, -2.5];
+        let bytes: Vec<u8> = wide.iter().flat_map(|v: &f64| v.to_le_bytes()).collect();
+        assert_eq!(
+            decode_f32(&meta(DType::F64, 2), &bytes).unwrap(),
+            [1.0, -2.5]
+        );
+    }
+
+    #[test]
+    fn unaligned_bytes_convert_like_aligned_ones() {
+        let values: Vec<f32> = (0..5000u16).map(|i| f32::from(i) - 77.25).collect();
+        for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+            let meta = meta(dtype, values.len());
+            let bytes = encode_f32(&meta, &values).unwrap();
+            let mut shifted = vec![0];
+            shifted.extend(&bytes);
+            assert_eq!(decode_f32(&meta, &bytes), decode_f32(&meta, &shifted[1..]));
+        }
+    }
+
+    #[test]
+    fn a_counter_is_no_weight_and_lengths_are_checked() {
+        let found = decode_f32(&meta(DType::I64, 1), &[0; 8]);
+        assert!(matches!(
+            found,
+            Err(ConvertError::NotAWeight {
+                dtype: DType::I64,
+                ..
+            })
+        ));
+        let found = decode_f32(&meta(DType::F32, 2), &[0; 7]);
+        assert!(matches!(
+            found,
+            Err(ConvertError::Length {
+                found: 7,
+                expected: 8,
+                ..
+            })
+        ));
+        let found = encode_f32(&meta(DType::F32, 2), &[0.0]);
+        assert!(matches!(
+            found,
+            Err(ConvertError::Length {
+                found: 1,
+                expected: 2,
+                ..
+            })
+        ));
+    }
+}

@@ -1,0 +1,226 @@
+//! Why a checkpoint could not be read or written.
+
+mod header;
+mod index;
+
+pub use header::HeaderError;
+pub use index::IndexError;
+
+use crate::atomic::AtomicError;
+use refit_core::{ConfigError, DType, Hint};
+use std::{borrow::Cow, io, path::PathBuf};
+
+/// Values that cannot be turned into the numbers that were asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// Counters, masks and opaque formats are not computed with.
+    #[error("`{tensor}` holds {dtype} values, expected F16, BF16, F32 or F64")]
+    NotAWeight {
+        /// The tensor.
+        tensor: String,
+        /// Its element type.
+        dtype: DType,
+    },
+    /// Bytes or values, not as many as the shape needs.
+    #[error("`{tensor}` came with {found} {unit}, its shape needs {expected}")]
+    Length {
+        /// The tensor.
+        tensor: String,
+        /// `bytes` or `values`.
+        unit: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many are needed.
+        expected: usize,
+    },
+}
+
+impl Hint for ConvertError {}
+
+/// Why a checkpoint could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CkptError {
+    /// The file or folder cannot be read.
+    #[error("cannot read `{}`", file.display())]
+    Read {
+        /// The path.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A device, a pipe, a folder where a file was expected.
+    #[error("`{}` is not a regular file", file.display())]
+    NotAFile {
+        /// The path.
+        file: PathBuf,
+    },
+    /// A folder without a checkpoint.
+    #[error("`{}` holds neither `model.safetensors` nor `model.safetensors.index.json`", folder.display())]
+    NoCheckpoint {
+        /// The folder.
+        folder: PathBuf,
+        /// A `.safetensors` file of another name that is there.
+        other: Option<String>,
+    },
+    /// A safetensors file is wrong.
+    #[error("`{}`: {problem}", file.display())]
+    Header {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: HeaderError,
+    },
+    /// An index is wrong.
+    #[error("`{}`: {problem}", file.display())]
+    Index {
+        /// The index.
+        file: PathBuf,
+        /// What is wrong.
+        problem: IndexError,
+    },
+    /// The index lists a file that is not there.
+    #[error("`{}` lists the shard `{shard}`, which is not there", index.display())]
+    MissingShard {
+        /// The index.
+        index: PathBuf,
+        /// The missing file.
+        shard: String,
+    },
+    /// The index lists a tensor that its shard does not hold.
+    #[error("`{tensor}` is listed in the index and missing in `{}`", shard.display())]
+    MissingTensor {
+        /// The shard.
+        shard: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A shard holds a tensor that the index does not list for it.
+    #[error("`{tensor}` is in `{}` and not listed for it in the index", shard.display())]
+    UnlistedTensor {
+        /// The shard.
+        shard: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+    /// No tensor of that name.
+    #[error("`{}` has no tensor `{tensor}`", file.display())]
+    NoTensor {
+        /// The checkpoint.
+        file: PathBuf,
+        /// What was asked for.
+        tensor: String,
+        /// The closest name there is, if one is close.
+        nearest: Option<String>,
+    },
+    /// No tensor of that number.
+    #[error("`{}` has {len} tensors, so none at index {index}", file.display())]
+    NoIndex {
+        /// The checkpoint.
+        file: PathBuf,
+        /// What was asked for.
+        index: usize,
+        /// How many there are.
+        len: usize,
+    },
+    /// Values that cannot be converted.
+    #[error("`{}`: {problem}", file.display())]
+    Convert {
+        /// The checkpoint.
+        file: PathBuf,
+        /// What is wrong.
+        problem: ConvertError,
+    },
+    /// The file was changed, replaced or removed while it was mapped.
+    #[error("`{}` was changed while it was in use", file.display())]
+    Changed {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The listener asked for a stop.
+    #[error("stopped while reading `{}`", file.display())]
+    Cancelled {
+        /// The checkpoint.
+        file: PathBuf,
+    },
+    /// A tensor that the format cannot hold.
+    #[error("cannot write to `{}`: {problem}", file.display())]
+    Unwritable {
+        /// The output.
+        file: PathBuf,
+        /// What is wrong.
+        problem: HeaderError,
+    },
+    /// Several shards and a single output file.
+    #[error("`{}` is one file, the shard size asks for {shards}", file.display())]
+    NeedsFolder {
+        /// The output.
+        file: PathBuf,
+        /// How many shards there would be.
+        shards: usize,
+    },
+    /// More shards than their five-digit names can count.
+    #[error("`{}` would have {shards} shards, the limit is 99999", file.display())]
+    TooManyShards {
+        /// The output.
+        file: PathBuf,
+        /// How many shards there would be.
+        shards: usize,
+    },
+    /// Another tensor than the plan expects next, or none where one is due, or one too many.
+    #[error("`{}` expects {expected} next, found {found}", file.display())]
+    OutOfPlan {
+        /// The output.
+        file: PathBuf,
+        /// Name, element type and shape of the tensor that is due, or `the end`.
+        expected: String,
+        /// Name, element type and shape of the tensor that came, or `the end`.
+        found: String,
+    },
+    /// An earlier failure left the output incomplete.
+    #[error("`{}` is incomplete: writing `{tensor}` failed before", file.display())]
+    Broken {
+        /// The output.
+        file: PathBuf,
+        /// The tensor that was being written.
+        tensor: String,
+    },
+    /// The output cannot be created or completed.
+    #[error(transparent)]
+    Output(#[from] AtomicError),
+    /// A setting that cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl Hint for CkptError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("check the path; a model is a `.safetensors` file or its folder".into())
+            }
+            Self::NoCheckpoint { other, .. } => Some(match other {
+                Some(name) => format!("give the file itself, such as `{name}`").into(),
+                None => "give a `.safetensors` file, an index, or the folder of either".into(),
+            }),
+            Self::Header { problem, .. } | Self::Unwritable { problem, .. } => problem.hint(),
+            Self::Index { problem, .. } => problem.hint(),
+            Self::MissingShard { .. } => Some("copy or download the missing shard".into()),
+            Self::MissingTensor { .. } | Self::UnlistedTensor { .. } => {
+                Some("index and shards are of different versions; get both again".into())
+            }
+            Self::NoTensor { nearest, .. } => Some(match nearest {
+                Some(name) => format!("did you mean `{name}`?").into(),
+                None => "list the names with `refit info`".into(),
+            }),
+            Self::Convert { problem, .. } => problem.hint(),
+            Self::Changed { .. } => Some("run again when nothing else writes to it".into()),
+            Self::NeedsFolder { .. } => Some("give a folder, or drop the shard size".into()),
+            Self::TooManyShards { .. } => Some("choose larger shards".into()),
+            Self::Output(e) => e.hint(),
+            Self::Config(e) => e.hint(),
+            _ => None,
+        }
+    }
+}

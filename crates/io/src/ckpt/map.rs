@@ -1,0 +1,104 @@
+//! The bytes of one file, mapped or held: the only unsafe line of the crate.
+
+use super::error::CkptError;
+use memmap2::Mmap;
+use std::{
+    fmt,
+    fs::{self, File, Metadata},
+    io,
+    ops::Deref,
+    path::Path,
+    time::SystemTime,
+};
+
+/// Read-only bytes of a file or of memory.
+pub(super) struct Bytes {
+    content: Content,
+    /// What the file looked like when it was mapped.
+    stamp: Option<Stamp>,
+}
+
+enum Content {
+    Mapped(Mmap),
+    Held(Vec<u8>),
+}
+
+/// Enough to notice that someone wrote to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(found: &Metadata) -> Self {
+        Self {
+            len: found.len(),
+            modified: found.modified().ok(),
+        }
+    }
+}
+
+impl Bytes {
+    /// Maps a regular file.
+    pub(super) fn map(path: &Path) -> Result<Self, CkptError> {
+        let failed = |source| CkptError::Read {
+            file: path.into(),
+            source,
+        };
+        // Before `open`: opening a pipe would wait for its other end.
+        if !fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(CkptError::NotAFile { file: path.into() });
+        }
+        let file = File::open(path).map_err(failed)?;
+        let stamp = Stamp::of(&file.metadata().map_err(failed)?);
+        let map = map_read_only(&file).map_err(failed)?;
+        Ok(Self {
+            content: Content::Mapped(map),
+            stamp: Some(stamp),
+        })
+    }
+
+    /// Bytes that the program holds.
+    pub(super) fn held(bytes: Vec<u8>) -> Self {
+        Self {
+            content: Content::Held(bytes),
+            stamp: None,
+        }
+    }
+
+    /// Whether the file at `path` is still what it was when it was mapped.
+    pub(super) fn unchanged(&self, path: &Path) -> bool {
+        self.stamp
+            .is_none_or(|stamp| fs::metadata(path).is_ok_and(|now| Stamp::of(&now) == stamp))
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.content {
+            Content::Mapped(map) => map,
+            Content::Held(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bytes")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[expect(unsafe_code, reason = "a memory map cannot be made in safe Rust")]
+fn map_read_only(file: &File) -> io::Result<Mmap> {
+    // SAFETY: the map is read-only and owns its address range until it is dropped, and all borrows of it end before.
+    // What cannot be promised is that no other process changes the file meanwhile; the documentation of `ckpt` says
+    // what then happens and why it is accepted. Structure (names, shapes, ranges) is copied out and checked once,
+    // and ranges are applied to the map through bounds-checked slices, so a change can alter values but never where
+    // this crate reads.
+    unsafe { Mmap::map(file) }
+}
