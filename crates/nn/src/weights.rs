@@ -242,7 +242,7 @@ impl Weights {
     pub fn into_host(self) -> Vec<Vec<f32>> {
         self.values
             .into_iter()
-            .map(|value| host(value.into_value()))
+            .map(|value| to_host(value.into_value()))
             .collect()
     }
 
@@ -325,10 +325,15 @@ impl Weights {
     }
 }
 
-/// Moves a flat tensor to the host, without a copy when nobody else holds it.
-pub(crate) fn host(tensor: Tensor<1>) -> Vec<f32> {
+/// Moves a tensor to the host as f32, row by row, without a copy when nobody else holds it.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// assert_eq!(refit_nn::to_host(Tensor::<1>::ones([2], &Device::flex())), [1.0, 1.0]);
+/// ```
+pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.into_data().convert_dtype(BurnDType::F32);
-    data.into_vec().expect("just converted to f32")
+    data.try_into_vec().expect("just converted to f32")
 }
 
 fn read_f32<S: Source>(

@@ -2,10 +2,7 @@
 
 use super::{LayerNorm, Linear};
 use crate::{Init, NnError, Scope};
-use refit_kernels::{
-    AttentionMask,
-    dual::{self, Dual},
-};
+use refit_kernels::dual::{self, AttentionMask, Dual};
 
 /// Deviation of fresh transformer weights (Dosovitskiy et al. 2021 and its successors).
 pub(crate) const DEVIATION: f64 = 0.02;
