@@ -1,0 +1,101 @@
+//! Embedding: rows of a table by index, and the sum of gradient rows back into the table.
+
+use crate::memory::{buffer, contiguous, floats, indices, tensor, width};
+use crate::parallel::for_row_blocks;
+use crate::route::{is_host, is_host_f32};
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+use burn::tensor::{Int, Shape, Tensor, module};
+use std::sync::Arc;
+
+/// Rows of a table.
+///
+/// # Shapes
+/// `table [vocabulary, d]`, `ids [b, n]` with values in `0..vocabulary` -> `[b, n, d]`.
+/// # Panics
+/// If an id is not a row of the table.
+/// # Cost
+/// One copy of `b n d` values; the gradient has the size of the table.
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// let device = Device::flex();
+/// let table = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 4.0]], &device);
+/// let rows = refit_kernels::embedding(table, Tensor::from_ints([[1, 0, 1]], &device));
+/// assert_eq!(rows.into_data().to_vec::<f32>().unwrap(), [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
+/// ```
+pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+    let (table, ids) = (table.into_dispatch(), ids.into_dispatch());
+    if is_host_f32([&table]) && is_host(&ids) {
+        return Tensor::from_dispatch(<Dispatch as EmbeddingExtension>::look_up(table, ids));
+    }
+    module::embedding(Tensor::from_dispatch(table), Tensor::from_dispatch(ids))
+}
+
+/// The look-up as one operator of the backend.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait EmbeddingExtension: Backend {
+    /// The rows `ids` of `table`.
+    fn look_up(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl EmbeddingExtension for Flex {
+    fn look_up(table: FlexTensor, ids: FlexTensor) -> FlexTensor {
+        forward(&contiguous(table), &indices(&ids), &ids.shape())
+    }
+}
+
+impl<C: CheckpointStrategy> EmbeddingExtension for Autodiff<Flex, C> {
+    fn look_up(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+        let (table, node) = table.into_parts();
+        let (table, rows) = (contiguous(table), Arc::new(indices(&ids)));
+        let y = forward(&table, &rows, &ids.shape());
+        match LookUp.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((rows, table.shape()), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LookUp;
+
+impl Backward<Flex, 1> for LookUp {
+    type State = (Arc<Vec<usize>>, Shape);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = contiguous(grads.consume::<Flex>(&ops.node));
+        let (rows, table) = ops.state;
+        if let [Some(parent)] = ops.parents {
+            grads.register::<Flex>(parent.id, backward(&grad, &rows, table));
+        }
+    }
+}
+
+fn forward(table: &FlexTensor, rows: &[usize], ids: &Shape) -> FlexTensor {
+    let (source, d) = (floats(table), width(table));
+    let mut y = buffer(rows.len() * d);
+    for_row_blocks(&mut y, d, |first, block| {
+        for (y, &row) in block.chunks_exact_mut(d).zip(&rows[first..]) {
+            y.copy_from_slice(&source[row * d..][..d]);
+        }
+    });
+    tensor(y, Shape::from([ids[0], ids[1], d]))
+}
+
+/// Adds gradient rows in the order of the ids, on one thread: rows may repeat.
+fn backward(grad: &FlexTensor, rows: &[usize], shape: Shape) -> FlexTensor {
+    let (grad, d) = (floats(grad), shape[1]);
+    let mut dt = vec![0.0; shape.num_elements()];
+    for (g, &row) in grad.chunks_exact(d.max(1)).zip(rows) {
+        for (t, &g) in dt[row * d..][..d].iter_mut().zip(g) {
+            *t += g;
+        }
+    }
+    tensor(dt, shape)
+}

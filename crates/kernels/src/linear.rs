@@ -1,0 +1,226 @@
+//! Affine maps `y = x W' + b`, through one matrix product for each of `y`, `dx` and `dW`.
+
+use crate::gemm::{ALL_THREADS, Mat, Store, gemm, rows_mut};
+use crate::memory::{buffer, contiguous, floats, tensor, width};
+use crate::parallel::{for_row_blocks, sum_rows};
+use crate::route::is_host_f32;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+use burn::tensor::{Shape, Tensor, module};
+
+/// Affine map of the last axis: `y = x W' + b`.
+///
+/// # Shapes
+/// `x [.., in]`, `weight [out, in]`, `bias [out]` -> `[.., out]`. A transposed view of a weight stored
+/// as `[in, out]` is read in place.
+/// # Panics
+/// If the shapes do not fit.
+/// # Cost
+/// `2 rows in out` operations forward, twice that backward; the backward pass keeps `x` and `weight`.
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// let device = Device::flex();
+/// let x = Tensor::<2>::from_floats([[1.0, 2.0]], &device);
+/// let weight = Tensor::from_floats([[3.0, 4.0], [5.0, 6.0], [0.0, 1.0]], &device);
+/// let bias = Tensor::from_floats([0.5, 0.0, 0.0], &device);
+/// let y = refit_kernels::linear(x, weight, Some(bias));
+/// assert_eq!(y.into_data().to_vec::<f32>().unwrap(), [11.5, 17.0, 2.0]);
+/// ```
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let fits = fits(&x.dims(), weight.dims(), bias.as_ref().map(Tensor::dims));
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let bias = bias.map(Tensor::into_dispatch);
+    if fits && is_host_f32([&x, &weight].into_iter().chain(&bias)) {
+        return Tensor::from_dispatch(match bias {
+            Some(bias) => <Dispatch as LinearExtension>::affine(x, weight, bias),
+            None => <Dispatch as LinearExtension>::product(x, weight),
+        });
+    }
+    let weight = Tensor::<2>::from_dispatch(weight).transpose();
+    module::linear(
+        Tensor::from_dispatch(x),
+        weight,
+        bias.map(Tensor::from_dispatch),
+    )
+}
+
+fn fits(x: &[usize], weight: [usize; 2], bias: Option<[usize; 1]>) -> bool {
+    x.last() == Some(&weight[1]) && bias.is_none_or(|bias| bias == [weight[0]])
+}
+
+/// The affine map, with and without a bias, as operators of the backend.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait LinearExtension: Backend {
+    /// `x weight' + bias`.
+    fn affine(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// `x weight'`.
+    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl LinearExtension for Flex {
+    fn affine(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        forward(&contiguous(x), &weight, Some(bias))
+    }
+
+    fn product(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
+        forward(&contiguous(x), &weight, None)
+    }
+}
+
+impl<C: CheckpointStrategy> LinearExtension for Autodiff<Flex, C> {
+    fn affine(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        let (bias, bias_node) = bias.into_parts();
+        let x = contiguous(x);
+        let y = forward(&x, &weight, Some(bias));
+        match Affine
+            .prepare::<C>([x_node, weight_node, bias_node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish((x, weight), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        let x = contiguous(x);
+        let y = forward(&x, &weight, None);
+        match Affine
+            .prepare::<C>([x_node, weight_node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish((x, weight), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}
+
+/// Gradients of `x`, `weight` and, with three parents, `bias`.
+#[derive(Debug)]
+struct Affine;
+
+impl<const N: usize> Backward<Flex, N> for Affine {
+    type State = (FlexTensor, FlexTensor);
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = contiguous(grads.consume::<Flex>(&ops.node));
+        let (x, weight) = ops.state;
+        for (parent, which) in ops.parents.into_iter().zip(0..) {
+            let Some(parent) = parent else { continue };
+            let part = match which {
+                0 => input_gradient(&grad, &weight, x.shape()),
+                1 => weight_gradient(&grad, &x, weight.shape()),
+                _ => bias_gradient(&grad),
+            };
+            grads.register::<Flex>(parent.id, part);
+        }
+    }
+}
+
+/// The view of a two-dimensional tensor, whatever its strides.
+fn matrix(t: &FlexTensor) -> Mat<'_> {
+    let (dims, strides) = (t.shape(), t.layout().strides());
+    let (dims, strides) = ([dims[0], dims[1]], [strides[0], strides[1]]);
+    Mat::new(t.storage(), t.layout().start_offset(), dims, strides)
+}
+
+/// The view of a row-major tensor as rows of `width` entries.
+fn rows(t: &FlexTensor) -> Mat<'_> {
+    let width = width(t);
+    let count = t.shape().iter().rev().skip(1).product();
+    Mat::rows(floats(t), [count, width])
+}
+
+/// The bias is written into the rows first and the product added to it: one pass instead of two.
+fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
+    let (input, weight) = (rows(x), matrix(weight));
+    let dims = [input.dims()[0], weight.dims()[0]];
+    let mut y = buffer(dims[0] * dims[1]);
+    let mut store = Store::Set;
+    if let Some(bias) = bias.map(contiguous) {
+        let bias = floats(&bias);
+        for_row_blocks(&mut y, dims[1], |_, block| {
+            for row in block.chunks_exact_mut(bias.len()) {
+                row.copy_from_slice(bias);
+            }
+        });
+        store = Store::Add;
+    }
+    gemm(
+        &mut rows_mut(&mut y, dims),
+        store,
+        1.0,
+        input,
+        weight.transposed(),
+        ALL_THREADS,
+    );
+    tensor(y, with_width(x.shape(), dims[1]))
+}
+
+fn with_width(mut shape: Shape, width: usize) -> Shape {
+    if let Some(last) = shape.last_mut() {
+        *last = width;
+    }
+    shape
+}
+
+/// `dx = dy W`.
+fn input_gradient(grad: &FlexTensor, weight: &FlexTensor, shape: Shape) -> FlexTensor {
+    let (grad, weight) = (rows(grad), matrix(weight));
+    let dims = [grad.dims()[0], weight.dims()[1]];
+    let mut dx = buffer(dims[0] * dims[1]);
+    gemm(
+        &mut rows_mut(&mut dx, dims),
+        Store::Set,
+        1.0,
+        grad,
+        weight,
+        ALL_THREADS,
+    );
+    tensor(dx, shape)
+}
+
+/// `dW = dy' x`.
+fn weight_gradient(grad: &FlexTensor, x: &FlexTensor, shape: Shape) -> FlexTensor {
+    let (grad, x) = (rows(grad), rows(x));
+    let dims = [grad.dims()[1], x.dims()[1]];
+    let mut dw = buffer(dims[0] * dims[1]);
+    gemm(
+        &mut rows_mut(&mut dw, dims),
+        Store::Set,
+        1.0,
+        grad.transposed(),
+        x,
+        ALL_THREADS,
+    );
+    tensor(dw, shape)
+}
+
+/// `db`: the sum of the rows of `dy`.
+fn bias_gradient(grad: &FlexTensor) -> FlexTensor {
+    let width = width(grad);
+    let sum = sum_rows(floats(grad), width);
+    tensor(sum, Shape::from([width]))
+}

@@ -1,0 +1,87 @@
+//! Host memory behind tensors: read as slices, taken over when nobody else holds it.
+
+use burn::backend::flex::{FlexTensor, Layout};
+use burn::backend::{DType, Element, TensorMetadata};
+use burn::tensor::{Bytes, Shape};
+use bytemuck::Pod;
+
+/// A buffer of `len` values, which may be left over from an earlier use.
+pub(crate) fn buffer(len: usize) -> Vec<f32> {
+    vec![0.0; len]
+}
+
+/// A buffer of `len` zeros.
+pub(crate) fn zeros(len: usize) -> Vec<f32> {
+    vec![0.0; len]
+}
+
+/// A new tensor over `values`, in row-major order.
+pub(crate) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
+    debug_assert_eq!(values.len(), shape.num_elements());
+    FlexTensor::new(
+        Bytes::from_elems(values),
+        Layout::contiguous(shape),
+        DType::F32,
+    )
+}
+
+/// The tensor in row-major order, copied only when it is not.
+pub(crate) fn contiguous(t: FlexTensor) -> FlexTensor {
+    if t.is_contiguous() {
+        t
+    } else {
+        t.to_contiguous()
+    }
+}
+
+/// The entries of a tensor that [`contiguous`] returned.
+pub(crate) fn floats(t: &FlexTensor) -> &[f32] {
+    t.as_slice().expect("invariant: row-major f32")
+}
+
+/// The tensor in row-major order and in memory of its own: the same memory when nobody shares it.
+pub(crate) fn owned(mut t: FlexTensor) -> FlexTensor {
+    let bytes = t.layout().num_elements() * size_of::<f32>();
+    let whole = t.is_contiguous() && t.layout().start_offset() == 0 && t.bytes().len() == bytes;
+    if whole && t.try_storage_mut::<f32>().is_some() {
+        return t;
+    }
+    let source = contiguous(t);
+    let mut copy = buffer(floats(&source).len());
+    copy.copy_from_slice(floats(&source));
+    tensor(copy, source.shape())
+}
+
+/// The entries of a tensor that [`owned`] returned.
+pub(crate) fn floats_mut(t: &mut FlexTensor) -> &mut [f32] {
+    t.storage_mut()
+}
+
+/// Length of the last axis.
+pub(crate) fn width(t: &FlexTensor) -> usize {
+    t.shape().last().copied().unwrap_or(1)
+}
+
+/// The entries of an integer tensor as indices. A negative entry becomes `usize::MAX`, which is no
+/// index of any slice.
+pub(crate) fn indices(t: &FlexTensor) -> Vec<usize> {
+    fn read<E: Element + Pod + TryInto<usize>>(t: &FlexTensor) -> Vec<usize> {
+        let values: &[E] = t.as_slice().expect("invariant: row-major, dtype matched");
+        values
+            .iter()
+            .map(|&i| i.try_into().unwrap_or(usize::MAX))
+            .collect()
+    }
+    let t = &contiguous(t.clone());
+    match t.dtype() {
+        DType::I64 => read::<i64>(t),
+        DType::I32 => read::<i32>(t),
+        DType::I16 => read::<i16>(t),
+        DType::I8 => read::<i8>(t),
+        DType::U64 => read::<u64>(t),
+        DType::U32 => read::<u32>(t),
+        DType::U16 => read::<u16>(t),
+        DType::U8 => read::<u8>(t),
+        other => unreachable!("`{other:?}` is no integer type"),
+    }
+}
