@@ -1,0 +1,306 @@
+//! Trimming by magnitude and election of signs: the two steps of TIES that other methods share.
+
+use super::{Scratch, SparseVector, TaskVectors, sparse::SparseTensor};
+use crate::layout::{BLOCK, Unit};
+use rayon::prelude::*;
+
+/// How many of `len` entries a share keeps: `floor(keep len)`, but at least one of a share that is not zero.
+pub(crate) fn kept(keep: f64, len: usize) -> usize {
+    if keep <= 0.0 || len == 0 {
+        return 0;
+    }
+    ((keep * len as f64) as usize).clamp(1, len)
+}
+
+/// The magnitude of the `count`-th largest entry; infinite for `count = 0`.
+///
+/// Entries *at* the threshold are all kept, so equal magnitudes can keep a few more than `count`.
+pub(crate) fn threshold(values: &[f32], count: usize) -> f32 {
+    if count == 0 {
+        return f32::INFINITY;
+    }
+    let mut magnitudes: Vec<u32> = values.iter().map(|v| magnitude(*v)).collect();
+    let at = magnitudes.len() - count.min(magnitudes.len());
+    f32::from_bits(*magnitudes.select_nth_unstable(at).1)
+}
+
+/// Bits of `|value|`; their order as integers is that of the magnitudes.
+fn magnitude(value: f32) -> u32 {
+    value.to_bits() & 0x7fff_ffff
+}
+
+/// Zeroes what is smaller than `threshold`, and NaN.
+pub(crate) fn trim(values: &mut [f32], threshold: f32) {
+    for value in values {
+        if value.abs() < threshold || value.is_nan() {
+            *value = 0.0;
+        }
+    }
+}
+
+/// `signs_j = sign sum_k weights_k tasks_kj`, summed in double precision, task by task.
+pub(crate) fn elect(tasks: &[&[f32]], weights: &[f64], signs: &mut [i8]) {
+    for (j, sign) in signs.iter_mut().enumerate() {
+        let sum: f64 = tasks
+            .iter()
+            .zip(weights)
+            .map(|(task, w)| w * f64::from(task[j]))
+            .sum();
+        *sign = i8::from(sum > 0.0) - i8::from(sum < 0.0);
+    }
+}
+
+/// Gives positions without a sign the sign of the total of all signs.
+pub(crate) fn fill_undecided(signs: &mut [i8], majority: i8) {
+    signs
+        .iter_mut()
+        .filter(|sign| **sign == 0)
+        .for_each(|sign| *sign = majority);
+}
+
+/// The sign of the total of all signs.
+pub(crate) fn majority(total: i64) -> i8 {
+    total.signum() as i8
+}
+
+/// Sum of signs.
+pub(crate) fn total(signs: &[i8]) -> i64 {
+    signs.iter().map(|&sign| i64::from(sign)).sum()
+}
+
+/// Whether a weighted entry points where the elected sign points; a zero never does.
+pub(crate) fn agrees(weighted: f64, sign: i8) -> bool {
+    weighted * f64::from(sign) > 0.0
+}
+
+/// What trimming over the whole model needs to know before the first tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TrimPlan {
+    /// Smallest kept magnitude of each task vector, over all its entries.
+    pub(crate) thresholds: Vec<f32>,
+    /// Sign that positions with an exact draw take: that of the total of all elected signs.
+    pub(crate) majority: i8,
+}
+
+impl TrimPlan {
+    /// Looks through all task vectors: twice for the thresholds, once for the signs. No copy is made.
+    pub(crate) fn global(tasks: &TaskVectors<'_>, keep: f64, weights: &[f64]) -> Self {
+        let count = kept(keep, tasks.layout().values());
+        let units = tasks.layout().units(0..tasks.layout().len());
+        let thresholds: Vec<f32> = (0..tasks.len())
+            .map(|k| global_threshold(tasks, k, &units, count))
+            .collect();
+        let plan = Self {
+            thresholds,
+            majority: 0,
+        };
+        let signs = |unit: &Unit| {
+            let mut sum = 0;
+            plan.each_block(tasks, *unit, weights, |_, signs| sum += total(signs));
+            sum
+        };
+        let majority = majority(units.par_iter().map(signs).sum());
+        Self { majority, ..plan }
+    }
+
+    /// Calls `then` with the trimmed tasks and the elected signs of each block of `unit`.
+    fn each_block(
+        &self,
+        tasks: &TaskVectors<'_>,
+        unit: Unit,
+        weights: &[f64],
+        mut then: impl FnMut(&mut [Vec<f32>], &[i8]),
+    ) {
+        let mut scratch = Scratch::default();
+        let mut values = vec![vec![0.0; BLOCK]; tasks.len()];
+        let mut signs = vec![0; BLOCK];
+        for block in unit.blocks() {
+            let signs = &mut signs[..block.len()];
+            for (k, values) in values.iter_mut().enumerate() {
+                values.resize(block.len(), 0.0);
+                tasks.read_task(k, unit.tensor, block.clone(), values, &mut scratch);
+                trim(values, self.thresholds[k]);
+            }
+            let views: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+            elect(&views, weights, signs);
+            fill_undecided(signs, self.majority);
+            then(&mut values, signs);
+        }
+    }
+}
+
+/// The magnitude of the `count`-th largest entry of task vector `k`, by two counting passes over its bits.
+fn global_threshold(tasks: &TaskVectors<'_>, k: usize, units: &[Unit], count: usize) -> f32 {
+    const LOW_BITS: u32 = 15;
+    if count == 0 {
+        return f32::INFINITY;
+    }
+    let high = histogram(tasks, k, units, |bits| Some(bits >> LOW_BITS));
+    let (bin, rest) = from_the_top(&high, count as u64);
+    let low = histogram(tasks, k, units, |bits| {
+        (bits >> LOW_BITS == bin).then_some(bits & ((1 << LOW_BITS) - 1))
+    });
+    let (within, _) = from_the_top(&low, rest);
+    f32::from_bits(bin << LOW_BITS | within)
+}
+
+/// The bin that holds the `count`-th entry from the top, and its rank inside that bin.
+fn from_the_top(histogram: &[u64], mut count: u64) -> (u32, u64) {
+    for (bin, &entries) in histogram.iter().enumerate().rev() {
+        if entries >= count {
+            return (bin as u32, count);
+        }
+        count -= entries;
+    }
+    (0, count)
+}
+
+fn histogram(
+    tasks: &TaskVectors<'_>,
+    k: usize,
+    units: &[Unit],
+    bin: impl Fn(u32) -> Option<u32> + Sync,
+) -> Vec<u64> {
+    let share = units.len().div_ceil(rayon::current_num_threads()).max(1);
+    let count = |units: &[Unit]| {
+        let (mut counts, mut values) = (vec![0u64; 1 << 16], vec![0.0; BLOCK]);
+        let mut scratch = Scratch::default();
+        for unit in units {
+            for block in unit.blocks() {
+                let values = &mut values[..block.len()];
+                tasks.read_task(k, unit.tensor, block, values, &mut scratch);
+                let bins = values.iter().filter_map(|v| bin(magnitude(*v)));
+                bins.for_each(|bin| counts[bin as usize] += 1);
+            }
+        }
+        counts
+    };
+    let add = |mut sum: Vec<u64>, part: Vec<u64>| {
+        sum.iter_mut()
+            .zip(part)
+            .for_each(|(sum, part)| *sum += part);
+        sum
+    };
+    units
+        .par_chunks(share)
+        .map(count)
+        .reduce(|| vec![0; 1 << 16], add)
+}
+
+impl TaskVectors<'_> {
+    /// The vectors `Phi(tau_k)` of TIES, stored sparsely: of each task vector its `keep` largest entries over the
+    /// whole model, and of those the ones that agree with the elected sign. They are not averaged ("dis-sum").
+    ///
+    /// Signs are elected by the sum of trimmed values; positions where it is zero take the sign of the total of all
+    /// elected signs. Entries at the threshold are all kept.
+    ///
+    /// # Cost
+    /// Four passes over the task vectors; the result takes 6 bytes per entry that is left, at most
+    /// `6 keep K P` bytes.
+    #[must_use]
+    pub fn trimmed_and_elected(&self, keep: f64) -> Self {
+        let weights = vec![1.0; self.len()];
+        let plan = TrimPlan::global(self, keep, &weights);
+        let filter = |unit: &Unit| {
+            let mut parts = vec![SparseTensor::default(); self.len()];
+            plan.each_block(self, *unit, &weights, |tasks, signs| {
+                for (task, part) in tasks.iter_mut().zip(&mut parts) {
+                    for (value, &sign) in task.iter_mut().zip(signs) {
+                        if !agrees(f64::from(*value), sign) {
+                            *value = 0.0;
+                        }
+                    }
+                    part.push_block(task);
+                }
+            });
+            parts
+        };
+        let mut vectors = vec![SparseVector::default(); self.len()];
+        for tensor in 0..self.layout().len() {
+            let units = self.layout().units([tensor]);
+            let parts: Vec<Vec<SparseTensor>> = units.par_iter().map(filter).collect();
+            let mut joined = vec![SparseTensor::default(); self.len()];
+            for part in parts {
+                joined
+                    .iter_mut()
+                    .zip(part)
+                    .for_each(|(whole, part)| whole.append(part));
+            }
+            for (vector, mut tensor) in vectors.iter_mut().zip(joined) {
+                tensor.shrink();
+                vector.tensors.push(tensor);
+            }
+        }
+        self.with_sparse(vectors)
+    }
+
+    /// Share of entries that each task vector stores: 1 unless it is sparse.
+    pub fn densities(&self) -> Vec<f64> {
+        let values = self.layout().values().max(1) as f64;
+        let entries = self.sparse_entries();
+        entries
+            .into_iter()
+            .map(|n| n.map_or(1.0, |n| n as f64 / values))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{task_vector::Checks, tensor_set::TensorSet, weights::Weights};
+
+    #[test]
+    fn a_share_keeps_at_least_one_entry_and_none_keeps_none() {
+        assert_eq!([kept(0.2, 10), kept(0.7, 10), kept(0.67, 3)], [2, 7, 2]);
+        assert_eq!(
+            [kept(0.2, 4), kept(1.0, 4), kept(0.0, 4), kept(0.5, 0)],
+            [1, 4, 0, 0]
+        );
+    }
+
+    #[test]
+    fn the_threshold_is_the_last_kept_magnitude() {
+        let values = [0.5, -3.0, 2.0, 0.0];
+        for (count, expected) in [(1, 3.0), (2, 2.0), (3, 0.5), (4, 0.0), (0, f32::INFINITY)] {
+            assert_eq!(
+                threshold(&values, count).to_bits(),
+                f32::to_bits(expected),
+                "{count}"
+            );
+        }
+    }
+
+    #[test]
+    fn ties_at_the_threshold_are_all_kept() {
+        let mut values = [2.0, -1.0, 1.0, 0.5];
+        let at = threshold(&values, 2);
+        trim(&mut values, at);
+        assert_eq!(values.to_vec(), [2.0, -1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn counting_bits_finds_the_threshold_that_selection_finds() {
+        let values: Vec<f32> = (0..3 * BLOCK + 11)
+            .map(|i| ((i * 7919) % 10_007) as f32 * 1e-4 - 0.5)
+            .chain([0.0, f32::MIN_POSITIVE, 1e-42, 3e38])
+            .collect();
+        let n = values.len();
+        let zero = TensorSet::from_values([("w", vec![n], vec![0.0; n])]).unwrap();
+        let task = TensorSet::from_values([("w", vec![n], values.clone())]).unwrap();
+        let tasks = TaskVectors::direct(
+            Weights::from_set("base", &zero),
+            vec![Weights::from_set("a", &task)],
+            &Checks::default(),
+        )
+        .unwrap();
+        let units = tasks.layout().units([0]);
+        for count in [0, 1, 2, n / 5, n / 2, n - 1, n] {
+            let (bits, sorted) = (
+                global_threshold(&tasks, 0, &units, count),
+                threshold(&values, count),
+            );
+            assert_eq!(bits.to_bits(), sorted.to_bits(), "{count}");
+        }
+    }
+}
