@@ -22,6 +22,9 @@ pub const MAX_NAME_BYTES: usize = 1024;
 /// Most axes a tensor may have. Ours: a rank above eight is unheard of, and a bound keeps memory in proportion.
 pub const MAX_RANK: usize = 32;
 
+/// Most entries of the free-text part. Ours: small entries take ten times their length in memory.
+pub const MAX_METADATA: usize = 65_536;
+
 /// The key of the free-text part.
 pub(super) const METADATA_KEY: &str = "__metadata__";
 
@@ -47,7 +50,8 @@ pub struct Header {
 /// # Errors
 /// A variant of [`HeaderError`] per way to fail. No panic on any input.
 /// # Cost
-/// `O(n log n)` for `n` tensors; no single allocation exceeds the header's own size, values are not touched.
+/// `O(n log n)` for `n` tensors; values are not touched. No allocation exceeds the length of the header, save that the
+/// JSON reader may take up to twice the length of a text that contains escapes.
 /// # Example
 /// ```
 /// use refit_io::ckpt::parse_header;
@@ -278,6 +282,12 @@ mod tests {
         );
         let two_maps = parse(r#"{"__metadata__":{},"__metadata__":{}}"#, 0);
         assert!(matches!(two_maps, Err(HeaderError::DuplicateName { .. })));
+        let entries: Vec<_> = (0..=MAX_METADATA).map(|i| format!(r#""{i}":"""#)).collect();
+        let many = parse(
+            &format!(r#"{{"__metadata__":{{{}}}}}"#, entries.join(",")),
+            0,
+        );
+        assert_eq!(many, Err(HeaderError::TooMuchMetadata));
         let number = parse(r#"{"__metadata__":{"a":1}}"#, 0);
         assert!(matches!(
             number,

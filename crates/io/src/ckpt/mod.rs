@@ -5,13 +5,14 @@
 //!
 //! # What is checked when a checkpoint is opened
 //! - header: length against the file and [`MAX_HEADER_BYTES`], UTF-8, JSON without repeated names or unknown
-//!   fields, names ([`MAX_NAME_BYTES`], no control characters), ranks ([`MAX_RANK`]), element types, shape times
-//!   element size against the offsets with overflow checks, offsets inside the file, no overlap, no hole, nothing
-//!   left over;
+//!   fields, at most [`MAX_METADATA`] metadata entries, names ([`MAX_NAME_BYTES`], no control characters), ranks
+//!   ([`MAX_RANK`]), element types, shape times element size against the offsets with overflow checks, offsets
+//!   inside the file, no overlap, no hole, nothing left over;
 //! - index: plain file names beside the index, no repeated tensor; every shard exists and holds exactly the tensors
 //!   listed for it.
 //!
-//! No allocation is larger than the file that asks for it, and values are not read before they are asked for.
+//! No allocation is larger than the file that asks for it (see [`parse_header`] for the one exception), and values
+//! are not read before they are asked for.
 //!
 //! # Mapped files that change
 //! A mapped file is the file: if another program *shortens* it while it is open, touching the lost part ends the
@@ -42,7 +43,7 @@ pub use checkpoint::Checkpoint;
 pub use convert::{decode_f32, decode_f32_into, encode_f32};
 pub use error::{CkptError, ConvertError, HeaderError, IndexError};
 pub use hash::sha256_file;
-pub use header::{Header, MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_RANK, parse_header};
+pub use header::{Header, MAX_HEADER_BYTES, MAX_METADATA, MAX_NAME_BYTES, MAX_RANK, parse_header};
 pub use health::{DTypeTotal, Health, TensorHealth, health};
 pub use index::{ShardIndex, parse_index};
 pub use key::{Key, TensorView};

@@ -2,7 +2,10 @@
 
 use super::{
     error::{CkptError, HeaderError},
-    header::{LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY, by_name, check_name, size_bytes},
+    header::{
+        LENGTH_BYTES, MAX_HEADER_BYTES, MAX_METADATA, MAX_RANK, METADATA_KEY, by_name, check_name,
+        size_bytes,
+    },
     open::SINGLE_FILE,
 };
 use refit_core::TensorMeta;
@@ -46,6 +49,9 @@ impl Plan {
             file: file.into(),
             problem,
         };
+        if metadata.len() > MAX_METADATA {
+            return Err(unwritable(HeaderError::TooMuchMetadata));
+        }
         let sizes = sizes(metas).map_err(unwritable)?;
         let runs = runs(&sizes, shard_bytes.unwrap_or(u64::MAX));
         if runs.len() > MAX_SHARDS {
@@ -87,7 +93,7 @@ fn sizes(metas: &[TensorMeta]) -> Result<Vec<u64>, HeaderError> {
     let mut sizes = Vec::with_capacity(metas.len());
     for meta in metas {
         check_name(meta.path.as_str())?;
-        if meta.shape.len() > super::MAX_RANK {
+        if meta.shape.len() > MAX_RANK {
             let found = meta.shape.len();
             return Err(HeaderError::Rank {
                 tensor: meta.path.to_string(),

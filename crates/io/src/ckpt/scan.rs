@@ -2,7 +2,7 @@
 
 use super::{
     error::HeaderError,
-    header::{MAX_RANK, METADATA_KEY, check_name},
+    header::{MAX_METADATA, MAX_RANK, METADATA_KEY, check_name},
     text::{ObjectOnly, excerpt},
 };
 use refit_core::{DType, ParamPath, TensorMeta};
@@ -190,6 +190,10 @@ impl<'de> Visitor<'de> for Metadata<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut out = BTreeMap::new();
         while let Some((key, value)) = map.next_entry::<String, String>()? {
+            if out.len() == MAX_METADATA {
+                *self.0 = Some(HeaderError::TooMuchMetadata);
+                return Err(A::Error::custom("stopped"));
+            }
             match out.entry(key) {
                 Entry::Vacant(free) => free.insert(value),
                 Entry::Occupied(taken) => {

@@ -4,33 +4,40 @@ use crate::ckpt_support::real_data;
 use refit_core::{DType, Silent, Sink, Source};
 use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions, health, sha256_file};
 
-/// File, tensors, learnt values (from the data's own README, running statistics excluded), one weight and its shape,
-/// SHA-256 of the file.
-const FILES: [(&str, usize, Option<usize>, &str, &[usize], &str); 3] = [
-    (
-        "ckpt_cifar10_resnet20.safetensors",
-        97,
-        Some(269_722),
-        "layer3.2.conv2.weight",
-        &[64, 64, 3, 3],
-        "e70eac5ac84577561a5aac0fef81300cc604a403c20a750c00bb7807c7dced17",
-    ),
-    (
-        "ckpt_cifar10_resnet56.safetensors",
-        277,
-        None,
-        "linear.weight",
-        &[10, 64],
-        "420f9b2b86f20fcdda5b6d4bbc70d41a892cd94273597d0cdb9b417a8bcca791",
-    ),
-    (
-        "ckpt_mnist_cnn_bn.safetensors",
-        18,
-        None,
-        "conv2.weight",
-        &[16, 8, 3, 3],
-        "7931323c21f68e92f22fd9328c4c7c11668bf8b5cfb577bf3eb968b73f400c42",
-    ),
+/// What is known about a file from elsewhere.
+struct Published {
+    name: &'static str,
+    tensors: usize,
+    /// From the data's own README; running statistics are not learnt.
+    learnt_values: Option<usize>,
+    /// One weight and its shape, from the architecture.
+    weight: (&'static str, &'static [usize]),
+    /// From the data's own README.
+    sha256: &'static str,
+}
+
+const FILES: [Published; 3] = [
+    Published {
+        name: "ckpt_cifar10_resnet20.safetensors",
+        tensors: 97,
+        learnt_values: Some(269_722),
+        weight: ("layer3.2.conv2.weight", &[64, 64, 3, 3]),
+        sha256: "e70eac5ac84577561a5aac0fef81300cc604a403c20a750c00bb7807c7dced17",
+    },
+    Published {
+        name: "ckpt_cifar10_resnet56.safetensors",
+        tensors: 277,
+        learnt_values: None,
+        weight: ("linear.weight", &[10, 64]),
+        sha256: "420f9b2b86f20fcdda5b6d4bbc70d41a892cd94273597d0cdb9b417a8bcca791",
+    },
+    Published {
+        name: "ckpt_mnist_cnn_bn.safetensors",
+        tensors: 18,
+        learnt_values: None,
+        weight: ("conv2.weight", &[16, 8, 3, 3]),
+        sha256: "7931323c21f68e92f22fd9328c4c7c11668bf8b5cfb577bf3eb968b73f400c42",
+    },
 ];
 
 #[test]
@@ -39,7 +46,14 @@ fn published_checkpoints_open_are_finite_and_survive_a_copy_in_shards() {
         println!("skipped: no real data");
         return;
     };
-    for (name, tensors, learnt, weight, shape, sha256) in FILES {
+    for Published {
+        name,
+        tensors,
+        learnt_values,
+        weight: (weight, shape),
+        sha256,
+    } in FILES
+    {
         let file = data.join(name);
         assert_eq!(sha256_file(&file).unwrap(), sha256, "{name}");
         let checkpoint = Checkpoint::open(&file).unwrap();
@@ -60,7 +74,7 @@ fn published_checkpoints_open_are_finite_and_survive_a_copy_in_shards() {
         let found = health(&checkpoint, &Silent).unwrap();
         assert_eq!(found.non_finite(), 0, "{name}");
         assert_eq!(found.bytes, 4 * found.parameters, "{name}");
-        if let Some(learnt) = learnt {
+        if let Some(learnt) = learnt_values {
             let is_learnt = |name: &str| !name.contains("running_");
             let metas = checkpoint
                 .tensors()

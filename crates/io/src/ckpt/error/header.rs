@@ -64,6 +64,9 @@ pub enum HeaderError {
         /// The key, shortened and printable.
         key: String,
     },
+    /// More metadata entries than any tool writes.
+    #[error("the metadata has more than 65536 entries")]
+    TooMuchMetadata,
     /// An element type that is not supported.
     #[error("`{tensor}` has the unknown element type `{found}`")]
     UnknownDType {

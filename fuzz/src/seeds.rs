@@ -1,0 +1,81 @@
+//! Writes the first inputs of every target: `seeds CORPUS_FOLDER`. Made by code, so that no binary file is kept.
+
+use refit_core::{DType, Sink, TensorMeta};
+use refit_io::{
+    atomic::{Overwrite, write_file},
+    ckpt::{CheckpointWriter, WriteOptions},
+};
+use std::{collections::BTreeMap, error::Error, fs, path::Path};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let corpus = std::env::args_os()
+        .nth(1)
+        .ok_or("usage: seeds CORPUS_FOLDER")?;
+    let corpus = Path::new(&corpus);
+    let (header, index) = (
+        corpus.join("safetensors_header"),
+        corpus.join("shard_index"),
+    );
+    fs::create_dir_all(&header)?;
+    fs::create_dir_all(&index)?;
+
+    write_checkpoint(&header.join("empty.safetensors"), &[], None)?;
+    for dtype in DType::ALL {
+        let one = TensorMeta {
+            path: "w".into(),
+            dtype,
+            shape: vec![2, 1],
+        };
+        write_checkpoint(&header.join(format!("{dtype}.safetensors")), &[one], None)?;
+    }
+    write_checkpoint(&header.join("many.safetensors"), &every_dtype(), None)?;
+
+    // The writer's own index, taken out of a model in shards.
+    let model = corpus.join("model");
+    write_checkpoint(&model, &every_dtype(), Some(16))?;
+    let json = fs::read(model.join("model.safetensors.index.json"))?;
+    fs::remove_dir_all(&model)?;
+    write_file(index.join("sharded.json"), &json, Overwrite::Replace)?;
+    write_file(
+        index.join("empty.json"),
+        br#"{"weight_map":{}}"#,
+        Overwrite::Replace,
+    )?;
+    let outside = br#"{"weight_map":{"a":"../x.safetensors","b":"/etc/passwd"}}"#;
+    write_file(index.join("outside.json"), outside, Overwrite::Replace)?;
+    Ok(())
+}
+
+/// One tensor of each element type, shapes of rank 0 to 2, one of them empty.
+fn every_dtype() -> Vec<TensorMeta> {
+    let shape = |i: usize| match i % 4 {
+        0 => vec![],
+        1 => vec![3],
+        2 => vec![0, 5],
+        _ => vec![2, 2],
+    };
+    let meta = |(i, dtype)| TensorMeta {
+        path: format!("block.{i}.w").into(),
+        dtype,
+        shape: shape(i),
+    };
+    DType::ALL.into_iter().enumerate().map(meta).collect()
+}
+
+fn write_checkpoint(
+    path: &Path,
+    metas: &[TensorMeta],
+    shard_bytes: Option<u64>,
+) -> Result<(), Box<dyn Error>> {
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let options = WriteOptions {
+        metadata,
+        shard_bytes,
+        overwrite: Overwrite::Replace,
+    };
+    let mut writer = CheckpointWriter::create(path, metas.to_vec(), options)?;
+    for meta in metas {
+        writer.put(meta, &vec![0x3c; meta.size_bytes()])?;
+    }
+    Ok(writer.finish()?)
+}
