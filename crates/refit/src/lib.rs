@@ -1,3 +1,5 @@
 //! `refit` learns from models that already exist: the facade over its crates, and what the `refit` binary runs.
 
 pub mod outcome;
+pub mod report;
+pub mod run;

@@ -1,0 +1,170 @@
+//! What happened over steps and over scales.
+
+use super::{
+    html::Html,
+    lines::{Chart, Series, legend},
+    palette::{label, method_class, series_class},
+};
+use crate::{
+    outcome::{Curve, CurvePoint, Outcome},
+    run::Metric,
+};
+
+/// Appends entropy, marginal entropy and validation accuracy of the adaptive methods.
+pub(crate) fn adaptation(h: &mut Html, outcome: &Outcome) {
+    let charts = [
+        (
+            "Prediction entropy, nats",
+            1.0,
+            None,
+            entropy as fn(&CurvePoint) -> f64,
+        ),
+        (
+            "Spread of predictions, % of the maximum",
+            100.0,
+            Some((0.0, 100.0)),
+            |p| p.marginal,
+        ),
+        ("Validation accuracy, %", 100.0, None, |p| {
+            p.accuracy.unwrap_or(f64::NAN)
+        }),
+    ];
+    legend(h, &series_of(outcome, entropy));
+    h.el("div", &[("class", &"charts")], |h| {
+        for (title, y_factor, y_ends, value) in charts {
+            let series = series_of(outcome, value);
+            Chart {
+                title: title.into(),
+                x_label: "step",
+                y_factor,
+                y_ends,
+                series,
+            }
+            .render(h);
+        }
+    });
+}
+
+const fn entropy(point: &CurvePoint) -> f64 {
+    point.entropy
+}
+
+fn series_of(outcome: &Outcome, value: fn(&CurvePoint) -> f64) -> Vec<Series> {
+    let series = |curve: &Curve| Series {
+        label: label(outcome, &curve.method).to_owned(),
+        class: method_class(outcome, &curve.method),
+        // A value that was not measured at a step is no gap in the line.
+        points: curve
+            .points
+            .iter()
+            .map(|p| (p.step as f64, value(p)))
+            .filter(|p| p.1.is_finite())
+            .collect(),
+        chosen: None,
+    };
+    outcome.curves.iter().map(series).collect()
+}
+
+/// Appends validation accuracy over the scale of each tuned method.
+pub(crate) fn sweeps(h: &mut Html, outcome: &Outcome) {
+    let series: Vec<Series> = outcome
+        .sweeps
+        .iter()
+        .map(|sweep| Series {
+            label: label(outcome, &sweep.method).to_owned(),
+            class: method_class(outcome, &sweep.method),
+            points: sweep.points.clone(),
+            chosen: sweep
+                .points
+                .iter()
+                .filter(|p| p.1.is_finite())
+                .max_by(|a, b| a.1.total_cmp(&b.1))
+                .copied(),
+        })
+        .collect();
+    legend(h, &series);
+    h.el("div", &[("class", &"charts")], |h| {
+        let chart = Chart {
+            title: "Validation accuracy, %; ring: best scale".into(),
+            x_label: "scale",
+            y_factor: 100.0,
+            y_ends: None,
+            series,
+        };
+        chart.render(h);
+    });
+}
+
+/// More lines than this in one chart cannot be told apart.
+const MAX_SERIES: usize = 12;
+/// More charts than this are no summary.
+const MAX_CHARTS: usize = 9;
+
+/// Appends one chart per measured quantity of `metrics.jsonl`.
+pub(crate) fn training(h: &mut Html, metrics: &[Metric]) {
+    let mut names: Vec<&str> = Vec::new();
+    let mut keys: Vec<&str> = Vec::new();
+    for metric in metrics {
+        push_new(&mut names, &metric.series);
+        metric
+            .values
+            .iter()
+            .for_each(|(key, _)| push_new(&mut keys, key));
+    }
+    let left_out = names.len().saturating_sub(MAX_SERIES);
+    names.truncate(MAX_SERIES);
+    let series = |key: &str| -> Vec<Series> {
+        names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| line(metrics, name, key, i))
+            .collect()
+    };
+    if names.len() > 1 {
+        legend(h, &series(""));
+    }
+    h.el("div", &[("class", &"charts")], |h| {
+        for key in keys.iter().take(MAX_CHARTS) {
+            let series = series(key);
+            Chart {
+                title: (*key).to_owned(),
+                x_label: "step",
+                y_factor: 1.0,
+                y_ends: None,
+                series,
+            }
+            .render(h);
+        }
+    });
+    if left_out > 0 {
+        let text = format!("{left_out} more series are in metrics.jsonl.");
+        h.leaf("p", &[("class", &"note")], text);
+    }
+}
+
+fn line(metrics: &[Metric], name: &str, key: &str, index: usize) -> Series {
+    let value = |m: &Metric| {
+        let found = m.values.iter().find(|(k, _)| k == key)?;
+        Some((m.step as f64, found.1))
+    };
+    Series {
+        label: if name.is_empty() {
+            "run".into()
+        } else {
+            name.into()
+        },
+        class: series_class(index),
+        points: metrics
+            .iter()
+            .filter(|m| m.series == name)
+            .filter_map(value)
+            .collect(),
+        chosen: None,
+    }
+}
+
+fn push_new<'a>(list: &mut Vec<&'a str>, item: &'a str) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}

@@ -1,0 +1,130 @@
+//! Numbers as people read them.
+
+/// A share as a percentage with one decimal, without the sign: `73.5`; `–` for what is no number.
+pub(crate) fn percent(share: f64) -> String {
+    number(100.0 * share, 1)
+}
+
+/// A number with `decimals` places; `–` for what is no number.
+pub(crate) fn number(value: f64, decimals: usize) -> String {
+    if !value.is_finite() {
+        return "–".into();
+    }
+    let text = format!("{value:.decimals$}");
+    // A rounded `-0.0` is a zero.
+    match text.strip_prefix('-') {
+        Some(rest) if rest.bytes().all(|b| matches!(b, b'0' | b'.')) => rest.to_owned(),
+        _ => text,
+    }
+}
+
+/// Seconds: `0.4 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`.
+///
+/// ```
+/// assert_eq!(refit::report::duration(245.0), "4 min 05 s");
+/// ```
+pub fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "–".into();
+    }
+    let whole = seconds.round() as u64;
+    if seconds < 0.0095 {
+        format!("{:.1} ms", 1e3 * seconds)
+    } else if seconds < 9.995 {
+        format!("{seconds:.2} s")
+    } else if seconds < 99.95 {
+        format!("{seconds:.1} s")
+    } else if whole < 3600 {
+        format!("{} min {:02} s", whole / 60, whole % 60)
+    } else {
+        format!("{} h {:02} min", whole / 3600, whole / 60 % 60)
+    }
+}
+
+/// Bytes in binary units: `512 B`, `1.5 KiB`, `312 MiB`.
+///
+/// ```
+/// assert_eq!(refit::report::bytes(1536), "1.5 KiB");
+/// ```
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let decimals = usize::from(value < 99.95);
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+/// Counts with thin groups: `269 722`.
+pub(crate) fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push('\u{202f}'); // narrow, and never broken over lines
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Counts as words where that reads better: `one` to `twelve`, then digits.
+pub(crate) fn in_words(value: usize) -> String {
+    const WORDS: [&str; 13] = [
+        "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+        "eleven", "twelve",
+    ];
+    WORDS
+        .get(value)
+        .map_or_else(|| value.to_string(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_percentages_and_nan_is_a_dash() {
+        assert_eq!(percent(0.7349), "73.5");
+        assert_eq!(percent(-0.0001), "0.0");
+        assert_eq!(percent(f64::NAN), "–");
+        assert_eq!(number(f64::INFINITY, 2), "–");
+        assert_eq!(number(-0.25, 1), "-0.2");
+    }
+
+    #[test]
+    fn durations_change_unit_with_size() {
+        let texts = [0.0002, 0.4, 12.34, 99.97, 245.0, 7380.0, -1.0].map(duration);
+        let expected = [
+            "0.2 ms",
+            "0.40 s",
+            "12.3 s",
+            "1 min 40 s",
+            "4 min 05 s",
+            "2 h 03 min",
+            "–",
+        ];
+        assert_eq!(texts, expected);
+    }
+
+    #[test]
+    fn bytes_never_show_four_digits_of_a_unit() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes((1 << 20) - 1), "1.0 MiB");
+        assert_eq!(bytes(327_155_712), "312 MiB");
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
+    }
+
+    #[test]
+    fn counts_are_grouped_by_three() {
+        assert_eq!(count(7), "7");
+        assert_eq!(count(269_722), "269\u{202f}722");
+        assert_eq!(count(1_000), "1\u{202f}000");
+    }
+}

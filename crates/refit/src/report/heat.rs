@@ -1,0 +1,360 @@
+//! Learned coefficients: layers by tasks.
+
+use super::{format::number, html::Html, palette::label};
+use crate::outcome::{CoefficientTable, Outcome};
+use refit_core::ParamPath;
+
+/// Tables with more groups than this are averaged by block for reading; the strip still shows every group.
+const MAX_ROWS: usize = 16;
+/// Strips wider than this are averaged over neighbours.
+const MAX_COLUMNS: usize = 400;
+
+/// Appends one panel per table.
+pub(crate) fn panels(h: &mut Html, outcome: &Outcome) {
+    let limit = limit(&outcome.coefficients);
+    scale_legend(h, limit);
+    for table in &outcome.coefficients {
+        h.el("div", &[("class", &"panel")], |h| {
+            h.leaf("h3", &[], label(outcome, &table.method));
+            let groups = table.groups.len();
+            if groups <= MAX_ROWS {
+                readable(h, outcome, &as_rows(table), "Group");
+            } else {
+                let blocks = by_block(table);
+                h.leaf(
+                    "p",
+                    &[("class", &"note")],
+                    format_args!("Mean over the tensors of each block; {groups} coefficients per task were learned."),
+                );
+                readable(h, outcome, &blocks, "Block");
+                h.leaf("p", &[("class", &"note")], "Every group of tensors, from the first layer (left) to the last (right):");
+                strip(h, outcome, table, limit);
+            }
+        });
+    }
+}
+
+/// The coefficient at full colour: 1, or the largest magnitude where that is more.
+fn limit(tables: &[CoefficientTable]) -> f64 {
+    tables
+        .iter()
+        .flat_map(|t| t.values.iter().flatten())
+        .filter(|v| v.is_finite())
+        .fold(0.0, |limit: f64, v| limit.max(v.abs()))
+        .max(0.5)
+}
+
+/// A named row of coefficients, one per task.
+struct Row {
+    name: String,
+    values: Vec<f64>,
+}
+
+fn as_rows(table: &CoefficientTable) -> Vec<Row> {
+    let named = table.groups.iter().zip(&table.values);
+    named
+        .map(|(name, values)| Row {
+            name: name.clone(),
+            values: values.clone(),
+        })
+        .collect()
+}
+
+/// Averages the groups of each repeated block, or of each top-level module outside of blocks; first seen, first listed.
+fn by_block(table: &CoefficientTable) -> Vec<Row> {
+    let mut blocks: Vec<(Row, usize)> = Vec::new();
+    for (name, values) in table.groups.iter().zip(&table.values) {
+        let path = ParamPath::new(name);
+        let top = name.split('.').next().unwrap_or_default();
+        let block = path.block().unwrap_or(top);
+        let at = blocks
+            .iter()
+            .position(|(row, _)| row.name == block)
+            .unwrap_or_else(|| {
+                blocks.push((
+                    Row {
+                        name: block.into(),
+                        values: vec![0.0; values.len()],
+                    },
+                    0,
+                ));
+                blocks.len() - 1
+            });
+        let (row, count) = &mut blocks[at];
+        for (sum, value) in row.values.iter_mut().zip(values) {
+            *sum += value;
+        }
+        *count += 1;
+    }
+    let mean = |(mut row, count): (Row, usize)| {
+        row.values.iter_mut().for_each(|v| *v /= count as f64);
+        row
+    };
+    blocks.into_iter().map(mean).collect()
+}
+
+/// A table with a number in every cell.
+fn readable(h: &mut Html, outcome: &Outcome, rows: &[Row], corner: &str) {
+    let limit = limit(&outcome.coefficients);
+    h.el(
+        "div",
+        &[
+            ("class", &"scroll"),
+            ("tabindex", &0),
+            ("role", &"region"),
+            ("aria-label", &"Coefficients"),
+        ],
+        |h| {
+            h.el("table", &[("class", &"heat")], |h| {
+                h.el("thead", &[], |h| {
+                    h.el("tr", &[], |h| {
+                        h.leaf("th", &[("scope", &"col")], corner);
+                        for task in &outcome.tasks {
+                            h.leaf("th", &[("scope", &"col")], &task.name);
+                        }
+                    });
+                });
+                h.el("tbody", &[], |h| {
+                    for row in rows {
+                        h.el("tr", &[], |h| {
+                            h.leaf("th", &[("scope", &"row")], &row.name);
+                            for value in &row.values {
+                                cell(h, *value, limit);
+                            }
+                        });
+                    }
+                });
+            });
+        },
+    );
+}
+
+fn cell(h: &mut Html, value: f64, limit: f64) {
+    let depth = depth(value, limit);
+    let ink = if depth > 0.6 { " on" } else { "" };
+    let class = format!("{}{ink}", side(value));
+    h.leaf(
+        "td",
+        &[
+            ("class", &class),
+            ("style", &format_args!("--v:{depth:.3}")),
+        ],
+        number(value, 2),
+    );
+}
+
+/// Colour strength of a coefficient in `[0, 1]`.
+fn depth(value: f64, limit: f64) -> f64 {
+    if value.is_finite() {
+        (value.abs() / limit).min(1.0)
+    } else {
+        0.0
+    }
+}
+
+const fn side(value: f64) -> &'static str {
+    if value < 0.0 { "neg" } else { "pos" }
+}
+
+const CELL: f64 = 16.0;
+const NAME: f64 = 92.0;
+const WIDTH: f64 = 960.0;
+
+/// One thin column per group, one row per task.
+fn strip(h: &mut Html, outcome: &Outcome, table: &CoefficientTable, limit: f64) {
+    let columns = pooled(table);
+    let width = (WIDTH - NAME) / columns.len() as f64;
+    let tasks = outcome.tasks.len();
+    let height = CELL * tasks as f64 + 18.0;
+    let view = format!("0 0 {WIDTH} {height}");
+    let described = format!(
+        "Coefficients of {} groups for {tasks} tasks",
+        table.groups.len()
+    );
+    h.el(
+        "div",
+        &[
+            ("class", &"scroll"),
+            ("tabindex", &0),
+            ("role", &"region"),
+            ("aria-label", &"All coefficients"),
+        ],
+        |h| {
+            h.el(
+                "svg",
+                &[
+                    ("class", &"strip"),
+                    ("viewBox", &view),
+                    ("role", &"img"),
+                    ("aria-label", &described),
+                ],
+                |h| {
+                    for (k, task) in outcome.tasks.iter().enumerate() {
+                        let y = CELL * (k as f64 + 0.75);
+                        let name: String = task.name.chars().take(14).collect();
+                        h.leaf(
+                            "text",
+                            &[("x", &(NAME - 6.0)), ("y", &y), ("text-anchor", &"end")],
+                            name,
+                        );
+                    }
+                    for (i, column) in columns.iter().enumerate() {
+                        let x = NAME + width * i as f64;
+                        h.el("g", &[], |h| {
+                            h.leaf("title", &[], describe(outcome, column));
+                            for (k, value) in column.values.iter().enumerate() {
+                                strip_cell(h, x, CELL * k as f64, width, *value, limit);
+                            }
+                        });
+                    }
+                    block_names(h, &columns, width, height);
+                },
+            );
+        },
+    );
+}
+
+fn strip_cell(h: &mut Html, x: f64, y: f64, width: f64, value: f64, limit: f64) {
+    let (x, y) = (number(x, 2), number(y + 0.5, 1));
+    let (width, height) = (number(width, 2), CELL - 1.0);
+    let strength = number(depth(value, limit), 3);
+    h.empty(
+        "rect",
+        &[
+            ("class", &side(value)),
+            ("x", &x),
+            ("y", &y),
+            ("width", &width),
+            ("height", &height),
+            ("fill-opacity", &strength),
+        ],
+    );
+}
+
+fn describe(outcome: &Outcome, column: &Row) -> String {
+    let pairs = outcome.tasks.iter().zip(&column.values);
+    let values: Vec<String> = pairs
+        .map(|(task, v)| format!("{} {}", task.name, number(*v, 2)))
+        .collect();
+    format!("{}\n{}", column.name, values.join("\n"))
+}
+
+/// The groups, or averages of neighbours where there are too many to draw.
+fn pooled(table: &CoefficientTable) -> Vec<Row> {
+    let rows = as_rows(table);
+    let every = rows.len().div_ceil(MAX_COLUMNS).max(1);
+    let pool = |chunk: &[Row]| {
+        let n = chunk.len() as f64;
+        let width = chunk[0].values.len();
+        let mean = |k: usize| {
+            chunk
+                .iter()
+                .map(|r| r.values.get(k).copied().unwrap_or(f64::NAN))
+                .sum::<f64>()
+                / n
+        };
+        Row {
+            name: chunk[0].name.clone(),
+            values: (0..width).map(mean).collect(),
+        }
+    };
+    rows.chunks(every).map(pool).collect()
+}
+
+/// A line and a short name below the strip where a new block begins.
+fn block_names(h: &mut Html, columns: &[Row], width: f64, height: f64) {
+    let mut last_text = f64::NEG_INFINITY;
+    let mut last_block = None;
+    for (i, column) in columns.iter().enumerate() {
+        let path = ParamPath::new(&column.name);
+        let block = path.block().map(str::to_owned);
+        if block == last_block {
+            continue;
+        }
+        let x = NAME + width * i as f64;
+        if i > 0 {
+            let at = number(x, 2);
+            h.empty(
+                "line",
+                &[
+                    ("class", &"cut"),
+                    ("x1", &at),
+                    ("x2", &at),
+                    ("y1", &0),
+                    ("y2", &(height - 18.0)),
+                ],
+            );
+        }
+        if let Some(name) = &block
+            && x > last_text + 9.0
+        {
+            let short = name.rsplit('.').next().unwrap_or(name);
+            h.leaf(
+                "text",
+                &[("x", &number(x + 2.0, 1)), ("y", &(height - 5.0))],
+                short,
+            );
+            last_text = x + 7.0 * short.len() as f64;
+        }
+        last_block = block;
+    }
+}
+
+fn scale_legend(h: &mut Html, limit: f64) {
+    h.el("p", &[("class", &"legend")], |h| {
+        h.el("span", &[], |h| {
+            h.text("0");
+            h.el("svg", &[("width", &140), ("height", &12), ("role", &"img"), ("aria-label", &"Colour scale")], |h| {
+                for i in 0..20_u32 {
+                    let strength = number((f64::from(i) + 0.5) / 20.0, 3);
+                    h.empty("rect", &[("class", &"pos"), ("x", &(7 * i)), ("y", &0), ("width", &7), ("height", &12), ("fill-opacity", &strength)]);
+                }
+            });
+            h.text(number(limit, 2));
+        });
+        h.leaf("span", &[], "share of the expert's change that is added; 0 leaves the base as it is, negative values take away");
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_averaged_in_order_of_first_appearance() {
+        let table = CoefficientTable {
+            method: "m".into(),
+            groups: [
+                "embed.w",
+                "blocks.0.a",
+                "blocks.0.b",
+                "blocks.1.a",
+                "embed.b",
+            ]
+            .map(String::from)
+            .into(),
+            values: vec![vec![0.1], vec![0.2], vec![0.4], vec![1.0], vec![0.3]],
+        };
+        let rows = by_block(&table);
+        let names: Vec<_> = rows.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["embed", "blocks.0", "blocks.1"]);
+        assert!((rows[0].values[0] - 0.2).abs() < 1e-12 && (rows[1].values[0] - 0.3).abs() < 1e-12);
+    }
+
+    #[test]
+    fn ragged_and_empty_tables_draw_without_panic() {
+        let table = CoefficientTable {
+            method: "m".into(),
+            groups: (0..900).map(|i| format!("layers.{i}.w")).collect(),
+            values: (0..900).map(|i| vec![f64::NAN; i % 3]).collect(),
+        };
+        let empty = CoefficientTable::default();
+        let outcome = Outcome {
+            coefficients: vec![table, empty],
+            ..Outcome::default()
+        };
+        let mut h = Html::default();
+        panels(&mut h, &outcome);
+        assert!(!h.finish().contains("NaN"));
+    }
+}

@@ -1,0 +1,312 @@
+//! The table of accuracies as text for a terminal.
+
+use super::{
+    format::{number, percent},
+    summary::{Summary, prints_alike},
+};
+use crate::outcome::{MethodKind, MethodResult, Outcome};
+use std::fmt::Write;
+
+/// How much room there is, and whether type can be bold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Columns of the terminal.
+    pub width: usize,
+    /// Whether escape codes are understood.
+    pub bold: bool,
+}
+
+/// Room between columns.
+const GAP: usize = 2;
+/// Task names are cut to no less than this.
+const SHORTEST: usize = 5;
+
+/// Makes the table: one row per method, accuracy in percent, the best merged model of a column bold where type can be
+/// bold. Task names are cut, and in the last resort left out, until the table fits.
+///
+/// ```
+/// use refit::{outcome::Outcome, report::{Style, text_table}};
+/// let table = text_table(&Outcome::default(), Style { width: 80, bold: false });
+/// assert!(table.starts_with("method"));
+/// ```
+pub fn text_table(outcome: &Outcome, style: Style) -> String {
+    let summary = Summary::of(outcome);
+    let best = summary.column_best();
+    let columns = Columns::fit(outcome, style.width);
+    let mut text = String::new();
+    columns.head(&mut text, outcome);
+    let mut last = None;
+    for method in ordered(outcome) {
+        if last.is_some_and(|kind| kind != method.kind) {
+            text.push_str(&"-".repeat(columns.width()));
+            text.push('\n');
+        }
+        last = Some(method.kind);
+        columns.row(&mut text, outcome, &summary, &best, method, style.bold);
+    }
+    notes(&mut text, outcome, &columns);
+    text
+}
+
+/// Bounds first, then merged models, then transductive ones.
+fn ordered(outcome: &Outcome) -> impl Iterator<Item = &MethodResult> {
+    [
+        MethodKind::Bound,
+        MethodKind::Merged,
+        MethodKind::Transductive,
+    ]
+    .into_iter()
+    .flat_map(|kind| outcome.methods.iter().filter(move |m| m.kind == kind))
+}
+
+fn notes(text: &mut String, outcome: &Outcome, columns: &Columns) {
+    let spread = if outcome.seeds.len() > 1 {
+        format!("; ± over {} seeds", outcome.seeds.len())
+    } else {
+        String::new()
+    };
+    let _ = writeln!(
+        text,
+        "\ntest accuracy in percent{spread}; gap: share of the way from base (0) to experts (100)"
+    );
+    if outcome
+        .methods
+        .iter()
+        .any(|m| m.kind == MethodKind::Transductive)
+    {
+        text.push_str("last part: coefficients saw the test images, never their labels\n");
+    }
+    if columns.tasks == 0 && !outcome.tasks.is_empty() {
+        text.push_str("the terminal is too narrow for the tasks: see the report or --json\n");
+    }
+}
+
+/// Widths of the columns.
+struct Columns {
+    label: usize,
+    mean: usize,
+    /// Width of a task column, 0 where tasks are left out.
+    tasks: usize,
+    count: usize,
+}
+
+impl Columns {
+    fn fit(outcome: &Outcome, width: usize) -> Self {
+        let chars = |text: &str| text.chars().count();
+        let label = outcome
+            .methods
+            .iter()
+            .map(|m| chars(&m.label))
+            .max()
+            .unwrap_or(0)
+            .max(6);
+        let mean = if outcome.seeds.len() > 1 { 10 } else { 5 };
+        let longest = outcome
+            .tasks
+            .iter()
+            .map(|t| chars(&t.name))
+            .max()
+            .unwrap_or(0)
+            .max(5);
+        let count = outcome.tasks.len();
+        let left = width.saturating_sub(label + GAP + mean + GAP + GAP_COLUMN);
+        let room = left.checked_div(count).unwrap_or(0).saturating_sub(GAP);
+        let tasks = if room < SHORTEST {
+            0
+        } else {
+            room.min(longest)
+        };
+        Self {
+            label,
+            mean,
+            tasks,
+            count,
+        }
+    }
+
+    const fn width(&self) -> usize {
+        let tasks = if self.tasks == 0 {
+            0
+        } else {
+            self.count * (self.tasks + GAP)
+        };
+        self.label + GAP + self.mean + GAP + GAP_COLUMN + tasks
+    }
+
+    fn head(&self, text: &mut String, outcome: &Outcome) {
+        let _ = write!(text, "{:<1$}", "method", self.label);
+        cell(text, "mean", self.mean, false);
+        cell(text, "gap", GAP_COLUMN, false);
+        if self.tasks > 0 {
+            for task in &outcome.tasks {
+                cell(text, &cut(&task.name, self.tasks), self.tasks, false);
+            }
+        }
+        text.push('\n');
+    }
+
+    fn row(
+        &self,
+        text: &mut String,
+        outcome: &Outcome,
+        summary: &Summary<'_>,
+        best: &[Option<f64>],
+        method: &MethodResult,
+        bold: bool,
+    ) {
+        let bold = |value: f64, column: usize| {
+            bold && method.kind == MethodKind::Merged && prints_alike(value, best[column])
+        };
+        let _ = write!(text, "{:<1$}", clean(&method.label), self.label);
+        let mean = if outcome.seeds.len() > 1 {
+            format!("{} ± {}", percent(method.mean), percent(method.deviation))
+        } else {
+            percent(method.mean)
+        };
+        cell(text, &mean, self.mean, bold(method.mean, 0));
+        let gap = summary
+            .recovered(method.mean)
+            .map_or("–".into(), |r| number(100.0 * r, 0));
+        cell(text, &gap, GAP_COLUMN, false);
+        if self.tasks > 0 {
+            for (task, column) in outcome.tasks.iter().zip(1..) {
+                let value = method.per_task.get(&task.name).copied().unwrap_or(f64::NAN);
+                cell(text, &percent(value), self.tasks, bold(value, column));
+            }
+        }
+        text.push('\n');
+    }
+}
+
+/// Width of the column `gap`.
+const GAP_COLUMN: usize = 4;
+
+fn cell(text: &mut String, content: &str, width: usize, bold: bool) {
+    let (on, off) = if bold {
+        ("\u{1b}[1m", "\u{1b}[0m")
+    } else {
+        ("", "")
+    };
+    let padding = (width + GAP).saturating_sub(content.chars().count());
+    let _ = write!(text, "{:padding$}{on}{content}{off}", "");
+}
+
+/// The first `width` characters, the last one a dot where some are missing.
+fn cut(name: &str, width: usize) -> String {
+    let name = clean(name);
+    if name.chars().count() <= width {
+        return name;
+    }
+    let head: String = name.chars().take(width - 1).collect();
+    format!("{head}.")
+}
+
+/// A name from a user's folder must not move the cursor.
+fn clean(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::TaskSummary;
+
+    fn outcome() -> Outcome {
+        let method = |label: &str, kind, mean: f64| MethodResult {
+            name: label.into(),
+            label: label.into(),
+            kind,
+            mean,
+            per_task: [
+                ("digits".into(), mean),
+                ("a\u{1b}[2Jlphabets".into(), mean / 2.0),
+            ]
+            .into(),
+            ..MethodResult::default()
+        };
+        let task = |name: &str| TaskSummary {
+            name: name.into(),
+            ..TaskSummary::default()
+        };
+        let mut methods = vec![
+            method("base", MethodKind::Bound, 0.5),
+            method("AdaMerging", MethodKind::Merged, 0.75),
+            method("TIES", MethodKind::Merged, 0.6),
+            method("experts", MethodKind::Bound, 1.0),
+        ];
+        methods[0].name = "base".into();
+        Outcome {
+            methods,
+            tasks: vec![task("digits"), task("a\u{1b}[2Jlphabets")],
+            seeds: vec![0],
+            ..Outcome::default()
+        }
+    }
+
+    #[test]
+    fn rows_are_aligned_and_parted() {
+        let table = text_table(
+            &outcome(),
+            Style {
+                width: 60,
+                bold: false,
+            },
+        );
+        let expected = "\
+method       mean   gap         digits  a?[2Jlphabets
+base         50.0     0           50.0           25.0
+experts     100.0   100          100.0           50.0
+-----------------------------------------------------
+AdaMerging   75.0    50           75.0           37.5
+TIES         60.0    20           60.0           30.0
+
+test accuracy in percent; gap: share of the way from base (0) to experts (100)
+";
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn a_narrow_terminal_cuts_names_and_then_leaves_tasks_out() {
+        let table = text_table(
+            &outcome(),
+            Style {
+                width: 40,
+                bold: false,
+            },
+        );
+        assert!(table.contains("a?[2J.") && table.lines().take(6).all(|l| l.chars().count() <= 40));
+        let table = text_table(
+            &outcome(),
+            Style {
+                width: 30,
+                bold: false,
+            },
+        );
+        assert!(!table.contains("digits") && table.contains("too narrow"));
+    }
+
+    #[test]
+    fn bold_marks_the_best_merged_value_without_moving_columns() {
+        let plain = text_table(
+            &outcome(),
+            Style {
+                width: 60,
+                bold: false,
+            },
+        );
+        let bold = text_table(
+            &outcome(),
+            Style {
+                width: 60,
+                bold: true,
+            },
+        );
+        assert!(bold.contains("\u{1b}[1m75.0\u{1b}[0m") && !bold.contains("\u{1b}[1m100.0"));
+        assert_eq!(
+            bold.replace("\u{1b}[1m", "").replace("\u{1b}[0m", ""),
+            plain
+        );
+    }
+}

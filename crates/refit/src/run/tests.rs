@@ -1,0 +1,81 @@
+use super::*;
+use refit_core::Seed;
+
+fn record() -> RunRecord {
+    RunRecord::start(
+        "demo",
+        "cpu",
+        2,
+        Seed::new(1),
+        serde_json::json!({ "quick": true }),
+    )
+}
+
+#[test]
+fn a_finished_folder_reads_back_as_it_was_written() {
+    let home = tempfile::tempdir().unwrap();
+    let mut run = RunFolder::create(home.path().join("run"), Overwrite::Refuse, record()).unwrap();
+    let outcome = Outcome {
+        suite: "toy".into(),
+        seeds: vec![0],
+        ..Outcome::default()
+    };
+    run.set_outcome(outcome.clone());
+    run.metrics()
+        .unwrap()
+        .write("base", 1, &[("loss", 0.5)])
+        .unwrap();
+    let path = run.finish(StopReason::Interrupted).unwrap();
+
+    let files = RunFiles::read(&path).unwrap();
+    assert_eq!(files.outcome, Some(outcome));
+    assert_eq!(files.record.stop, StopReason::Interrupted);
+    assert_eq!(files.metrics.len(), 1);
+    let page = fs::read_to_string(path.join(REPORT)).unwrap();
+    assert_eq!(
+        page,
+        report::render(&files),
+        "the page is made from the files alone"
+    );
+}
+
+#[test]
+fn an_abandoned_run_leaves_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    drop(RunFolder::create(home.path().join("run"), Overwrite::Refuse, record()).unwrap());
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_folder_or_file_that_is_no_run_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let error = RunFiles::read(home.path()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("is not a run folder: it holds no `run.json`")
+    );
+    let file = home.path().join("file");
+    atomic::write_file(&file, b"x", Overwrite::Refuse).unwrap();
+    assert!(matches!(
+        RunFiles::read(&file),
+        Err(RunError::NotARun { .. })
+    ));
+    assert!(matches!(
+        RunFiles::read(&home.path().join("no")),
+        Err(RunError::NotARun { .. })
+    ));
+}
+
+#[test]
+fn a_broken_document_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    atomic::write_file(
+        home.path().join(RECORD),
+        b"{\"verb\": 3}",
+        Overwrite::Refuse,
+    )
+    .unwrap();
+    let error = RunFiles::read(home.path()).unwrap_err();
+    assert!(matches!(&error, RunError::Document { path, .. } if path.ends_with(RECORD)));
+}
