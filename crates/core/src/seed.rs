@@ -1,6 +1,6 @@
 //! One seed per run, forked by name.
 
-use rand::SeedableRng;
+use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -43,6 +43,30 @@ impl Seed {
         let mut head = [0; 8];
         head.copy_from_slice(&digest[..8]);
         Self(u64::from_le_bytes(head))
+    }
+
+    /// `count` different numbers below `below`, in random order; all of them if there are fewer.
+    ///
+    /// ```
+    /// # use refit_core::Seed;
+    /// let mut picked = Seed::new(1).sample(10, 4);
+    /// assert_eq!(picked.len(), 4);
+    /// picked.sort_unstable();
+    /// picked.dedup();
+    /// assert_eq!((picked.len(), picked[3] < 10), (4, true));
+    /// assert_eq!(Seed::new(1).sample(3, 9).len(), 3);
+    /// ```
+    pub fn sample(self, below: usize, count: usize) -> Vec<usize> {
+        let mut rng = self.rng();
+        let mut order: Vec<usize> = (0..below).collect();
+        let count = count.min(below);
+        for at in 0..count {
+            // The bias of the remainder is below 2^-24 for up to 2^40 items.
+            let other = at + (rng.next_u64() % (below - at) as u64) as usize;
+            order.swap(at, other);
+        }
+        order.truncate(count);
+        order
     }
 
     /// A generator that starts at this seed.

@@ -1,0 +1,308 @@
+//! Settings of the fusion job.
+
+use refit_core::ConfigError;
+use refit_io::data::AugmentConfig;
+use refit_merge::AdaMergingConfig;
+use refit_nn::zoo::{Pooling, VitConfig};
+use refit_train::{
+    TrainConfig,
+    optim::{AdamWConfig, OptimConfig, Schedule},
+};
+use serde::{Deserialize, Serialize};
+
+/// The whole job: base, experts, joint training, merging, scoring.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FusionConfig {
+    /// The shared encoder.
+    pub encoder: VitConfig,
+    /// Length of the rows of every head: the temperature of its cosines (CLIP: 100; ours: 10).
+    pub head_scale: f64,
+    /// How the base is trained, heads included.
+    pub base: Stage,
+    /// Labelled training images of each task that the base may see; 0 for none.
+    pub base_images: usize,
+    /// Images of each generated task that the base is trained on beside them; 0 for none.
+    pub auxiliary_images: usize,
+    /// How the frozen heads are made.
+    pub heads: Heads,
+    /// How each expert is fine-tuned, its head frozen.
+    pub expert: Stage,
+    /// How the joint model is trained, heads frozen: the upper bound.
+    pub joint: Stage,
+    /// Scales tried for task arithmetic and TIES on labelled validation images.
+    pub scales: Vec<f64>,
+    /// Validation images of each task that scales are tuned on.
+    pub tuning_images: usize,
+    /// Adaptive merging; grouping and `plus` are set by each variant.
+    pub adamerging: AdaMergingConfig,
+    /// Which unlabelled images the coefficients see.
+    pub adapt_on: AdaptOn,
+    /// Also adapts on the test images themselves, as the paper does.
+    pub transductive: bool,
+    /// Validation accuracy is measured every so many adaptation steps, on [`tuning_images`](Self::tuning_images).
+    pub watch_every: u64,
+    /// Test images of each task that are scored; 0 for all.
+    pub test_images: usize,
+    /// Test images of each task and corruption; 0 to leave corruptions out.
+    pub corrupted_images: usize,
+    /// Severity of corruptions, 1 to 5.
+    pub severity: u8,
+}
+
+/// Part of each task whose images, without labels, the coefficients are learned on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdaptOn {
+    /// Training images.
+    Train,
+    /// Validation images.
+    Val,
+}
+
+/// How the frozen head of each task is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Heads {
+    /// Trained together with the base, on the same images.
+    Trained,
+    /// Mean direction of the base's features over this many labelled training images of each class.
+    Prototypes(usize),
+}
+
+/// One training stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Stage {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Images per step; for several tasks together, of all of them.
+    pub batch: usize,
+    /// Peak learning rate of AdamW.
+    pub rate: f64,
+    /// Weight decay.
+    pub decay: f64,
+    /// Warm-up steps.
+    pub warmup: u64,
+    /// Label smoothing in `[0, 1)`.
+    pub smoothing: f32,
+    /// How images are varied.
+    pub augment: Variation,
+}
+
+/// How training images are varied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variation {
+    /// Not at all.
+    None,
+    /// Mildly: shift, rotate, scale, blur ([`AugmentConfig::glyphs`]).
+    Mild,
+    /// Strongly, for a base that serves many tasks ([`AugmentConfig::broad`]).
+    Broad,
+}
+
+impl Variation {
+    pub(super) fn config(self) -> AugmentConfig {
+        match self {
+            Self::None => AugmentConfig::default(),
+            Self::Mild => AugmentConfig::glyphs(),
+            Self::Broad => AugmentConfig::broad(),
+        }
+    }
+}
+
+impl Stage {
+    pub(super) fn trainer(&self) -> TrainConfig {
+        TrainConfig {
+            steps: self.steps,
+            optimizer: OptimConfig::Adamw(AdamWConfig {
+                rate: self.rate,
+                decay: self.decay,
+                betas: [0.9, 0.98],
+                ..AdamWConfig::default()
+            }),
+            schedule: Schedule {
+                warmup: self.warmup,
+                ..Schedule::default()
+            },
+            ..TrainConfig::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.batch == 0 || self.batch > 1 << 16 {
+            return Err(ConfigError::range("batch", self.batch, "1 to 65536"));
+        }
+        if !(0.0..1.0).contains(&self.smoothing) {
+            return Err(ConfigError::range(
+                "smoothing",
+                self.smoothing,
+                "a share in [0, 1)",
+            ));
+        }
+        self.trainer().check()
+    }
+}
+
+impl FusionConfig {
+    /// The demonstration on generated images: minutes on two cores.
+    pub fn demo() -> Self {
+        let stage = Stage {
+            steps: 500,
+            batch: 128,
+            rate: 1e-3,
+            decay: 0.05,
+            warmup: 50,
+            smoothing: 0.0,
+            augment: Variation::Broad,
+        };
+        Self {
+            encoder: encoder(128, 4, 7),
+            head_scale: 10.0,
+            base_images: 300,
+            auxiliary_images: 0,
+            heads: Heads::Trained,
+            expert: Stage {
+                steps: 100,
+                batch: 64,
+                rate: 1e-4,
+                warmup: 10,
+                augment: Variation::Mild,
+                ..stage.clone()
+            },
+            joint: Stage {
+                steps: 300,
+                batch: 128,
+                rate: 3e-4,
+                warmup: 20,
+                augment: Variation::Mild,
+                ..stage.clone()
+            },
+            base: stage,
+            scales: vec![0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0],
+            tuning_images: 100,
+            adamerging: AdaMergingConfig {
+                steps: 60,
+                learning_rate: 1e-2,
+                batches: 1,
+                ..AdaMergingConfig::default()
+            },
+            adapt_on: AdaptOn::Train,
+            transductive: false,
+            watch_every: 20,
+            test_images: 500,
+            corrupted_images: 100,
+            severity: 3,
+        }
+    }
+
+    /// The demonstration in a hurry: small enough to see every part move, too small to conclude from.
+    pub fn quick() -> Self {
+        let mut config = Self::demo();
+        config.encoder = encoder(64, 3, 7);
+        config.base.steps = 150;
+        config.expert.steps = 30;
+        config.joint.steps = 60;
+        config.scales = vec![0.1, 0.2, 0.3, 0.5];
+        config.tuning_images = 50;
+        config.adamerging.steps = 20;
+        config.watch_every = 10;
+        config.test_images = 200;
+        config.corrupted_images = 25;
+        config
+    }
+
+    /// The experiment on real 28 x 28 images.
+    pub fn real() -> Self {
+        let mut config = Self::demo();
+        config.encoder = encoder(256, 6, 7);
+        config.base_images = 500;
+        config.base = Stage {
+            steps: 2000,
+            warmup: 100,
+            ..config.base
+        };
+        config.expert = Stage {
+            steps: 200,
+            warmup: 20,
+            ..config.expert
+        };
+        config.joint = Stage {
+            steps: 1600,
+            warmup: 50,
+            ..config.joint
+        };
+        config.adamerging = AdaMergingConfig::default();
+        config.tuning_images = 250;
+        config.transductive = true;
+        config.watch_every = 50;
+        config.test_images = 0;
+        config.corrupted_images = 250;
+        config
+    }
+
+    /// Checks every setting that is not checked where it is used.
+    ///
+    /// # Errors
+    /// The first setting that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.base.check()?;
+        self.expert.check()?;
+        self.joint.check()?;
+        if !(self.head_scale > 0.0 && self.head_scale.is_finite()) {
+            return Err(ConfigError::range(
+                "head-scale",
+                self.head_scale,
+                "a positive number",
+            ));
+        }
+        if self.base_images == 0 && self.auxiliary_images == 0 {
+            return Err(ConfigError::conflict(
+                "base-images",
+                "is 0 and so is `auxiliary-images`",
+            ));
+        }
+        match self.heads {
+            Heads::Trained if self.base_images == 0 => {
+                return Err(ConfigError::conflict(
+                    "heads",
+                    "are trained but `base-images` is 0",
+                ));
+            }
+            Heads::Prototypes(0) => {
+                return Err(ConfigError::range(
+                    "heads",
+                    0,
+                    "at least 1 image of each class",
+                ));
+            }
+            _ => {}
+        }
+        if self.scales.is_empty() {
+            return Err(ConfigError::range("scales", "empty", "at least one scale"));
+        }
+        if self.tuning_images == 0 {
+            return Err(ConfigError::range("tuning-images", 0, "at least 1"));
+        }
+        if !(1..=5).contains(&self.severity) {
+            return Err(ConfigError::range("severity", self.severity, "1 to 5"));
+        }
+        Ok(())
+    }
+}
+
+fn encoder(width: usize, depth: usize, patch: usize) -> VitConfig {
+    VitConfig {
+        hidden_size: width,
+        num_hidden_layers: depth,
+        num_attention_heads: width / 32,
+        intermediate_size: 4 * width,
+        layer_norm_eps: 1e-6,
+        image_size: 28,
+        patch_size: patch,
+        num_channels: 1,
+        pooling: Pooling::Mean,
+        num_labels: 0,
+    }
+}

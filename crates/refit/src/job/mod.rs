@@ -1,0 +1,147 @@
+//! The main job: a shared base becomes experts, and the experts become one model without labels.
+//!
+//! One repetition ([`repetition`]) trains a base on a few labelled images of every task and freezes one head per task,
+//! fine-tunes one expert per task, merges the experts by every method, and scores everything on test images that
+//! nothing was tuned on. [`fusion`] repeats that over seeds and averages.
+
+mod adapt;
+mod batches;
+mod config;
+mod encoder;
+mod repetition;
+mod suite;
+mod summary;
+
+pub use config::{AdaptOn, FusionConfig, Heads, Stage, Variation};
+pub use suite::{DEFAULT_SIZES, QUICK_SIZES, generated};
+
+use crate::outcome::Outcome;
+use refit_core::{ConfigError, Hint, Progress};
+use refit_io::data::{DataError, Task};
+use refit_merge::MergeError;
+use refit_nn::NnError;
+use refit_train::TrainError;
+use std::{borrow::Cow, time::Instant};
+
+/// The job could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// A setting is out of range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data does not fit the job.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The tasks do not go together.
+    #[error(
+        "task `{task}` has images of {found}, expected {expected} as the first task and the encoder have"
+    )]
+    Shape {
+        /// The task.
+        task: String,
+        /// Its image shape.
+        found: String,
+        /// The shape of the others.
+        expected: String,
+    },
+    /// Fewer than two tasks.
+    #[error("found {found} tasks, expected at least 2")]
+    TooFewTasks {
+        /// How many there are.
+        found: usize,
+    },
+    /// The model could not be built.
+    #[error(transparent)]
+    Model(#[from] NnError),
+    /// A training stage failed.
+    #[error("training the {stage} failed")]
+    Train {
+        /// Which stage.
+        stage: String,
+        /// Why.
+        #[source]
+        source: TrainError,
+    },
+    /// A training stage left the finite numbers.
+    #[error("training the {stage} diverged")]
+    Diverged {
+        /// Which stage.
+        stage: String,
+    },
+    /// A merge failed.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// The listener asked for a stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Hint for JobError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Data(error) => error.hint(),
+            Self::Model(error) => error.hint(),
+            Self::Train { source, .. } => source.hint(),
+            Self::Merge(error) => error.hint(),
+            Self::Diverged { .. } => Some("lower the learning rate of that stage".into()),
+            Self::TooFewTasks { .. } => Some(
+                "give a folder with at least two sub-folders or npz files, one per task".into(),
+            ),
+            Self::Shape { .. } => Some("resize the images of all tasks to one shape".into()),
+            Self::Interrupted => None,
+        }
+    }
+}
+
+/// Checks that the tasks and the settings go together; reads nothing and computes nothing.
+///
+/// # Errors
+/// The first thing that does not fit.
+pub fn check(config: &FusionConfig, tasks: &[Task]) -> Result<(), JobError> {
+    config.check()?;
+    if tasks.len() < 2 {
+        return Err(JobError::TooFewTasks { found: tasks.len() });
+    }
+    let encoder = &config.encoder;
+    let expected = refit_io::data::ImageShape {
+        channels: encoder.num_channels,
+        height: encoder.image_size,
+        width: encoder.image_size,
+    };
+    for task in tasks {
+        if task.shape() != expected {
+            return Err(JobError::Shape {
+                task: task.name().to_owned(),
+                found: task.shape().to_string(),
+                expected: expected.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Does the whole job once per seed and averages.
+///
+/// # Errors
+/// Settings or data that do not fit, before any work starts; a stage that fails or diverges; an interruption.
+pub fn fusion(
+    suite: &str,
+    config: &FusionConfig,
+    tasks: &[Task],
+    seeds: &[u64],
+    progress: &dyn Progress,
+) -> Result<Outcome, JobError> {
+    check(config, tasks)?;
+    let start = Instant::now();
+    let mut runs = Vec::with_capacity(seeds.len());
+    for &seed in seeds {
+        let context = repetition::Repetition::new(config, tasks, seed, progress);
+        runs.push(context.run()?);
+    }
+    let mut outcome = summary::outcome(suite, config, tasks, seeds, runs);
+    outcome.seconds = start.elapsed().as_secs_f64();
+    outcome.peak_bytes = crate::run::peak_bytes().unwrap_or(0);
+    Ok(outcome)
+}
