@@ -80,10 +80,10 @@ impl Layout {
 }
 
 /// Values that one thread works on at a time. Fixed, so that partial sums are the same for any thread count.
-pub(crate) const UNIT: usize = 16 * BLOCK;
+pub(crate) const UNIT: usize = 32 * BLOCK;
 
-/// Values that are decoded at a time: a few blocks fit the first-level cache.
-pub(crate) const BLOCK: usize = 4096;
+/// Values that are worked on at a time: blocks of gradient, base, expert and sums fit the first-level cache.
+pub(crate) const BLOCK: usize = 2048;
 
 /// A stretch of one tensor, at most [`UNIT`] long; it starts at a multiple of [`UNIT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use crate::{
 };
 use rayon::prelude::*;
 use refit_core::{Card, ConfigError, ParamPath, Progress};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// What a rule wants to see of each expert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,13 +82,13 @@ pub fn merge<R: TensorRule>(
             return Err(MergeError::Cancelled);
         }
         let entry = &layout.entries()[at];
-        let operands: Vec<Vec<f32>> = (0..tasks.len())
+        let operands: Vec<Cow<'_, [f32]>> = (0..tasks.len())
             .map(|k| match R::OPERAND {
                 Operand::Models => tasks.model(k, at),
-                Operand::TaskVectors => tasks.task(k, at),
+                Operand::TaskVectors => tasks.task(k, at).into(),
             })
             .collect();
-        let views: Vec<&[f32]> = operands.iter().map(Vec::as_slice).collect();
+        let views: Vec<&[f32]> = operands.iter().map(|operand| &**operand).collect();
         let mut out = vec![0.0; entry.len];
         rule.apply(&plan, &entry.path, &views, &mut out)?;
         if R::OPERAND == Operand::TaskVectors {
@@ -159,15 +159,6 @@ pub(crate) fn weighted_sum(operands: &[&[f32]], factors: &[f64], out: &mut [f32]
         for (operand, &factor) in operands.iter().zip(factors) {
             simd::add_scaled(sums, factor, &operand[block * BLOCK..][..out.len()]);
         }
-        for (out, sum) in out.iter_mut().zip(sums) {
-            *out = *sum as f32;
-        }
-    }
-}
-
-/// Multiplies every value by `factor`.
-pub(crate) fn scale(values: &mut [f32], factor: f64) {
-    for value in values {
-        *value = (f64::from(*value) * factor) as f32;
+        simd::narrow(out, sums);
     }
 }

@@ -9,10 +9,36 @@ pub(crate) const LANES: usize = 16;
 /// Partial sums of a reduction.
 pub(crate) type Lanes = [f64; LANES];
 
-/// Runs `work` with the widest vectors of this processor.
-pub(crate) fn dispatch<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
+/// A value that is exact in double precision.
+pub(crate) trait Wide: Copy + Into<f64> {}
+impl<T: Copy + Into<f64>> Wide for T {}
+
+/// Defines a function whose body is compiled once per instruction set; the widest of this processor runs.
+///
+/// The body must stand inside `with_simd`, which is always inlined: a closure that is called from there is not, and
+/// would be compiled for the oldest processor.
+macro_rules! kernel {
+    ($(#[$doc:meta])* fn $name:ident $(<$g:ident: $bound:ident>)? ($($arg:ident: $ty:ty),* $(,)?)
+        $(-> $out:ty)? $body:block
+    ) => {
+        $(#[$doc])*
+        pub(crate) fn $name<'a $(, $g: $bound)?>($($arg: $ty),*) $(-> $out)? {
+            struct Kernel<'a $(, $g)?> { $($arg: $ty),* }
+            impl<'a $(, $g: $bound)?> pulp::WithSimd for Kernel<'a $(, $g)?> {
+                type Output = $crate::simd::kernel!(@or_unit $($out)?);
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+                    let Self { $($arg),* } = self;
+                    $body
+                }
+            }
+            pulp::Arch::new().dispatch(Kernel { $($arg),* })
+        }
+    };
+    (@or_unit) => { () };
+    (@or_unit $out:ty) => { $out };
 }
+pub(crate) use kernel;
 
 /// The sum of all lanes, in a fixed tree.
 pub(crate) fn total(mut lanes: Lanes) -> f64 {
@@ -26,95 +52,163 @@ pub(crate) fn total(mut lanes: Lanes) -> f64 {
     lanes[0]
 }
 
-/// `lanes[i mod LANES] += a_i b_i`.
-pub(crate) fn dot<G: Copy + Into<f64>>(lanes: &mut Lanes, a: &[G], b: &[f32]) {
-    dispatch(|| {
+kernel! {
+    /// `lanes[i mod LANES] += a_i b_i`.
+    fn dot<G: Wide>(lanes: &'a mut Lanes, a: &'a [G], b: &'a [f32]) {
         let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        let mut sums = *lanes;
         for (a, b) in a.iter().zip(b) {
             for i in 0..LANES {
-                lanes[i] += a[i].into() * f64::from(b[i]);
+                sums[i] += a[i].into() * f64::from(b[i]);
             }
         }
-        for (lane, (&a, &b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-            *lane += a.into() * f64::from(b);
+        for (sum, (&a, &b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+            *sum += a.into() * f64::from(b);
         }
-    });
+        *lanes = sums;
+    }
 }
 
-/// `lanes[i mod LANES] += a_i (b_i - c_i)`, the difference rounded to single precision.
-pub(crate) fn dot_difference<G: Copy + Into<f64>>(
-    lanes: &mut Lanes,
-    a: &[G],
-    b: &[f32],
-    c: &[f32],
-) {
-    dispatch(|| {
+kernel! {
+    /// `lanes[i mod LANES] += a_i (b_i - c_i)`, the difference rounded to single precision.
+    fn dot_difference<G: Wide>(lanes: &'a mut Lanes, a: &'a [G], b: &'a [f32], c: &'a [f32]) {
         let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
         let (c, c_rest) = c.as_chunks::<LANES>();
+        let mut sums = *lanes;
         for ((a, b), c) in a.iter().zip(b).zip(c) {
             for i in 0..LANES {
-                lanes[i] += a[i].into() * f64::from(b[i] - c[i]);
+                sums[i] += a[i].into() * f64::from(b[i] - c[i]);
             }
         }
-        for (lane, ((&a, &b), &c)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest).zip(c_rest)) {
-            *lane += a.into() * f64::from(b - c);
+        for (sum, ((&a, &b), &c)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest).zip(c_rest)) {
+            *sum += a.into() * f64::from(b - c);
         }
-    });
+        *lanes = sums;
+    }
 }
 
 /// `sum_i` of squares of finite values, or the position of the first value that is not finite.
 pub(crate) fn sum_of_squares(lanes: &mut Lanes, values: &[f32]) -> Result<(), usize> {
-    let all_finite = dispatch(|| values.iter().fold(true, |all, v| all & v.is_finite()));
-    if !all_finite {
+    if !all_finite(values) {
         return Err(values.iter().position(|v| !v.is_finite()).unwrap_or(0));
     }
     dot(lanes, values, values);
     Ok(())
 }
 
-/// `sum_i += factor * b_i`.
-pub(crate) fn add_scaled(sum: &mut [f64], factor: f64, b: &[f32]) {
-    dispatch(|| {
+kernel! {
+    /// Whether no value is NaN or infinite.
+    fn all_finite(values: &'a [f32]) -> bool {
+        values.iter().fold(true, |all, v| all & v.is_finite())
+    }
+}
+
+kernel! {
+    /// `sum_i += factor * b_i`.
+    fn add_scaled(sum: &'a mut [f64], factor: f64, b: &'a [f32]) {
         for (sum, &b) in sum.iter_mut().zip(b) {
             *sum += factor * f64::from(b);
         }
-    });
+    }
 }
 
-/// `sum_i += factor * (b_i - c_i)`, the difference rounded to single precision.
-pub(crate) fn add_scaled_difference(sum: &mut [f64], factor: f64, b: &[f32], c: &[f32]) {
-    dispatch(|| {
+kernel! {
+    /// `sum_i += factor * (b_i - c_i)`, the difference rounded to single precision.
+    fn add_scaled_difference(sum: &'a mut [f64], factor: f64, b: &'a [f32], c: &'a [f32]) {
         for ((sum, &b), &c) in sum.iter_mut().zip(b).zip(c) {
             *sum += factor * f64::from(b - c);
         }
-    });
+    }
 }
 
-/// `out_i = base_i + sum_i`, rounded once.
-pub(crate) fn store_sum(out: &mut [f32], base: &[f32], sum: &[f64]) {
-    dispatch(|| {
+kernel! {
+    /// `out_i = base_i + sum_i`, rounded once.
+    fn store_sum(out: &'a mut [f32], base: &'a [f32], sum: &'a [f64]) {
         for ((out, &base), &sum) in out.iter_mut().zip(base).zip(sum) {
             *out = (f64::from(base) + sum) as f32;
         }
-    });
+    }
 }
 
-/// `out_i = b_i - c_i`.
-pub(crate) fn subtract(out: &mut [f32], b: &[f32], c: &[f32]) {
-    dispatch(|| {
+kernel! {
+    /// `out_i = b_i - c_i`.
+    fn subtract(out: &'a mut [f32], b: &'a [f32], c: &'a [f32]) {
         for ((out, &b), &c) in out.iter_mut().zip(b).zip(c) {
             *out = b - c;
         }
-    });
+    }
 }
 
-/// `out_i += b_i`.
-pub(crate) fn add(out: &mut [f32], b: &[f32]) {
-    dispatch(|| {
+kernel! {
+    /// `out_i += b_i`.
+    fn add(out: &'a mut [f32], b: &'a [f32]) {
         for (out, &b) in out.iter_mut().zip(b) {
             *out += b;
         }
-    });
+    }
+}
+
+kernel! {
+    /// `values_i *= factor`, rounded once.
+    fn scale(values: &'a mut [f32], factor: f64) {
+        for value in values {
+            *value = (f64::from(*value) * factor) as f32;
+        }
+    }
+}
+
+kernel! {
+    /// `out_i = sum_i`, rounded.
+    fn narrow(out: &'a mut [f32], sum: &'a [f64]) {
+        for (out, &sum) in out.iter_mut().zip(sum) {
+            *out = sum as f32;
+        }
+    }
+}
+
+kernel! {
+    /// Zeroes what is smaller than `threshold`, and NaN.
+    fn trim(values: &'a mut [f32], threshold: f32) {
+        for value in values {
+            *value = if value.abs() >= threshold { *value } else { 0.0 };
+        }
+    }
+}
+
+kernel! {
+    /// `signs_i = sign sum_i`; 0 for 0 and NaN.
+    fn signs_of(signs: &'a mut [i8], sum: &'a [f64]) {
+        for (sign, &sum) in signs.iter_mut().zip(sum) {
+            *sign = i8::from(sum > 0.0) - i8::from(sum < 0.0);
+        }
+    }
+}
+
+kernel! {
+    /// Zeroes what does not point where its sign points; a zero never does.
+    fn keep_agreeing(values: &'a mut [f32], signs: &'a [i8]) {
+        for (value, &sign) in values.iter_mut().zip(signs) {
+            *value = if *value * f32::from(sign) > 0.0 { *value } else { 0.0 };
+        }
+    }
+}
+
+kernel! {
+    /// Adds `weight b_i` to `sum_i` and `weight` to `divisor_i` where `weight b_i` points where its sign points.
+    fn add_agreeing(
+        sum: &'a mut [f64],
+        divisor: &'a mut [f64],
+        weight: f64,
+        b: &'a [f32],
+        signs: &'a [i8],
+    ) {
+        for (((sum, divisor), &b), &sign) in sum.iter_mut().zip(divisor).zip(b).zip(signs) {
+            let value = weight * f64::from(b);
+            let agrees = value * f64::from(sign) > 0.0;
+            *sum += if agrees { value } else { 0.0 };
+            *divisor += if agrees { weight } else { 0.0 };
+        }
+    }
 }
 
 #[cfg(test)]

@@ -60,19 +60,19 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Reads little-endian weights into `out`. Types that are no weights never get here.
-fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) {
-    simd::dispatch(|| match dtype {
-        DType::F32 => each::<4>(bytes, out, f32::from_le_bytes),
-        DType::F64 => each::<8>(bytes, out, |b| f64::from_le_bytes(b) as f32),
-        DType::BF16 => {
-            each::<2>(bytes, out, |b| {
-                f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
-            });
+simd::kernel! {
+    /// Reads little-endian weights into `out`. Types that are no weights never get here.
+    fn decode(dtype: DType, bytes: &'a [u8], out: &'a mut [f32]) {
+        match dtype {
+            DType::F32 => each::<4>(bytes, out, f32::from_le_bytes),
+            DType::F64 => each::<8>(bytes, out, |b| f64::from_le_bytes(b) as f32),
+            DType::BF16 => {
+                each::<2>(bytes, out, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16));
+            }
+            DType::F16 => each::<2>(bytes, out, |b| half_to_f32(u16::from_le_bytes(b))),
+            other => unreachable!("invariant: only weights are decoded, found {other}"),
         }
-        DType::F16 => each::<2>(bytes, out, |b| half_to_f32(u16::from_le_bytes(b))),
-        other => unreachable!("invariant: only weights are decoded, found {other}"),
-    });
+    }
 }
 
 #[inline(always)]

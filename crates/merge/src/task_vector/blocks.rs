@@ -3,7 +3,7 @@
 use super::{Form, TaskVectors};
 use crate::{
     layout::{BLOCK, Unit},
-    simd,
+    simd::{self, Wide},
 };
 use std::ops::Range;
 
@@ -59,7 +59,7 @@ impl TaskVectors<'_> {
     }
 
     /// `<gradient, tau_k>` over `unit`, for each `k`; `gradient` covers the unit.
-    pub(crate) fn dots<G: Copy + Into<f64>>(&self, unit: Unit, gradient: &[G]) -> Vec<f64> {
+    pub(crate) fn dots<G: Wide>(&self, unit: Unit, gradient: &[G]) -> Vec<f64> {
         let mut scratch = Scratch::default();
         let mut lanes = vec![[0.0; simd::LANES]; self.len()];
         for block in unit.blocks() {

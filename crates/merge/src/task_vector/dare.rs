@@ -11,9 +11,9 @@ use super::{
 use crate::{
     error::MergeError,
     rule::{
-        Operand, TensorRule, check_operands, finite, finite_weights, scale, weighted_sum,
-        weights_for,
+        Operand, TensorRule, check_operands, finite, finite_weights, weighted_sum, weights_for,
     },
+    simd,
 };
 use rand::RngCore;
 use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess, ParamPath, Seed};
@@ -156,7 +156,7 @@ impl TensorRule for Dare {
             Combine::ElectedSum => election(&views, weights, None, Aggregate::Sum, out),
             Combine::ElectedMean => election(&views, weights, None, Aggregate::Mean, out),
         }
-        scale(out, self.0.scale);
+        simd::scale(out, self.0.scale);
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashSet, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 pub(crate) use blocks::Scratch;
 pub(crate) use signs::TrimPlan;
@@ -205,13 +205,13 @@ impl<'a> TaskVectors<'a> {
     ///
     /// # Panics
     /// When `k` or `tensor` is out of range.
-    pub fn model(&self, k: usize, tensor: usize) -> Vec<f32> {
+    pub fn model(&self, k: usize, tensor: usize) -> Cow<'_, [f32]> {
         if let Form::Expert(weights) = &self.tasks[k].form {
-            return weights.tensor(tensor).into_owned();
+            return weights.tensor(tensor);
         }
         let mut out = self.task(k, tensor);
         simd::add(&mut out, &self.base.tensor(tensor));
-        out
+        out.into()
     }
 
     /// How far each expert lies from the base: `|tau_k| / |theta_0|`, both over all weights.

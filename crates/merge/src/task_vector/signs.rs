@@ -1,7 +1,10 @@
 //! Trimming by magnitude and election of signs: the two steps of TIES that other methods share.
 
 use super::{Scratch, SparseVector, TaskVectors, sparse::SparseTensor};
-use crate::layout::{BLOCK, Unit};
+use crate::{
+    layout::{BLOCK, Unit},
+    simd,
+};
 use rayon::prelude::*;
 
 /// How many of `len` entries a share keeps: `floor(keep len)`, but at least one of a share that is not zero.
@@ -29,24 +32,16 @@ fn magnitude(value: f32) -> u32 {
     value.to_bits() & 0x7fff_ffff
 }
 
-/// Zeroes what is smaller than `threshold`, and NaN.
-pub(crate) fn trim(values: &mut [f32], threshold: f32) {
-    for value in values {
-        if value.abs() < threshold || value.is_nan() {
-            *value = 0.0;
-        }
-    }
-}
-
 /// `signs_j = sign sum_k weights_k tasks_kj`, summed in double precision, task by task.
 pub(crate) fn elect(tasks: &[&[f32]], weights: &[f64], signs: &mut [i8]) {
-    for (j, sign) in signs.iter_mut().enumerate() {
-        let sum: f64 = tasks
-            .iter()
-            .zip(weights)
-            .map(|(task, w)| w * f64::from(task[j]))
-            .sum();
-        *sign = i8::from(sum > 0.0) - i8::from(sum < 0.0);
+    let mut sums = [0.0; BLOCK];
+    for (block, signs) in signs.chunks_mut(BLOCK).enumerate() {
+        let sums = &mut sums[..signs.len()];
+        sums.fill(0.0);
+        for (task, &weight) in tasks.iter().zip(weights) {
+            simd::add_scaled(sums, weight, &task[block * BLOCK..][..signs.len()]);
+        }
+        simd::signs_of(signs, sums);
     }
 }
 
@@ -66,11 +61,6 @@ pub(crate) fn majority(total: i64) -> i8 {
 /// Sum of signs.
 pub(crate) fn total(signs: &[i8]) -> i64 {
     signs.iter().map(|&sign| i64::from(sign)).sum()
-}
-
-/// Whether a weighted entry points where the elected sign points; a zero never does.
-pub(crate) fn agrees(weighted: f64, sign: i8) -> bool {
-    weighted * f64::from(sign) > 0.0
 }
 
 /// What trimming over the whole model needs to know before the first tensor.
@@ -119,7 +109,7 @@ impl TrimPlan {
             for (k, values) in values.iter_mut().enumerate() {
                 values.resize(block.len(), 0.0);
                 tasks.read_task(k, unit.tensor, block.clone(), values, &mut scratch);
-                trim(values, self.thresholds[k]);
+                simd::trim(values, self.thresholds[k]);
             }
             let views: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
             elect(&views, weights, signs);
@@ -205,11 +195,7 @@ impl TaskVectors<'_> {
             let mut parts = vec![SparseTensor::default(); self.len()];
             plan.each_block(self, *unit, &weights, |tasks, signs| {
                 for (task, part) in tasks.iter_mut().zip(&mut parts) {
-                    for (value, &sign) in task.iter_mut().zip(signs) {
-                        if !agrees(f64::from(*value), sign) {
-                            *value = 0.0;
-                        }
-                    }
+                    simd::keep_agreeing(task, signs);
                     part.push_block(task);
                 }
             });
@@ -275,7 +261,7 @@ mod tests {
     fn ties_at_the_threshold_are_all_kept() {
         let mut values = [2.0, -1.0, 1.0, 0.5];
         let at = threshold(&values, 2);
-        trim(&mut values, at);
+        simd::trim(&mut values, at);
         assert_eq!(values.to_vec(), [2.0, -1.0, 1.0, 0.0]);
     }
 

@@ -1,6 +1,9 @@
 //! Task vectors with few entries: 6 bytes per entry that is not zero, so 1.2 bytes per weight at a density of 20 %.
 
-use crate::{layout::BLOCK, simd::Lanes};
+use crate::{
+    layout::BLOCK,
+    simd::{Lanes, Wide},
+};
 use std::ops::Range;
 
 /// One task vector, tensor by tensor.
@@ -86,7 +89,7 @@ impl SparseTensor {
     }
 
     /// `lanes[i mod 16] += gradient[offset_i] value_i` over the block at `start`.
-    pub(crate) fn dot<G: Copy + Into<f64>>(&self, lanes: &mut Lanes, start: usize, gradient: &[G]) {
+    pub(crate) fn dot<G: Wide>(&self, lanes: &mut Lanes, start: usize, gradient: &[G]) {
         let (offsets, values) = self.block(start);
         let (offsets, last_offsets) = offsets.as_chunks::<8>();
         let (values, last_values) = values.as_chunks::<8>();

@@ -6,11 +6,13 @@
 
 use super::{
     TaskVectors, TrimPlan,
-    signs::{agrees, elect, fill_undecided, kept, majority, threshold, total, trim},
+    signs::{elect, fill_undecided, kept, majority, threshold, total},
 };
 use crate::{
     error::MergeError,
-    rule::{Operand, TensorRule, check_operands, finite, finite_weights, scale, weights_for},
+    layout::BLOCK,
+    rule::{Operand, TensorRule, check_operands, finite, finite_weights, weights_for},
+    simd,
 };
 use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess, ParamPath};
 use serde::{Deserialize, Serialize};
@@ -136,7 +138,7 @@ fn trimmed_election(
     trimmed
         .iter_mut()
         .zip(thresholds)
-        .for_each(|(task, &at)| trim(task, at));
+        .for_each(|(task, &at)| simd::trim(task, at));
     let views: Vec<&[f32]> = trimmed.iter().map(Vec::as_slice).collect();
     election(&views, weights, majority_sign, aggregate, out);
 }
@@ -153,17 +155,21 @@ pub(super) fn election(
     elect(tasks, weights, &mut signs);
     let majority_sign = majority_sign.unwrap_or_else(|| majority(total(&signs)));
     fill_undecided(&mut signs, majority_sign);
-    for (j, (out, &sign)) in out.iter_mut().zip(&signs).enumerate() {
-        let (mut sum, mut divisor) = (0.0, 0.0);
+    let (mut sums, mut divisors) = ([0.0; BLOCK], [0.0; BLOCK]);
+    for (block, (out, signs)) in out.chunks_mut(BLOCK).zip(signs.chunks(BLOCK)).enumerate() {
+        let (sums, divisors) = (&mut sums[..out.len()], &mut divisors[..out.len()]);
+        sums.fill(0.0);
+        divisors.fill(0.0);
         for (task, &weight) in tasks.iter().zip(weights) {
-            let value = weight * f64::from(task[j]);
-            if agrees(value, sign) {
-                sum += value;
-                divisor += weight;
+            let task = &task[block * BLOCK..][..out.len()];
+            simd::add_agreeing(sums, divisors, weight, task, signs);
+        }
+        if aggregate == Aggregate::Mean {
+            for (sum, &divisor) in sums.iter_mut().zip(&*divisors) {
+                *sum /= if divisor == 0.0 { 1.0 } else { divisor }; // no 0/0
             }
         }
-        let mean = aggregate == Aggregate::Mean && divisor != 0.0;
-        *out = (if mean { sum / divisor } else { sum }) as f32;
+        simd::narrow(out, sums);
     }
 }
 
@@ -211,7 +217,7 @@ impl TensorRule for Ties {
         } else {
             out.copy_from_slice(&ties(tasks, weights, self.0.keep, how)?);
         }
-        scale(out, self.0.scale);
+        simd::scale(out, self.0.scale);
         Ok(())
     }
 }

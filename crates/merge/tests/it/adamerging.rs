@@ -54,7 +54,7 @@ fn entropy_falls_and_unused_tensors_stay_at_the_start() {
     let mut session = Session::start(&method(quick(60)), tasks(&base, &experts)).unwrap();
     let outcome = session
         .run(&mut TinyModel::new(1, 3), &Silent, |record, _| {
-            losses.push(record.loss)
+            losses.push(record.loss);
         })
         .unwrap();
     assert_eq!(
@@ -329,7 +329,7 @@ fn a_loss_that_is_not_finite_ends_the_run_at_the_last_good_coefficients() {
     let mut session = Session::start(&method(quick(30)), tasks(&base, &experts)).unwrap();
     let outcome = session
         .run(&mut model, &Silent, |_, session| {
-            seen.push(session.coefficients())
+            seen.push(session.coefficients());
         })
         .unwrap();
     assert_eq!((outcome.stop, outcome.steps), (StopReason::Diverged, 13));

@@ -1,7 +1,7 @@
 //! Models as they lie in checkpoints: types, order, mismatches, values that are no numbers, and the way back.
 
 use crate::support::MemorySource;
-use refit_core::{DType, Hint, Silent, Sink, Source, TensorMeta};
+use refit_core::{DType, Hint, ParamPath, Silent, Sink, Source, TensorMeta};
 use refit_merge::{
     Checks, MergeConfig, MergeError, NotFinite, TaskVectors, TensorSet, Weights, write_merged,
 };
@@ -44,7 +44,7 @@ fn experts_may_differ_in_order_and_type_and_carry_counters() {
         tasks
             .layout()
             .paths()
-            .map(|p| p.as_str())
+            .map(ParamPath::as_str)
             .collect::<Vec<_>>(),
         ["a", "b"]
     );
@@ -52,7 +52,7 @@ fn experts_may_differ_in_order_and_type_and_carry_counters() {
         (tasks.task(0, 0), tasks.task(0, 1)),
         (vec![0.5, -1.0], vec![2.0])
     );
-    assert_eq!(tasks.model(0, 1), [6.0]);
+    assert_eq!(*tasks.model(0, 1), [6.0]);
     let set = TensorSet::from_source("expert", &expert).unwrap();
     assert_eq!((set.get("b"), set.get("steps")), (Some(&[6.0][..]), None));
 }
