@@ -11,20 +11,31 @@
 //! assert_eq!(batch.shape, [2, 1, 28, 28]);
 //! ```
 
+mod augment;
 mod batch;
+mod corrupt;
 mod draw;
 mod error;
+mod loader;
 mod normalise;
-mod npz_task;
+mod read;
+mod resample;
 mod set;
 mod task;
 
 pub mod npz;
 pub mod suite;
 
+pub use augment::{Augment, AugmentConfig};
 pub use batch::Batch;
+pub use corrupt::{Constants, Corruption, Severity};
 pub use error::DataError;
+pub use loader::{Cursor, Last, LoadedBatch, Loader, LoaderConfig, LoaderPlan, LoaderState, Order};
 pub use normalise::Normalise;
-pub use npz_task::{read_npz_task, task_from_npz};
+pub use read::{
+    Colour, FolderOptions, IdxArray, REAL_SUITE, Split, read_cifar_batch, read_cifar_folder,
+    read_cifar_jpeg, read_idx, read_idx_folder, read_idx_set, read_image_folder, read_npz_task,
+    read_suite, read_task, task_from_npz,
+};
 pub use set::{ImageSet, ImageShape};
 pub use task::Task;

@@ -6,10 +6,25 @@ use serde::{Deserialize, Serialize};
 
 /// `(pixel / 255 - mean) / std`, with one mean and one standard deviation per channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Statistics")]
 pub struct Normalise {
     mean: Vec<f32>,
     std: Vec<f32>,
+}
+
+/// A [`Normalise`] as it is written, before its check.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Statistics {
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl TryFrom<Statistics> for Normalise {
+    type Error = ConfigError;
+    fn try_from(s: Statistics) -> Result<Self, ConfigError> {
+        Self::new(s.mean, s.std)
+    }
 }
 
 impl Normalise {
@@ -115,7 +130,9 @@ impl Normalise {
         self.check(shape, image.len());
         for (c, plane) in image.chunks_exact_mut(shape.plane()).enumerate() {
             let (scale, shift) = self.affine(c);
-            plane.iter_mut().for_each(|p| *p = *p * scale - shift);
+            for p in plane {
+                *p = *p * scale - shift;
+            }
         }
     }
 

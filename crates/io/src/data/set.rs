@@ -1,6 +1,10 @@
 //! One labelled image set.
 
-use super::{DataError, draw::Draw};
+use super::{
+    DataError,
+    draw::Draw,
+    resample::{Filter, resample},
+};
 use rayon::prelude::*;
 use refit_core::Seed;
 use std::{fmt, sync::Arc};
@@ -29,6 +33,21 @@ impl ImageShape {
         height: 32,
         width: 32,
     };
+
+    /// Rows or columns that an image of a set may have.
+    pub const MOST_SIDE: usize = 1 << 14;
+    /// Channels that an image of a set may have.
+    pub const MOST_CHANNELS: usize = 1 << 8;
+
+    /// Whether the shape has pixels, and none of its extents exceeds its limit.
+    const fn is_usable(self) -> bool {
+        self.channels > 0
+            && self.channels <= Self::MOST_CHANNELS
+            && self.height > 0
+            && self.height <= Self::MOST_SIDE
+            && self.width > 0
+            && self.width <= Self::MOST_SIDE
+    }
 
     /// Bytes of one image.
     pub const fn len(self) -> usize {
@@ -75,7 +94,7 @@ impl ImageSet {
     /// A set of `labels.len()` images.
     ///
     /// # Errors
-    /// When the images have no pixel, the bytes are no whole number of images, images and labels differ in number,
+    /// When the images have no pixel or a side is beyond [`ImageShape::MOST_SIDE`], the bytes are no whole number of images, images and labels differ in number,
     /// or a label is no class. An empty set is allowed.
     pub fn new(
         name: impl Into<String>,
@@ -85,7 +104,7 @@ impl ImageSet {
         labels: Vec<u32>,
     ) -> Result<Self, DataError> {
         let (set, classes) = (name.into(), classes.into());
-        if shape.is_empty() || !images.len().is_multiple_of(shape.len()) {
+        if !shape.is_usable() || !images.len().is_multiple_of(shape.len()) {
             return Err(DataError::PixelBytes {
                 set,
                 bytes: images.len(),
@@ -263,9 +282,8 @@ impl ImageSet {
         Ok(drawn)
     }
 
-    /// Divides every class by `shares` (which sum to at most 1) and gives the rest to the first part, so that all parts
-    /// have nearly the class proportions of the whole; every part gets at least one image of every class. The images
-    /// of a part keep their order.
+    /// Three parts: the second and third with `shares` of every class, the first with the rest; every part gets at least
+    /// one image of every class. The images of a part keep their order.
     ///
     /// # Errors
     /// [`DataError::TooFew`] names the first class with fewer images than parts.
@@ -282,10 +300,25 @@ impl ImageSet {
             parts[2].extend(&members[a..a + b]);
             parts[0].extend(&members[a + b..]);
         }
-        Ok(parts.map(|mut part| {
-            part.sort_unstable();
-            self.subset(&part)
-        }))
+        Ok(parts.map(|part| self.sorted_subset(part)))
+    }
+
+    /// Two parts, the second with `share` of every class, but at least one image of it, as has the first.
+    ///
+    /// # Errors
+    /// [`DataError::TooFew`] names the first class with fewer than two images.
+    pub fn stratified_halves(&self, share: f64, seed: Seed) -> Result<[Self; 2], DataError> {
+        let mut parts: [Vec<usize>; 2] = Default::default();
+        for (label, members) in self.shuffled_members(seed).into_iter().enumerate() {
+            let n = members.len();
+            if n < 2 {
+                return Err(self.too_few(label, n, 2));
+            }
+            let second = ((n as f64 * share).round() as usize).clamp(1, n - 1);
+            parts[1].extend(&members[..second]);
+            parts[0].extend(&members[second..]);
+        }
+        Ok(parts.map(|part| self.sorted_subset(part)))
     }
 
     /// Positions by class, each class in a random order.
@@ -302,6 +335,11 @@ impl ImageSet {
         members
     }
 
+    fn sorted_subset(&self, mut indices: Vec<usize>) -> Self {
+        indices.sort_unstable();
+        self.subset(&indices)
+    }
+
     fn too_few(&self, label: usize, found: usize, needed: usize) -> DataError {
         let class = self.classes[label].clone();
         DataError::TooFew {
@@ -309,6 +347,67 @@ impl ImageSet {
             class,
             found,
             needed,
+        }
+    }
+
+    /// The set with `border` pixels of 0 on every side.
+    #[must_use]
+    pub fn padded(&self, border: usize) -> Self {
+        let from = self.shape;
+        let (height, width) = (from.height + 2 * border, from.width + 2 * border);
+        let to = ImageShape {
+            height,
+            width,
+            ..from
+        };
+        self.map_images(to, |_, image| {
+            let mut out = vec![0; to.len()];
+            for (row, source) in image.chunks_exact(from.width).enumerate() {
+                let (channel, y) = (row / from.height, row % from.height);
+                let start = (channel * to.height + y + border) * to.width + border;
+                out[start..start + from.width].copy_from_slice(source);
+            }
+            out
+        })
+    }
+
+    /// The set at `height x width`, resampled with a triangle filter; the aspect is not kept.
+    ///
+    /// # Panics
+    /// When a side is 0.
+    #[must_use]
+    pub fn resized(&self, height: usize, width: usize) -> Self {
+        assert!(height > 0 && width > 0, "an image has pixels");
+        let from = self.shape;
+        let to = ImageShape {
+            height,
+            width,
+            ..from
+        };
+        if from == to {
+            return self.clone();
+        }
+        self.map_images(to, |_, image| resample_bytes(image, from, to))
+    }
+
+    /// The set with this many channels: colours become their luma (Rec. 601), gray is repeated.
+    ///
+    /// # Panics
+    /// When the conversion is not between 1 and 3 channels.
+    #[must_use]
+    pub fn with_channels(&self, channels: usize) -> Self {
+        let (from, to) = (
+            self.shape,
+            ImageShape {
+                channels,
+                ..self.shape
+            },
+        );
+        match (from.channels, channels) {
+            (a, b) if a == b => self.clone(),
+            (1, 3) => self.map_images(to, |_, image| image.repeat(3)),
+            (3, 1) => self.map_images(to, |_, image| luma(image, from.plane())),
+            (a, b) => panic!("images of {a} channels have no form of {b} channels"),
         }
     }
 
@@ -322,4 +421,32 @@ impl ImageSet {
             labels: Vec::new(),
         }
     }
+}
+
+/// One image at another size, plane by plane.
+pub(super) fn resample_bytes(image: &[u8], from: ImageShape, to: ImageShape) -> Vec<u8> {
+    let (old, new) = ([from.height, from.width], [to.height, to.width]);
+    let plane = |bytes: &[u8]| {
+        let floats: Vec<f32> = bytes.iter().map(|&b| f32::from(b)).collect();
+        resample(&floats, old, new, Filter::Triangle)
+            .into_iter()
+            .map(|v| (v + 0.5) as u8)
+    };
+    image.chunks_exact(from.plane()).flat_map(plane).collect()
+}
+
+/// Rec. 601 luma of three planes, in integers.
+fn luma(image: &[u8], plane: usize) -> Vec<u8> {
+    let at = |c: usize, i: usize| u32::from(image[c * plane + i]);
+    (0..plane)
+        .map(|i| ((299 * at(0, i) + 587 * at(1, i) + 114 * at(2, i) + 500) / 1000) as u8)
+        .collect()
+}
+
+/// RGB pixels to planes.
+pub(super) fn planes(pixels: &[u8]) -> Vec<u8> {
+    (0..3)
+        .flat_map(|c| pixels.iter().skip(c).step_by(3))
+        .copied()
+        .collect()
 }

@@ -18,15 +18,15 @@ pub(super) const GENERATOR: Generator = Generator {
 const NUISANCE: Nuisance = Nuisance {
     ink: [0.5, 1.0],
     ground: 0.3,
-    invert: 0.5,
-    clutter: 4,
-    noise: 0.12,
+    invert: 0.25,
+    clutter: 3,
+    noise: 0.1,
 };
 
 fn draw(rng: &mut ChaCha8Rng, label: usize) -> Canvas {
-    let length = rng.range(5.5, 10.0);
+    let length = rng.range(6.5, 10.5);
     let middle = SIDE as f32 / 2.0;
-    let centre = [middle + rng.around(4.5), middle + rng.around(4.5)];
+    let centre = [middle + rng.around(4.0), middle + rng.around(4.0)];
     let turn = 45.0 * label as f32 + rng.around(11.0);
     let pose = Pose::new(centre, [length, length], turn, 0.0);
     let mut mask = Canvas::filled(0.0);

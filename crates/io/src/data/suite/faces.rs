@@ -34,7 +34,7 @@ const POSES: PoseRange = PoseRange {
 const NUISANCE: Nuisance = Nuisance {
     ink: [0.0, 0.25],
     ground: 0.3,
-    invert: 0.35,
+    invert: 0.25,
     clutter: 2,
     noise: 0.08,
 };

@@ -77,7 +77,7 @@ const POSES: PoseRange = PoseRange {
 const NUISANCE: Nuisance = Nuisance {
     ink: [0.55, 1.0],
     ground: 0.3,
-    invert: 0.4,
+    invert: 0.3,
     clutter: 2,
     noise: 0.1,
 };

@@ -28,8 +28,8 @@ const POSES: PoseRange = PoseRange {
 const NUISANCE: Nuisance = Nuisance {
     ink: [0.55, 1.0],
     ground: 0.2,
-    invert: 0.2,
-    clutter: 2,
+    invert: 0.15,
+    clutter: 1,
     noise: 0.1,
 };
 
@@ -79,7 +79,7 @@ impl Pen {
 fn twigs(rng: &mut ChaCha8Rng, pen: &mut Pen) {
     let x = rng.around(0.35);
     pen.line(&[[x, -1.0], [x, 0.0], [x, 1.0]]);
-    for _ in 0..1 + rng.below(3) {
+    for _ in 0..=rng.below(3) {
         let (y, side) = (rng.range(-0.9, 0.6), rng.pick(&[-1.0, 1.0]));
         let reach = rng.range(0.45, 0.75);
         pen.line(&[

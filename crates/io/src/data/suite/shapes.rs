@@ -27,24 +27,24 @@ pub(super) const GENERATOR: Generator = Generator {
 };
 
 const POSES: PoseRange = PoseRange {
-    scale: [6.0, 11.0],
+    scale: [7.0, 11.0],
     stretch: 0.12,
-    turn: 28.0,
-    shear: 0.15,
-    shift: 4.0,
+    turn: 25.0,
+    shear: 0.12,
+    shift: 3.0,
 };
 const NUISANCE: Nuisance = Nuisance {
     ink: [0.5, 1.0],
     ground: 0.3,
-    invert: 0.4,
-    clutter: 3,
+    invert: 0.25,
+    clutter: 2,
     noise: 0.1,
 };
 
 fn draw(rng: &mut ChaCha8Rng, label: usize) -> Canvas {
     let outline = POSES.draw(rng).map_all(&outline(label));
     let mut mask = Canvas::filled(0.0);
-    if rng.chance(0.5) {
+    if rng.chance(0.6) {
         mask.fill(&outline);
     } else {
         let closed: Vec<Point> = outline.iter().chain(&outline[..1]).copied().collect();

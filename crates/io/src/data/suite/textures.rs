@@ -20,9 +20,9 @@ pub(super) const GENERATOR: Generator = Generator {
 const NUISANCE: Nuisance = Nuisance {
     ink: [0.6, 1.0],
     ground: 0.3,
-    invert: 0.5,
+    invert: 0.3,
     clutter: 0,
-    noise: 0.16,
+    noise: 0.1,
 };
 
 fn draw(rng: &mut ChaCha8Rng, label: usize) -> Canvas {
@@ -51,7 +51,7 @@ struct Field {
 impl Field {
     fn draw(rng: &mut ChaCha8Rng) -> Self {
         let (sin, cos) = libm::sincosf(rng.range(0.0, std::f32::consts::PI));
-        let period = rng.range(5.0, 9.0);
+        let period = rng.range(5.5, 8.5);
         let phase = [rng.unit(), rng.unit()];
         Self {
             cos,
@@ -84,12 +84,12 @@ impl Field {
 fn pattern(label: usize, [u, v]: Point) -> f32 {
     match label {
         0 => edge(wave(u)),
-        1 => edge(wave(u) * wave(v) * 1.6),
+        1 => edge(wave(0.65 * u) * wave(0.65 * v) * 3.5),
         2 => edge((0.3 - distance([fraction(u), fraction(v)], [0.5, 0.5])) * 5.0),
         3 => {
-            let row = (v * 1.4).floor();
-            let column = u * 0.7 + 0.5 * (row - 2.0 * (row / 2.0).floor());
-            joint(v * 1.4, 0.22).max(joint(column, 0.11))
+            let row = v.floor();
+            let odd = row - 2.0 * (row / 2.0).floor();
+            1.0 - joint(v + 0.5, 0.11).max(joint(0.5 * (u + odd), 0.055))
         }
         4 => edge(wave(v + 0.9 * (fraction(u * 0.7) - 0.5).abs())),
         _ => joint(u, 0.2).max(joint(v, 0.2)),
@@ -126,7 +126,7 @@ fn edge(v: f32) -> f32 {
     (0.5 + 1.2 * v).clamp(0.0, 1.0)
 }
 
-/// A line of this width once per repetition.
+/// A line of half this width to either side, once per repetition.
 fn joint(u: f32, width: f32) -> f32 {
     let away = (fraction(u) - 0.5).abs();
     ((width - away) * 6.0 + 0.5).clamp(0.0, 1.0)

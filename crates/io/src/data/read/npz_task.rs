@@ -1,6 +1,6 @@
 //! A task in one `.npz` file.
 
-use super::{
+use crate::data::{
     DataError, ImageSet, ImageShape, Task,
     npz::{Array, ElementType, Npz},
 };
@@ -24,23 +24,25 @@ pub fn read_npz_task(path: impl AsRef<Path>) -> Result<Task, DataError> {
 /// # Errors
 /// Those of [`read_npz_task`].
 pub fn task_from_npz(npz: &Npz) -> Result<Task, DataError> {
-    let parts = ["train", "val", "test"];
-    let mut pixels = Vec::new();
-    let mut labels = Vec::new();
-    for part in parts {
-        pixels.push(images(npz, &format!("{part}_x"))?);
-        labels.push(integers(npz, &format!("{part}_y"))?);
-    }
+    let [train, val, test] =
+        ["train", "val", "test"].map(|part| integers(npz, &format!("{part}_y")));
+    let (train, val, test) = (train?, val?, test?);
     let name = task_name(npz.path());
-    let classes = class_names(&name, labels.iter().flatten().copied().max());
-    let mut sets = Vec::new();
-    for (((shape, bytes), labels), part) in pixels.into_iter().zip(labels).zip(parts) {
-        let set = format!("{part}_x` of `{}", npz.path().display());
-        let labels = checked_labels(&set, &labels, classes.len())?;
-        sets.push(ImageSet::new(set, classes.clone(), shape, bytes, labels)?);
-    }
-    let [train, val, test] = <[ImageSet; 3]>::try_from(sets).expect("one set per part");
-    Task::new(name, train, val, test)
+    let classes = class_names(&name, train.iter().chain(&val).chain(&test).copied().max());
+    let set = |part: &str, labels: &[i64]| {
+        let key = format!("{part}_x");
+        let (shape, bytes) = images(npz, &key)?;
+        // Messages put backticks around the name of a set.
+        let set = format!("{key}` of `{}", npz.path().display());
+        let labels = checked_labels(&set, labels, classes.len())?;
+        ImageSet::new(set, classes.clone(), shape, bytes, labels)
+    };
+    Task::new(
+        &name,
+        set("train", &train)?,
+        set("val", &val)?,
+        set("test", &test)?,
+    )
 }
 
 /// File name without extension and without the prefix of the 28 x 28 suite.
@@ -55,17 +57,9 @@ fn images(npz: &Npz, key: &str) -> Result<(ImageShape, Vec<u8>), DataError> {
     if array.element() != ElementType::U8 {
         return Err(wrong_type(npz, key, &array, "`|u1`"));
     }
-    let shape = match *array.shape() {
-        [_, height, width] => ImageShape {
-            channels: 1,
-            height,
-            width,
-        },
-        [_, channels @ (1 | 3), height, width] => ImageShape {
-            channels,
-            height,
-            width,
-        },
+    let [channels, height, width] = match *array.shape() {
+        [_, height, width] => [1, height, width],
+        [_, channels @ (1 | 3), height, width] => [channels, height, width],
         _ => {
             return Err(wrong_shape(
                 npz,
@@ -75,10 +69,18 @@ fn images(npz: &Npz, key: &str) -> Result<(ImageShape, Vec<u8>), DataError> {
             ));
         }
     };
-    if shape.is_empty() || array.shape()[0] == 0 {
-        return Err(wrong_shape(npz, key, &array, "no axis of length 0"));
+    let sides = 1..=ImageShape::MOST_SIDE;
+    if array.shape()[0] == 0 || !sides.contains(&height) || !sides.contains(&width) {
+        return Err(wrong_shape(npz, key, &array, "n > 0 and 0 < h, w <= 16384"));
     }
-    Ok((shape, array.into_bytes()))
+    Ok((
+        ImageShape {
+            channels,
+            height,
+            width,
+        },
+        array.into_bytes(),
+    ))
 }
 
 /// The integers of the one-dimensional array `key`.
