@@ -29,6 +29,8 @@ impl Default for AverageConfig {
 }
 
 /// A checked [`AverageConfig`].
+///
+/// The base of the task vectors lends its names and shapes only; without one, any of the experts can stand in for it.
 #[derive(Clone, Debug)]
 pub struct Average(AverageConfig);
 
