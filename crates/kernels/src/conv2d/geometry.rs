@@ -8,6 +8,8 @@
 
 use std::ops::Range;
 
+use super::grid::Grid;
+
 /// Sizes of one convolution, `[batch, in, ..]` with `[out, in, ..]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConvShape {
@@ -197,7 +199,7 @@ impl Axis {
     }
 
     /// The same axis for a band of its output positions.
-    fn band(&self, from: usize, count: usize) -> Self {
+    pub(super) fn band(&self, from: usize, count: usize) -> Self {
         let shift = (from * self.step).cast_signed();
         Self {
             count,
@@ -208,7 +210,7 @@ impl Axis {
     }
 
     /// Plane elements that some output position reads.
-    fn reach(&self) -> usize {
+    pub(super) fn reach(&self) -> usize {
         self.count + self.taps.iter().map(|tap| tap.offset).max().unwrap_or(0)
     }
 
@@ -226,7 +228,7 @@ impl Axis {
 
     /// Least pitch at which an element past the end of a row may alias the head of the next one:
     /// both are padding, that is zero.
-    fn pitch(&self) -> usize {
+    pub(super) fn pitch(&self) -> usize {
         let reach = self.reach();
         let spans: Vec<_> = (0..self.planes())
             .map(|p| self.inside(p, reach).0)
@@ -239,126 +241,5 @@ impl Axis {
     /// Phase planes of this axis.
     pub(super) fn planes(&self) -> usize {
         self.starts.len()
-    }
-}
-
-/// Both axes, and the channels of the source.
-#[derive(Clone, Debug)]
-pub(super) struct Grid {
-    pub(super) rows: Axis,
-    pub(super) cols: Axis,
-    pub(super) channels: usize,
-}
-
-/// A part of the batch that one task works on: whole images, or a band of rows of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Strip {
-    pub(super) images: Range<usize>,
-    pub(super) rows: Range<usize>,
-}
-
-impl Grid {
-    /// Cuts the work into strips of about `positions` output positions. Depends on sizes alone, never
-    /// on the number of threads.
-    pub(super) fn strips(&self, batch: usize, positions: usize) -> Vec<Strip> {
-        let (rows, row) = (self.rows.count, self.cols.count.max(1));
-        let image = (rows * row).max(1);
-        if image > positions {
-            let bands = image.div_ceil(positions).min(rows);
-            let band = rows.div_ceil(bands);
-            let bands = |b| {
-                (0..rows)
-                    .step_by(band)
-                    .map(move |r| (b, r..rows.min(r + band)))
-            };
-            let strips = (0..batch).flat_map(bands);
-            return strips
-                .map(|(b, rows)| Strip {
-                    images: b..b + 1,
-                    rows,
-                })
-                .collect();
-        }
-        let groups = batch.div_ceil((positions / image).max(1)).max(1);
-        let group = batch.div_ceil(groups).max(1);
-        let starts = (0..batch).step_by(group);
-        starts
-            .map(|b| Strip {
-                images: b..batch.min(b + group),
-                rows: 0..rows,
-            })
-            .collect()
-    }
-
-    /// The grid of one strip and how its planes lie in memory; tiles overshoot by up to `slack`.
-    pub(super) fn strip(&self, strip: &Strip, slack: usize) -> (Grid, Layout) {
-        let rows = self.rows.band(strip.rows.start, strip.rows.len());
-        let grid = Grid {
-            rows,
-            ..self.clone()
-        };
-        let layout = Layout::new(&grid, strip.images.len(), slack);
-        (grid, layout)
-    }
-
-    /// Planes of the source: channels times phases.
-    pub(super) fn planes(&self) -> usize {
-        self.channels * self.rows.planes() * self.cols.planes()
-    }
-
-    /// Flat offset of every tap, in the order channel, kernel row, kernel column.
-    pub(super) fn offsets(&self, layout: &Layout) -> Vec<usize> {
-        let mut offsets = Vec::with_capacity(self.taps());
-        for channel in 0..self.channels {
-            for row in &self.rows.taps {
-                for col in &self.cols.taps {
-                    let plane = (channel * self.rows.planes() + row.plane) * self.cols.planes();
-                    let plane = (plane + col.plane) * layout.plane;
-                    offsets.push(plane + row.offset * layout.pitch + col.offset);
-                }
-            }
-        }
-        offsets
-    }
-
-    /// Taps of all channels.
-    pub(super) fn taps(&self) -> usize {
-        self.channels * self.rows.taps.len() * self.cols.taps.len()
-    }
-}
-
-/// The flat storage of a strip's planes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Layout {
-    /// Elements between rows.
-    pub(super) pitch: usize,
-    /// Rows stored for an image.
-    pub(super) rows: usize,
-    /// Elements between planes.
-    pub(super) plane: usize,
-    /// Flat positions from the first output to one past the last.
-    pub(super) flat: usize,
-}
-
-impl Layout {
-    fn new(grid: &Grid, images: usize, slack: usize) -> Self {
-        let (pitch, rows) = (grid.cols.pitch(), grid.rows.pitch());
-        let last_row = (images - 1) * rows + grid.rows.count.saturating_sub(1);
-        let flat = last_row * pitch + grid.cols.count;
-        let farthest = (grid.rows.reach() - grid.rows.count) * pitch + grid.cols.reach();
-        let stored = (images * rows * pitch).max(flat + slack + farthest);
-        // An odd number of cache lines: planes must not fall on the same cache sets.
-        let plane = (stored.div_ceil(16) | 1) * 16;
-        Self {
-            pitch,
-            rows,
-            plane,
-            flat,
-        }
-    }
-
-    /// Elements between images.
-    pub(super) fn image(&self) -> usize {
-        self.rows * self.pitch
     }
 }

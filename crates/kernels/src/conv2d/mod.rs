@@ -1,11 +1,22 @@
 //! 2-D convolution with hand-written forward and gradients for the CPU.
 
+#![expect(
+    clippy::inline_always,
+    reason = "only what is inlined into `dispatch` is vectorized"
+)]
+#![expect(
+    clippy::needless_range_loop,
+    reason = "register tiles are arrays walked by number"
+)]
+
 mod correlate;
 mod geometry;
+mod grid;
 mod pack;
 mod passes;
 #[cfg(test)]
 mod tests;
+mod tile;
 mod transpose;
 mod weight_grad;
 

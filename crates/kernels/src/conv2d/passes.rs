@@ -5,9 +5,11 @@
     reason = "the output is written by tasks before it counts as initialised"
 )]
 
-use super::correlate::{Panels, correlate};
-use super::geometry::{ConvShape, Grid};
-use super::pack::Target;
+use super::correlate::correlate;
+use super::geometry::ConvShape;
+use super::grid::Grid;
+use super::pack::{Source, Target};
+use super::tile::Panels;
 use crate::simd::{sum1, vectorized};
 
 /// `y [batch, out, h', w']` of `x [batch, in, h, w]` and `weight [out, in, kh, kw]`.
@@ -17,34 +19,60 @@ pub(super) fn forward(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let grid = shape.forward_grid();
+    let source = Source {
+        data: x,
+        size: shape.input,
+    };
+    let channels = shape.channels_out;
     let taps = shape.taps();
-    let panels = Panels::new(shape.channels_out, taps, |o, t| weight[o * taps + t]);
-    evaluate(
-        &[(grid, panels)],
-        shape.batch,
-        (x, shape.input),
-        bias,
-        shape.channels_out,
-        shape.output,
-    )
+    let panels = Panels::new(channels, taps, |o, t| weight[o * taps + t]);
+    let grid = shape.forward_grid();
+    // SAFETY: the grid covers the target.
+    unsafe {
+        fill(shape.batch, channels, shape.output, |target| {
+            correlate(&grid, &panels, shape.batch, source, bias, target);
+        })
+    }
 }
 
 /// `dx [batch, in, h, w]` of `dy [batch, out, h', w']`.
 pub(super) fn input_grad(shape: &ConvShape, weight: &[f32], dy: &[f32]) -> Vec<f32> {
-    let grids = shape.input_grad_grids().into_iter().map(|grid| {
-        let panels = input_grad_panels(shape, &grid, weight);
-        (grid, panels)
+    let source = Source {
+        data: dy,
+        size: shape.output,
+    };
+    let channels = shape.channels_in;
+    // SAFETY: every input position belongs to the grid of its phase.
+    unsafe {
+        fill(shape.batch, channels, shape.input, |target| {
+            for grid in shape.input_grad_grids() {
+                let panels = input_grad_panels(shape, &grid, weight);
+                correlate(&grid, &panels, shape.batch, source, None, target);
+            }
+        })
+    }
+}
+
+/// A new tensor that `write` fills.
+///
+/// # Safety
+/// `write` writes every position of its target.
+unsafe fn fill(
+    batch: usize,
+    channels: usize,
+    size: [usize; 2],
+    write: impl FnOnce(Target),
+) -> Vec<f32> {
+    let len = batch * channels * size[0] * size[1];
+    let mut out = Vec::with_capacity(len);
+    write(Target {
+        data: out.as_mut_ptr(),
+        channels,
+        size,
     });
-    let grids: Vec<_> = grids.collect();
-    evaluate(
-        &grids,
-        shape.batch,
-        (dy, shape.output),
-        None,
-        shape.channels_in,
-        shape.input,
-    )
+    // SAFETY: the capacity is `len`, and the caller vouches for the content.
+    unsafe { out.set_len(len) }
+    out
 }
 
 /// `db [out]` of `dy [batch, out, h', w']`: planes first, then over the batch.
@@ -64,36 +92,15 @@ pub(super) fn bias_grad(shape: &ConvShape, dy: &[f32]) -> Vec<f32> {
 
 /// The part of the weight that a phase uses, with the roles of the channels exchanged.
 fn input_grad_panels(shape: &ConvShape, grid: &Grid, weight: &[f32]) -> Panels {
-    let [kernel_rows, kernel_cols] = shape.kernel;
-    let (rows, cols) = (&grid.rows.taps, &grid.cols.taps);
-    Panels::new(shape.channels_in, grid.taps(), |c, t| {
-        let (o, t) = (t / (rows.len() * cols.len()), t % (rows.len() * cols.len()));
-        let (row, col) = (rows[t / cols.len()].kernel, cols[t % cols.len()].kernel);
-        weight[((o * shape.channels_in + c) * kernel_rows + row) * kernel_cols + col]
-    })
-}
-
-/// Runs grids that together cover the target.
-fn evaluate(
-    grids: &[(Grid, Panels)],
-    batch: usize,
-    source: (&[f32], [usize; 2]),
-    bias: Option<&[f32]>,
-    channels: usize,
-    size: [usize; 2],
-) -> Vec<f32> {
-    let len = batch * channels * size[0] * size[1];
-    let mut out = Vec::with_capacity(len);
-    let target = Target {
-        data: out.as_mut_ptr(),
-        channels,
-        size,
-    };
-    for (grid, panels) in grids {
-        // SAFETY: `out` has room for the whole target.
-        unsafe { correlate(grid, panels, batch, source, bias, target) }
+    let kernel = shape.kernel[0] * shape.kernel[1];
+    let mut starts = Vec::with_capacity(grid.taps());
+    for o in 0..shape.channels_out {
+        for row in &grid.rows.taps {
+            let row = o * shape.channels_in * kernel + row.kernel * shape.kernel[1];
+            starts.extend(grid.cols.taps.iter().map(|col| row + col.kernel));
+        }
     }
-    // SAFETY: the grids of a pass cover every position of the target once.
-    unsafe { out.set_len(len) }
-    out
+    Panels::new(shape.channels_in, starts.len(), |c, t| {
+        weight[starts[t] + c * kernel]
+    })
 }

@@ -13,17 +13,19 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::geometry::{ConvShape, Grid, Layout, Strip};
-use super::pack::{fill_planes, with_scratch};
+use super::geometry::ConvShape;
+use super::grid::{Grid, Layout, Strip};
+use super::pack::{Source, fill_planes, with_scratch};
 use super::transpose::transpose;
+use crate::parallel::add_up;
 
 /// Taps in a register tile with 32 registers, and with 16.
 const WIDE: usize = 8;
 const NARROW: usize = 6;
 /// Floats of a transposed band of `dy`, a quarter of a first-level cache.
 const BAND: usize = 3072;
-/// Positions that a strip aims at.
-const STRIP: usize = 1536;
+/// Positions of a strip, at least and at most.
+const STRIP: [usize; 2] = [256, 1536];
 /// Partial sums, at most; and their floats together.
 const PARTS: usize = 32;
 const PART_FLOATS: usize = 1 << 23;
@@ -33,101 +35,115 @@ pub(super) fn weight_grad(shape: &ConvShape, x: &[f32], dy: &[f32]) -> (Vec<f32>
     if shape.channels_out == 0 {
         return (Vec::new(), Vec::new());
     }
-    let grid = shape.forward_grid();
-    let arch = Arch::new();
-    let tile = arch.dispatch(QuerySizes);
-    let outputs = shape.channels_out.next_multiple_of(tile.lanes);
-    let taps = shape.taps();
-    let size = (taps.next_multiple_of(tile.taps) + 1) * outputs;
-    let positions = shape.batch * grid.rows.count * grid.cols.count;
-    let strips = grid.strips(shape.batch, (positions / PARTS).clamp(256, STRIP));
+    let pass = Pass {
+        shape,
+        grid: shape.forward_grid(),
+        padded: Arch::new().dispatch(Fit(shape)),
+        x,
+        dy,
+    };
+    let positions = shape.batch * shape.output[0] * shape.output[1];
+    let strips = pass
+        .grid
+        .strips(shape.batch, (positions / PARTS).clamp(STRIP[0], STRIP[1]));
+    let size = pass.padded.floats();
     let parts = PARTS.min(PART_FLOATS / size).max(2);
-    let per_part = strips.len().div_ceil(parts).max(1);
-    let sums = strips.par_chunks(per_part).map(|strips| {
-        let mut sum = vec![0.0; size];
-        for strip in strips {
-            let (grid, layout) = grid.strip(strip, 0);
-            let mut offsets = grid.offsets(&layout);
-            let last = offsets.last().copied().unwrap_or(0);
-            offsets.resize(taps.next_multiple_of(tile.taps), last);
-            let band = (BAND / (grid.cols.count * outputs)).clamp(1, grid.rows.count);
-            let planes = grid.planes() * layout.plane;
-            with_scratch(planes + band * grid.cols.count * outputs, |scratch| {
-                let (planes, dy_t) = scratch.split_at_mut(planes);
-                let sum = &mut sum[..];
-                let task = StripTask {
-                    shape,
-                    strip,
-                    x,
-                    dy,
-                    outputs,
-                    band,
-                    grid,
-                    layout,
-                    offsets,
-                    planes,
-                    dy_t,
-                    sum,
-                };
-                arch.dispatch(task);
-            });
-        }
-        sum
-    });
-    let sums: Vec<_> = sums.collect();
-    let mut sums = sums.into_iter();
-    let mut total = sums.next().unwrap_or_else(|| vec![0.0; size]);
-    for sum in sums {
-        total.iter_mut().zip(sum).for_each(|(t, s)| *t += s);
-    }
-    let mut dw = Vec::with_capacity(shape.channels_out * taps);
-    for o in 0..shape.channels_out {
-        dw.extend((0..taps).map(|t| total[t * outputs + o]));
-    }
-    let last = size - outputs;
-    (dw, total[last..last + shape.channels_out].to_vec())
+    let share = strips.len().div_ceil(parts).max(1);
+    let mut sums = vec![0.0; strips.len().div_ceil(share).max(1) * size];
+    let parts = sums.par_chunks_mut(size).zip(strips.par_chunks(share));
+    parts.for_each(|(sum, strips)| strips.iter().for_each(|strip| pass.add_strip(strip, sum)));
+    pass.unpack(&add_up(sums, size))
 }
 
-/// Lanes of a vector and taps of a tile on this machine.
-struct TileSizes {
-    lanes: usize,
+/// The sides of a sum, rounded up to whole tiles: `[taps + 1, outputs]`, the last row for the bias.
+#[derive(Clone, Copy)]
+struct Padded {
     taps: usize,
+    outputs: usize,
 }
 
-struct QuerySizes;
+impl Padded {
+    fn floats(self) -> usize {
+        (self.taps + 1) * self.outputs
+    }
+}
 
-impl WithSimd for QuerySizes {
-    type Output = TileSizes;
+/// Finds the sides for the vectors and registers of this machine.
+struct Fit<'a>(&'a ConvShape);
 
-    fn with_simd<S: Simd>(self, _: S) -> TileSizes {
-        let taps = if S::REGISTER_COUNT >= 32 {
+impl WithSimd for Fit<'_> {
+    type Output = Padded;
+
+    fn with_simd<S: Simd>(self, _: S) -> Padded {
+        let width = if S::REGISTER_COUNT >= 32 {
             WIDE
         } else {
             NARROW
         };
-        TileSizes {
-            lanes: S::F32_LANES,
-            taps,
+        Padded {
+            taps: self.0.taps().next_multiple_of(width),
+            outputs: self.0.channels_out.next_multiple_of(S::F32_LANES),
         }
     }
 }
 
-struct StripTask<'a> {
+struct Pass<'a> {
     shape: &'a ConvShape,
+    grid: Grid,
+    padded: Padded,
+    x: &'a [f32],
+    dy: &'a [f32],
+}
+
+impl Pass<'_> {
+    fn add_strip(&self, strip: &Strip, sum: &mut [f32]) {
+        let (grid, layout) = self.grid.strip(strip, 0);
+        let mut offsets = grid.offsets(&layout);
+        let last = offsets.last().copied().unwrap_or(0);
+        offsets.resize(self.padded.taps, last); // results of the surplus are dropped
+        let row = grid.cols.count * self.padded.outputs;
+        let band = (BAND / row).clamp(1, grid.rows.count);
+        let planes = grid.planes() * layout.plane;
+        with_scratch(planes + band * row, |scratch| {
+            let (planes, dy_t) = scratch.split_at_mut(planes);
+            let task = StripTask {
+                pass: self,
+                strip,
+                grid,
+                layout,
+                offsets,
+                planes,
+                dy_t,
+                band,
+                sum,
+            };
+            Arch::new().dispatch(task);
+        });
+    }
+
+    /// `[out, taps]` and `[out]` of `[taps + 1, outputs]`, both padded.
+    fn unpack(&self, total: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let (outputs, taps) = (self.shape.channels_out, self.shape.taps());
+        let mut dw = Vec::with_capacity(outputs * taps);
+        for o in 0..outputs {
+            dw.extend((0..taps).map(|t| total[t * self.padded.outputs + o]));
+        }
+        let bias = self.padded.taps * self.padded.outputs;
+        (dw, total[bias..bias + outputs].to_vec())
+    }
+}
+
+/// One strip; runs under `dispatch` like the one of `correlate`.
+struct StripTask<'a> {
+    pass: &'a Pass<'a>,
     strip: &'a Strip,
     grid: Grid,
     layout: Layout,
-    /// Padded to full tiles.
     offsets: Vec<usize>,
-    x: &'a [f32],
-    dy: &'a [f32],
-    /// Rows of `dy` that are transposed at a time.
-    band: usize,
-    /// Outputs with padding: the row length of `sum` and `dy_t`.
-    outputs: usize,
     planes: &'a mut [f32],
     dy_t: &'a mut [f32],
-    /// `[taps with padding + 1, outputs]`; the last row is the bias gradient.
+    /// Rows of `dy` that are transposed at a time.
+    band: usize,
     sum: &'a mut [f32],
 }
 
@@ -137,60 +153,51 @@ impl WithSimd for StripTask<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self {
+            pass,
+            strip,
             grid,
             layout,
+            offsets,
             planes,
             dy_t,
+            sum,
             ..
         } = self;
-        let images = &self.strip.images;
-        fill_planes(
-            simd,
-            &grid,
-            &layout,
-            images,
-            self.x,
-            self.shape.input,
-            planes,
-        );
-        for (i, image) in images.clone().enumerate() {
+        let source = Source {
+            data: pass.x,
+            size: pass.shape.input,
+        };
+        fill_planes(simd, &grid, &layout, &strip.images, source, planes);
+        let outputs = pass.padded.outputs;
+        for (i, image) in strip.images.clone().enumerate() {
             for first in (0..grid.rows.count).step_by(self.band) {
-                let rows = first..grid.rows.count.min(first + self.band);
-                let at = i * layout.image() + first * layout.pitch;
-                let dy_t = &mut dy_t[..rows.len() * grid.cols.count * self.outputs];
+                let rows = self.band.min(grid.rows.count - first);
+                let dy_t = &mut dy_t[..rows * grid.cols.count * outputs];
                 load_band(
-                    self.shape,
-                    self.dy,
+                    pass.shape,
+                    pass.dy,
                     image,
-                    self.strip.rows.start + first,
+                    strip.rows.start + first,
                     dy_t,
-                    self.outputs,
+                    outputs,
                 );
-                let (rows, cols) = (rows.len(), grid.cols.count);
+                let x = &planes[i * layout.pitch + first * layout.row..];
                 let band = Band {
-                    x: &planes[at..],
+                    x,
                     dy_t,
                     rows,
-                    cols,
-                    pitch: layout.pitch,
+                    cols: grid.cols.count,
+                    row: layout.row,
+                    outputs,
                 };
                 if S::REGISTER_COUNT >= 32 {
-                    add_band::<S, WIDE>(simd, &self.offsets, &band, self.outputs, self.sum);
+                    band.add::<S, WIDE>(simd, &offsets, sum);
                 } else {
-                    add_band::<S, NARROW>(simd, &self.offsets, &band, self.outputs, self.sum);
+                    band.add::<S, NARROW>(simd, &offsets, sum);
                 }
             }
         }
     }
-}
-
-/// Rows of one image: planes from the first row on, and `dy` as `[positions, outputs]`.
-struct Band<'a> {
-    x: &'a [f32],
-    dy_t: &'a [f32],
-    rows: usize,
-    cols: usize,
-    pitch: usize,
 }
 
 /// Transposes the rows of `dy[image]` from `row` on into `dy_t [positions, outputs]`.
@@ -216,86 +223,88 @@ fn load_band(
     );
 }
 
-#[inline(always)]
-fn add_band<S: Simd, const T: usize>(
-    simd: S,
-    offsets: &[usize],
-    band: &Band,
+/// Rows of one image: planes from the first row on, and `dy` as `[positions, outputs]`.
+struct Band<'a> {
+    x: &'a [f32],
+    dy_t: &'a [f32],
+    rows: usize,
+    cols: usize,
+    /// Distance of rows in the planes.
+    row: usize,
     outputs: usize,
-    sum: &mut [f32],
-) {
-    let (taps, rest) = sum.split_at_mut(offsets.len() * outputs);
-    add_rows(band.dy_t, rest);
-    for (offsets, sum) in offsets
-        .chunks_exact(T)
-        .zip(taps.chunks_exact_mut(T * outputs))
-    {
-        let mut o = 0;
-        while o + 2 * S::F32_LANES <= outputs {
-            // SAFETY: offsets lie in the planes, `o` and two vectors in the row of outputs.
-            unsafe { add_tile::<S, 2, T>(simd, offsets, band, o, outputs, sum) }
-            o += 2 * S::F32_LANES;
-        }
-        if o < outputs {
-            // SAFETY: as above, for one vector.
-            unsafe { add_tile::<S, 1, T>(simd, offsets, band, o, outputs, sum) }
-        }
-    }
 }
 
-/// Adds each row of `rows [.., n]` to `sum [n]`.
-#[inline(always)]
-fn add_rows(rows: &[f32], sum: &mut [f32]) {
-    for row in rows.chunks_exact(sum.len()) {
-        sum.iter_mut().zip(row).for_each(|(s, r)| *s += r);
-    }
-}
-
-/// Adds a band's part to `T` taps by `V` vectors of outputs from `o` on.
-///
-/// # Safety
-/// `band.x` is valid for the band at every offset, and `V` vectors from `o` on lie in `0..outputs`.
-#[inline(always)]
-unsafe fn add_tile<S: Simd, const V: usize, const T: usize>(
-    simd: S,
-    offsets: &[usize],
-    band: &Band,
-    o: usize,
-    outputs: usize,
-    sum: &mut [f32],
-) {
-    assert!(offsets.len() == T && sum.len() == T * outputs);
-    let mut acc = [[simd.splat_f32s(0.0); V]; T];
-    // SAFETY: the caller's promise; `dy_t` has `rows cols outputs` floats.
-    unsafe {
-        let mut x = [band.x.as_ptr(); T];
-        for t in 0..T {
-            x[t] = x[t].add(offsets[t]);
+impl Band<'_> {
+    /// Adds the band's part to the sum, `T` taps at a time.
+    #[inline(always)]
+    fn add<S: Simd, const T: usize>(&self, simd: S, offsets: &[usize], sum: &mut [f32]) {
+        let outputs = self.outputs;
+        let (taps, bias) = sum.split_at_mut(offsets.len() * outputs);
+        for dy in self.dy_t.chunks_exact(outputs) {
+            bias.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy);
         }
-        let mut dy = band.dy_t.as_ptr().add(o);
-        for _ in 0..band.rows {
-            for col in 0..band.cols {
-                let mut row = [simd.splat_f32s(0.0); V];
-                for v in 0..V {
-                    row[v] = dy.cast::<S::f32s>().add(v).read_unaligned();
-                }
-                dy = dy.add(outputs);
-                for t in 0..T {
-                    let value = simd.splat_f32s(*x[t].add(col));
+        for (offsets, sum) in offsets
+            .chunks_exact(T)
+            .zip(taps.chunks_exact_mut(T * outputs))
+        {
+            let mut o = 0;
+            while o + 2 * S::F32_LANES <= outputs {
+                // SAFETY: offsets lie in the planes, `o` and two vectors in the row of outputs.
+                unsafe { self.add_tile::<S, 2, T>(simd, offsets, o, sum) }
+                o += 2 * S::F32_LANES;
+            }
+            if o < outputs {
+                // SAFETY: as above, for one vector.
+                unsafe { self.add_tile::<S, 1, T>(simd, offsets, o, sum) }
+            }
+        }
+    }
+
+    /// Adds to `T` taps by `V` vectors of outputs from `o` on.
+    ///
+    /// # Safety
+    /// `x` is valid for the band at every offset, and `V` vectors from `o` on lie in `0..outputs`.
+    #[inline(always)]
+    unsafe fn add_tile<S: Simd, const V: usize, const T: usize>(
+        &self,
+        simd: S,
+        offsets: &[usize],
+        o: usize,
+        sum: &mut [f32],
+    ) {
+        assert!(offsets.len() == T && sum.len() == T * self.outputs);
+        let mut acc = [[simd.splat_f32s(0.0); V]; T];
+        let mut x = [self.x.as_ptr(); T];
+        // SAFETY: the caller's promise; `dy_t` has `rows cols outputs` floats.
+        unsafe {
+            for t in 0..T {
+                x[t] = x[t].add(offsets[t]);
+            }
+            let mut dy = self.dy_t.as_ptr().add(o);
+            for _ in 0..self.rows {
+                for col in 0..self.cols {
+                    let mut values = [simd.splat_f32s(0.0); V];
                     for v in 0..V {
-                        acc[t][v] = simd.mul_add_e_f32s(value, row[v], acc[t][v]);
+                        values[v] = dy.cast::<S::f32s>().add(v).read_unaligned();
                     }
+                    dy = dy.wrapping_add(self.outputs);
+                    for t in 0..T {
+                        let x = simd.splat_f32s(*x[t].add(col));
+                        for v in 0..V {
+                            acc[t][v] = simd.mul_add_e_f32s(x, values[v], acc[t][v]);
+                        }
+                    }
+                }
+                for t in 0..T {
+                    x[t] = x[t].wrapping_add(self.row);
                 }
             }
             for t in 0..T {
-                x[t] = x[t].wrapping_add(band.pitch);
-            }
-        }
-        for t in 0..T {
-            let sum = sum.as_mut_ptr().add(t * outputs + o).cast::<S::f32s>();
-            for v in 0..V {
-                let old = sum.add(v).read_unaligned();
-                sum.add(v).write_unaligned(simd.add_f32s(old, acc[t][v]));
+                let sum = sum.as_mut_ptr().add(t * self.outputs + o).cast::<S::f32s>();
+                for v in 0..V {
+                    let old = sum.add(v).read_unaligned();
+                    sum.add(v).write_unaligned(simd.add_f32s(old, acc[t][v]));
+                }
             }
         }
     }
