@@ -1,6 +1,11 @@
 //! `refit` learns from models that already exist: the facade over its crates, and what the `refit` binary runs.
 
+pub mod classifier;
+pub mod cli;
 pub mod job;
 pub mod outcome;
+pub mod recipe;
 pub mod report;
 pub mod run;
+pub mod source;
+pub mod yaml;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `refit` program.
+
+fn main() -> std::process::ExitCode {
+    refit::cli::main()
+}

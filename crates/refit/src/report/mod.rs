@@ -23,6 +23,7 @@ use crate::{
     outcome::{MethodKind, Outcome},
     run::{RunFiles, RunRecord},
 };
+pub(crate) use format::count;
 pub use format::{bytes, duration};
 use html::Html;
 use summary::Summary;

@@ -1,7 +1,7 @@
 //! What can go wrong with a run folder.
 
 use refit_core::Hint;
-use refit_io::atomic::AtomicError;
+use refit_io::{atomic::AtomicError, ckpt::CkptError};
 use std::{
     borrow::Cow,
     io,
@@ -48,6 +48,9 @@ pub enum RunError {
         /// The limit.
         limit: u64,
     },
+    /// An input could not be read.
+    #[error(transparent)]
+    Input(#[from] CkptError),
     /// The output was refused.
     #[error(transparent)]
     Output(#[from] AtomicError),
@@ -71,6 +74,7 @@ impl Hint for RunError {
             Self::Document { .. } => {
                 Some("the file may come from another version; run the command again".into())
             }
+            Self::Input(error) => error.hint(),
             Self::Output(error) => error.hint(),
             _ => None,
         }

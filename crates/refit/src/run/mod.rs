@@ -102,6 +102,11 @@ impl RunFolder {
         &mut self.record
     }
 
+    /// Seconds since the run began.
+    pub fn elapsed(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
     /// Keeps what the work found.
     pub fn set_outcome(&mut self, outcome: Outcome) {
         self.outcome = Some(outcome);

@@ -1,0 +1,103 @@
+//! What can go wrong with a classifier.
+
+use refit_core::{ConfigError, Hint};
+use refit_io::{atomic::AtomicError, ckpt::CkptError, data::DataError};
+use refit_nn::NnError;
+use refit_train::TrainError;
+use std::{borrow::Cow, io, path::PathBuf};
+
+/// A classifier could not be read, trained, scored or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClassifierError {
+    /// A model without its architecture.
+    #[error("`{}` says nothing about the architecture: there is no `{}`", path.display(), missing.display())]
+    NoConfig {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The file that would.
+        missing: PathBuf,
+    },
+    /// A small file could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A small file does not say what it should.
+    #[error("`{}`: {problem}", path.display())]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// The nearest valid name, where a name is misspelt.
+        nearest: Option<String>,
+    },
+    /// Images that the architecture does not take.
+    #[error("images are {found}, the model takes {expected}")]
+    Images {
+        /// Their shape.
+        found: String,
+        /// The shape it takes.
+        expected: String,
+    },
+    /// Labels that the model does not know.
+    #[error("the data has {found} classes, the model {expected}")]
+    Classes {
+        /// Classes of the data.
+        found: usize,
+        /// Classes of the model.
+        expected: usize,
+    },
+    /// The listener asked for a stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Architecture and weights do not go together.
+    #[error(transparent)]
+    Model(#[from] NnError),
+    /// A checkpoint could not be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CkptError),
+    /// Training failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// An output was refused.
+    #[error(transparent)]
+    Output(#[from] AtomicError),
+}
+
+impl Hint for ClassifierError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::NoConfig { .. } => {
+                Some("pass the architecture with --model CONFIG.json; see `recipes/models/`".into())
+            }
+            Self::Document {
+                nearest: Some(name),
+                ..
+            } => Some(format!("did you mean `{name}`?").into()),
+            Self::Images { .. } => {
+                Some("choose an architecture for these images, or other images".into())
+            }
+            Self::Classes { .. } => {
+                Some("score the model on the task that it was trained for".into())
+            }
+            Self::Config(error) => error.hint(),
+            Self::Data(error) => error.hint(),
+            Self::Model(error) => error.hint(),
+            Self::Checkpoint(error) => error.hint(),
+            Self::Train(error) => error.hint(),
+            Self::Output(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

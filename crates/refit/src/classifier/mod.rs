@@ -1,0 +1,131 @@
+//! Image classifiers as folders: `config.json`, `model.safetensors`, `preprocessor_config.json`.
+//!
+//! What `refit train` writes, `refit eval` reads and `refit merge` takes as base and experts.
+//!
+//! ```
+//! use refit::classifier::{Classifier, ModelFolder};
+//! use refit_core::{Seed, Silent};
+//! use refit_io::data::{Normalise, suite};
+//! use burn::tensor::Device;
+//!
+//! let task = &suite::generate(Seed::new(0), suite::Sizes { train: 10, val: 1, test: 8 })[0];
+//! let config = serde_json::from_str(r#"{"model_type": "mlp", "inputs": 784, "hidden": [16], "num_labels": 10}"#)?;
+//! let model = Classifier::create(config, task, Seed::new(0), &Device::flex())?;
+//! let score = model.score(task.test(), 4, &Silent)?;
+//! assert_eq!(score.images, 8);
+//!
+//! let home = tempfile::tempdir()?;
+//! model.save(home.path())?;
+//! let again = ModelFolder::open(home.path())?.load(&Device::flex())?;
+//! assert_eq!(again.score(task.test(), 8, &Silent)?.correct, score.correct);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+mod fit;
+mod folder;
+mod score;
+
+pub use error::ClassifierError;
+pub use fit::{AugmentName, FitSettings, Fitted, OptimizerName, TrainingRun};
+pub use folder::{CONFIG, ModelFolder, PREPROCESSOR, read_config};
+pub use score::Score;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use refit_core::{ConfigError, Seed};
+use refit_io::data::{Batch, ImageShape, Normalise, Task};
+use refit_nn::{ImageConfig, Weights};
+
+/// A model that maps images to classes.
+#[derive(Clone, Debug)]
+pub struct Classifier {
+    /// Its architecture.
+    pub config: ImageConfig,
+    /// Its weights.
+    pub weights: Weights,
+    /// What its pixels go through first.
+    pub normalise: Normalise,
+}
+
+impl Classifier {
+    /// A model with fresh weights for `task`: its classes, and its statistics over training pixels.
+    ///
+    /// # Errors
+    /// A setting out of range, or images that do not fit the architecture.
+    pub fn create(
+        config: ImageConfig,
+        task: &Task,
+        seed: Seed,
+        device: &Device,
+    ) -> Result<Self, ClassifierError> {
+        let config = with_classes(config, task.class_count())?;
+        check_images(&config, task.shape())?;
+        let weights = Weights::create(seed, device, |scope| config.bind(scope))?;
+        let normalise = Normalise::measured([task.train().as_ref()]);
+        Ok(Self {
+            config,
+            weights,
+            normalise,
+        })
+    }
+
+    /// The device of the weights.
+    pub fn device(&self) -> Device {
+        self.weights.device()
+    }
+}
+
+/// The architecture with as many classes as the data has.
+fn with_classes(mut config: ImageConfig, classes: usize) -> Result<ImageConfig, ClassifierError> {
+    match &mut config {
+        ImageConfig::Vit(c) => c.num_labels = classes,
+        ImageConfig::Mlp(c) => c.num_labels = classes,
+        ImageConfig::ConvNet(c) => c.num_labels = classes,
+        ImageConfig::CifarResnet(c) => c.num_labels = classes,
+        other => return Err(unsupported(other)),
+    }
+    config.check()?;
+    Ok(config)
+}
+
+/// Checks that images of `shape` fit the architecture.
+pub(crate) fn check_images(config: &ImageConfig, shape: ImageShape) -> Result<(), ClassifierError> {
+    config.check()?;
+    let square = |channels: usize, side: usize| ImageShape {
+        channels,
+        height: side,
+        width: side,
+    };
+    let expected = match config {
+        ImageConfig::Vit(c) => square(c.num_channels, c.image_size),
+        ImageConfig::ConvNet(c) => square(c.num_channels, c.image_size),
+        ImageConfig::CifarResnet(c) => square(c.num_channels, 32),
+        ImageConfig::Mlp(c) if c.inputs == shape.len() => return Ok(()),
+        ImageConfig::Mlp(c) => {
+            return Err(ClassifierError::Images {
+                found: shape.to_string(),
+                expected: format!("{} values", c.inputs),
+            });
+        }
+        other => return Err(unsupported(other)),
+    };
+    if shape == expected {
+        return Ok(());
+    }
+    Err(ClassifierError::Images {
+        found: shape.to_string(),
+        expected: expected.to_string(),
+    })
+}
+
+fn unsupported(config: &ImageConfig) -> ClassifierError {
+    ConfigError::conflict("model_type", format!("of {config:?} is not supported here")).into()
+}
+
+/// The pixels of a batch as `[n, c, h, w]` on `device`.
+fn pixels(batch: &mut Batch, device: &Device) -> Tensor<4> {
+    Tensor::from_data(
+        TensorData::new(std::mem::take(&mut batch.pixels), batch.shape),
+        device,
+    )
+}

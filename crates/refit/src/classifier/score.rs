@@ -1,0 +1,134 @@
+//! How good a classifier is.
+
+use super::{Classifier, ClassifierError, check_images, pixels};
+use refit_core::Progress;
+use refit_io::data::{Batch, ImageSet};
+use refit_nn::{Pass, to_host};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Accuracy on one set of images; shares in `[0, 1]`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Score {
+    /// Images looked at.
+    pub images: usize,
+    /// Images whose largest logit is at their label.
+    pub correct: usize,
+    /// `correct / images`.
+    pub accuracy: f64,
+    /// Mean of the accuracies of the classes that occur: fair where classes are unbalanced.
+    pub balanced_accuracy: f64,
+    /// Accuracy by class.
+    pub per_class: BTreeMap<String, f64>,
+    /// Share of the largest class: what constant guessing reaches.
+    pub majority: f64,
+}
+
+impl Classifier {
+    /// Classifies every image of `set`, `batch_size` at a time.
+    ///
+    /// # Errors
+    /// When the images or their classes do not fit the model, or the listener asks for a stop.
+    ///
+    /// # Panics
+    /// When `batch_size` is 0.
+    pub fn score(
+        &self,
+        set: &ImageSet,
+        batch_size: usize,
+        progress: &dyn Progress,
+    ) -> Result<Score, ClassifierError> {
+        self.check(set)?;
+        let model = self.weights.bind(|scope| self.config.bind(scope))?;
+        let mut hits = vec![0; set.class_count()];
+        progress.begin("score", Some(set.len() as u64));
+        for mut batch in Batch::chunks(set, batch_size, &self.normalise) {
+            if progress.cancelled() {
+                return Err(ClassifierError::Interrupted);
+            }
+            let input = pixels(&mut batch, &self.device());
+            let logits = to_host(model.forward(input.into(), &mut Pass::eval()).into_value());
+            let rows = logits.chunks_exact(self.config.num_outputs());
+            for (row, &label) in rows.zip(&batch.labels) {
+                hits[label as usize] += usize::from(largest(row) == Some(label as usize));
+            }
+            progress.advance(batch.len() as u64);
+        }
+        Ok(Score::of(set, &hits))
+    }
+
+    /// Checks that images and classes fit.
+    ///
+    /// # Errors
+    /// The first thing that does not.
+    pub fn check(&self, set: &ImageSet) -> Result<(), ClassifierError> {
+        check_images(&self.config, set.shape())?;
+        let (found, expected) = (set.class_count(), self.config.num_outputs());
+        if found == expected {
+            Ok(())
+        } else {
+            Err(ClassifierError::Classes { found, expected })
+        }
+    }
+}
+
+/// Place of the first largest logit; `None` where a logit is no number.
+fn largest(row: &[f32]) -> Option<usize> {
+    if row.iter().any(|z| z.is_nan()) {
+        return None;
+    }
+    let first_max = |best: usize, j: usize| if row[j] > row[best] { j } else { best };
+    (0..row.len()).reduce(first_max)
+}
+
+impl Score {
+    fn of(set: &ImageSet, hits: &[usize]) -> Self {
+        let counts = set.class_counts();
+        let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
+        let classes = set.classes().iter().zip(hits.iter().zip(&counts));
+        let per_class: BTreeMap<String, f64> = classes
+            .filter(|(_, (_, count))| **count > 0)
+            .map(|(name, (&hits, &count))| (name.clone(), share(hits, count)))
+            .collect();
+        let present = counts.iter().filter(|&&n| n > 0).count();
+        let sum: f64 = hits.iter().zip(&counts).map(|(&h, &n)| share(h, n)).sum();
+        let correct = hits.iter().sum();
+        Self {
+            images: set.len(),
+            correct,
+            accuracy: share(correct, set.len()),
+            balanced_accuracy: sum / present.max(1) as f64,
+            per_class,
+            majority: share(counts.iter().copied().max().unwrap_or(0), set.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use refit_io::data::ImageShape;
+
+    #[test]
+    fn balance_counts_every_class_once_and_leaves_absent_ones_out() {
+        let shape = ImageShape {
+            channels: 1,
+            height: 1,
+            width: 1,
+        };
+        let classes = ["a", "b", "c"].map(String::from);
+        let set = ImageSet::new("s", classes, shape, vec![0; 5], vec![0, 0, 0, 0, 1]).unwrap();
+        let score = Score::of(&set, &[3, 1, 0]);
+        assert_eq!((score.images, score.correct), (5, 4));
+        assert!((score.accuracy - 0.8).abs() < 1e-12 && (score.majority - 0.8).abs() < 1e-12);
+        assert!((score.balanced_accuracy - 0.875).abs() < 1e-12);
+        assert_eq!(score.per_class.len(), 2);
+    }
+
+    #[test]
+    fn the_first_of_equal_logits_wins_and_nan_never_does() {
+        assert_eq!(largest(&[1.0, 2.0, 2.0]), Some(1));
+        assert_eq!(largest(&[1.0, f32::NAN]), None);
+        assert_eq!(largest(&[]), None);
+    }
+}

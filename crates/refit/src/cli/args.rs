@@ -1,0 +1,107 @@
+//! Flags that verbs share.
+
+use clap::{Args, ValueEnum};
+use refit_core::Seed;
+use refit_io::atomic::Overwrite;
+use std::{num::NonZeroUsize, path::PathBuf};
+
+/// What every verb takes.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(super) struct UiArgs {
+    /// Print one JSON document on stdout instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Say nothing but errors
+    #[arg(short, long, overrides_with = "verbose")]
+    pub(super) quiet: bool,
+    /// Say more, and print long lists whole
+    #[arg(short, long, overrides_with = "quiet")]
+    pub(super) verbose: bool,
+}
+
+/// What every verb takes that computes.
+#[derive(Args, Clone, Debug)]
+pub(super) struct RunArgs {
+    /// Seed of all chance
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(super) seed: u64,
+    /// Compute device
+    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    pub(super) device: DeviceName,
+    /// Worker threads [default: as many as the machine offers]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<NonZeroUsize>,
+    /// Flags from a YAML file: `steps: 50` stands for `--steps 50`; the command line wins
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Check everything, print the plan with its cost, and touch nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// What is printed
+    #[command(flatten)]
+    pub(super) ui: UiArgs,
+}
+
+/// Compute devices of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum DeviceName {
+    /// The processor, with hand-written kernels
+    Cpu,
+}
+
+impl DeviceName {
+    /// The name on the command line.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+        }
+    }
+
+    /// The engine's device.
+    pub(super) fn open(self) -> burn::tensor::Device {
+        match self {
+            Self::Cpu => burn::tensor::Device::flex(),
+        }
+    }
+}
+
+impl RunArgs {
+    /// The seed of all chance.
+    pub(super) const fn seed(&self) -> Seed {
+        Seed::new(self.seed)
+    }
+
+    /// Number of worker threads.
+    pub(super) fn thread_count(&self) -> usize {
+        let offered = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(offered, usize::from)
+    }
+
+    /// Starts the worker threads; the first call decides.
+    pub(super) fn start_threads(&self) {
+        // A pool that runs already (a second verb in one process, in tests) is as good.
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.thread_count())
+            .build_global();
+    }
+}
+
+/// Where a verb writes.
+#[derive(Args, Clone, Debug)]
+pub(super) struct OutArgs {
+    /// New folder for everything that is written; appears complete or not at all
+    #[arg(short, long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+    /// Replace the output of an earlier run
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// What `--force` means to the writer.
+pub(super) const fn overwrite(force: bool) -> Overwrite {
+    if force {
+        Overwrite::Replace
+    } else {
+        Overwrite::Refuse
+    }
+}

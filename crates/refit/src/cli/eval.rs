@@ -1,0 +1,186 @@
+//! `refit eval`.
+
+use super::{
+    args::RunArgs,
+    error::{CliError, Exit},
+    model::parse_source,
+    ui::{Show, Ui},
+};
+use crate::{
+    classifier::{Classifier, ModelFolder, Score, read_config},
+    source::{TaskSource, folder_options},
+};
+use clap::ValueEnum;
+use refit_io::data::{ImageSet, Normalise};
+use serde::Serialize;
+use std::{fmt::Write, path::PathBuf, sync::Arc};
+
+/// Score an image classifier
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+MODEL is a folder as `refit train` and `refit merge` write it, or a .safetensors file with --model.
+A merged model has the head of its base; --head takes the one of an expert.
+
+Examples:
+  refit eval runs/digits --data generated:digits
+  refit eval runs/digits --data generated:digits --split val --json")]
+pub(super) struct EvalArgs {
+    /// Folder or .safetensors file
+    #[arg(value_name = "MODEL")]
+    path: PathBuf,
+    /// Images: .npz, folder or generated:NAME, as for `refit train`
+    #[arg(long, value_name = "DATA", value_parser = parse_source)]
+    data: TaskSource,
+    /// Part of the data (report `test` once, choose on `val`)
+    #[arg(long, value_enum, default_value_t = Split::Test)]
+    split: Split,
+    /// Architecture (JSON), for a checkpoint that has none beside it
+    #[arg(long, value_name = "CONFIG.json")]
+    model: Option<PathBuf>,
+    /// Take the classifier from this model
+    #[arg(long, value_name = "MODEL")]
+    head: Option<PathBuf>,
+    /// How tensors of the classifier begin (default: Hugging Face's name)
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "classifier.",
+        requires = "head"
+    )]
+    head_prefix: String,
+    /// What pixels go through [default: what the model's folder says, or nothing]
+    #[arg(long, value_enum)]
+    normalise: Option<NormaliseName>,
+    /// Look at the first images only
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Images per forward pass (default: ours)
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: u32,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+enum Split {
+    Train,
+    Val,
+    Test,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum NormaliseName {
+    /// Pixels between 0 and 1
+    None,
+    /// Customary statistics of MNIST
+    Mnist,
+    /// Customary statistics of ImageNet
+    Imagenet,
+}
+
+pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
+    args.run.start_threads();
+    let folder = open(args)?;
+    if args.run.dry_run {
+        return dry_run(args, &folder, ui);
+    }
+    let model = load(args, &folder)?;
+    let task = args.data.read(&folder_options(&model.config))?;
+    let set = match args.split {
+        Split::Train => task.train(),
+        Split::Val => task.val(),
+        Split::Test => task.test(),
+    };
+    let set: Arc<ImageSet> = match args.limit {
+        Some(limit) => Arc::new(set.first(limit)),
+        None => Arc::clone(set),
+    };
+    if set.is_empty() {
+        return Err(CliError::plain(
+            Exit::BadInput,
+            "there is no image to score",
+        ));
+    }
+    let score = model.score(&set, args.batch as usize, ui)?;
+    let model = args.path.display().to_string();
+    ui.show(&Scored {
+        model,
+        data: task.name().to_owned(),
+        split: args.split,
+        score,
+    })
+}
+
+fn open(args: &EvalArgs) -> Result<ModelFolder, CliError> {
+    Ok(match &args.model {
+        Some(config) => ModelFolder::open_with(&args.path, read_config(config)?)?,
+        None => ModelFolder::open(&args.path)?,
+    })
+}
+
+fn load(args: &EvalArgs, folder: &ModelFolder) -> Result<Classifier, CliError> {
+    let device = args.run.device.open();
+    let mut model = match &args.head {
+        None => folder.load(&device)?,
+        Some(head) => {
+            let mut model = ModelFolder::open(head)?.load(&device)?;
+            model.replace_body(folder, &args.head_prefix)?;
+            model
+        }
+    };
+    match args.normalise {
+        Some(NormaliseName::None) => {
+            let channels = model.normalise.mean().len();
+            model.normalise = Normalise::new(vec![0.0; channels], vec![1.0; channels])?;
+        }
+        Some(NormaliseName::Mnist) => model.normalise = Normalise::mnist(),
+        Some(NormaliseName::Imagenet) => model.normalise = Normalise::imagenet(),
+        None => {}
+    }
+    Ok(model)
+}
+
+fn dry_run(args: &EvalArgs, folder: &ModelFolder, ui: &Ui) -> Result<(), CliError> {
+    let values: u64 = refit_core::Source::tensors(&folder.checkpoint)
+        .iter()
+        .map(|m| m.len() as u64)
+        .sum();
+    ui.print(&format!(
+        "model       {}: {values} values\ndata        {:?}, part {:?}\nnothing was computed (dry run)",
+        args.path.display(),
+        args.data,
+        args.split,
+    ))
+}
+
+/// What an evaluation prints.
+#[derive(Serialize)]
+struct Scored {
+    model: String,
+    data: String,
+    split: Split,
+    #[serde(flatten)]
+    score: Score,
+}
+
+impl Show for Scored {
+    fn text(&self, ui: &Ui) -> String {
+        let score = &self.score;
+        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+        let mut text = format!(
+            "accuracy    {} ({} of {} images)\nbalanced    {} (mean over classes)\nguessing    {} (largest class)\n",
+            percent(score.accuracy),
+            score.correct,
+            score.images,
+            percent(score.balanced_accuracy),
+            percent(score.majority),
+        );
+        if ui.verbose() {
+            for (class, share) in &score.per_class {
+                let _ = writeln!(text, "  {class:<24}{}", percent(*share));
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,248 @@
+//! `refit info`.
+
+mod checkpoint;
+
+use super::{
+    args::UiArgs,
+    error::{CliError, Exit},
+    ui::{Show, Ui},
+};
+use crate::{
+    recipe::Recipe,
+    run::{RECORD, RunFiles},
+    yaml::read_mapping,
+};
+use refit_merge::Coefficients;
+use serde::Serialize;
+use std::{
+    fmt::Write,
+    fs::{self, File},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+/// Say what is in a checkpoint, a run folder, a recipe or a file of coefficients
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Long lists are cut; -v prints them whole. Health: how many values are NaN, infinite or zero.
+
+Examples:
+  refit info runs/digits
+  refit info recipes/ties.yaml --json")]
+pub(super) struct InfoArgs {
+    /// .safetensors, its index (.json) or folder; recipe (.yaml); coefficients (.json)
+    path: PathBuf,
+    #[command(flatten)]
+    pub(super) ui: UiArgs,
+}
+
+pub(super) fn run(args: &InfoArgs, ui: &Ui) -> Result<(), CliError> {
+    let path = &args.path;
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default();
+    let meta = fs::metadata(path).map_err(|e| cannot_open(path, &e))?;
+    match extension.to_ascii_lowercase().as_str() {
+        _ if meta.is_dir() && !has_checkpoint(path) && path.join(RECORD).is_file() => {
+            ui.show(&run_info(path)?)
+        }
+        _ if meta.is_dir() => ui.show(&checkpoint::read(path, ui)?),
+        "yaml" | "yml" => ui.show(&recipe_info(path)?),
+        "json" if !path.to_string_lossy().ends_with(".index.json") => {
+            ui.show(&coefficients_info(path)?)
+        }
+        _ => ui.show(&checkpoint::read(path, ui)?),
+    }
+}
+
+fn cannot_open(path: &Path, error: &std::io::Error) -> CliError {
+    let words = format!("cannot open `{}`: {}", path.display(), reason(error));
+    let shown = CliError::plain(Exit::BadInput, words);
+    match neighbour(path) {
+        Some(name) if error.kind() == ErrorKind::NotFound => shown.hint(format!(
+            "did you mean `{}`?",
+            path.with_file_name(name).display()
+        )),
+        _ => shown,
+    }
+}
+
+fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file or folder".into(),
+        ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// The entry of the same folder whose name is closest.
+fn neighbour(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let parent = path
+        .parent()
+        .filter(|p| *p != Path::new(""))
+        .unwrap_or(Path::new("."));
+    let names: Vec<String> = fs::read_dir(parent)
+        .ok()?
+        .flatten()
+        .take(10_000)
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    refit_core::nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
+}
+
+fn has_checkpoint(folder: &Path) -> bool {
+    ["model.safetensors", "model.safetensors.index.json"]
+        .iter()
+        .any(|n| folder.join(n).is_file())
+}
+
+/// A run folder without a model.
+#[derive(Serialize)]
+struct RunInfo {
+    kind: &'static str,
+    verb: String,
+    command: String,
+    refit: String,
+    started: String,
+    seconds: f64,
+    stop: String,
+    methods: Vec<(String, f64)>,
+}
+
+fn run_info(path: &Path) -> Result<RunInfo, CliError> {
+    let RunFiles {
+        record, outcome, ..
+    } = RunFiles::read(path)?;
+    let methods = outcome
+        .into_iter()
+        .flat_map(|o| o.methods)
+        .map(|m| (m.label, m.mean))
+        .collect();
+    Ok(RunInfo {
+        kind: "run",
+        command: record.shell_command(),
+        verb: record.verb,
+        refit: record.refit,
+        started: record.started,
+        seconds: record.seconds,
+        stop: record.stop.to_string(),
+        methods,
+    })
+}
+
+impl Show for RunInfo {
+    fn text(&self, _: &Ui) -> String {
+        let took = crate::report::duration(self.seconds);
+        let mut text = format!(
+            "run         refit {} {}\ncommand     {}\nstarted     {}, took {took}, {}\n",
+            self.refit, self.verb, self.command, self.started, self.stop
+        );
+        for (label, mean) in &self.methods {
+            let _ = writeln!(text, "  {label:<40}{:.1} %", 100.0 * mean);
+        }
+        text
+    }
+}
+
+/// A recipe.
+#[derive(Serialize)]
+struct RecipeInfo {
+    kind: &'static str,
+    method: String,
+    summary: Option<&'static str>,
+    source: Option<&'static str>,
+    needs_data: Option<String>,
+    base: PathBuf,
+    experts: Vec<(String, PathBuf)>,
+    given: Vec<String>,
+}
+
+fn recipe_info(path: &Path) -> Result<RecipeInfo, CliError> {
+    let recipe = Recipe::load(path)?;
+    let card = recipe.card();
+    Ok(RecipeInfo {
+        kind: "recipe",
+        method: card.map_or("coefficients", |c| c.name).to_owned(),
+        summary: card.map(|c| c.summary),
+        source: card.map(|c| c.source),
+        needs_data: card.map(|c| c.data.to_string()),
+        base: recipe.base,
+        experts: recipe
+            .experts
+            .into_iter()
+            .map(|e| (e.name, e.path))
+            .collect(),
+        given: read_mapping(path)?.keys().cloned().collect(),
+    })
+}
+
+impl Show for RecipeInfo {
+    fn text(&self, _: &Ui) -> String {
+        let mut text = format!("recipe      {}", self.method);
+        if let (Some(summary), Some(source)) = (self.summary, self.source) {
+            let _ = write!(text, ": {summary} ({source})");
+        }
+        if let Some(data) = &self.needs_data {
+            let _ = write!(text, "\nneeds data  {data}");
+        }
+        let _ = write!(text, "\nbase        {}", self.base.display());
+        for (name, path) in &self.experts {
+            let _ = write!(text, "\nexpert      {name} ({})", path.display());
+        }
+        text
+    }
+}
+
+/// A file of coefficients.
+#[derive(Serialize)]
+struct CoefficientsInfo {
+    kind: &'static str,
+    base: String,
+    experts: Vec<String>,
+    groups: usize,
+    /// Least, mean and greatest coefficient of every expert.
+    range: Vec<[f32; 3]>,
+}
+
+fn coefficients_info(path: &Path) -> Result<CoefficientsInfo, CliError> {
+    let file = File::open(path).map_err(|e| cannot_open(path, &e))?;
+    let table = Coefficients::load(file).map_err(|e| CliError::bad_input(&e))?;
+    let column = |k: usize| -> Vec<f32> { table.groups.iter().map(|g| g.values[k]).collect() };
+    let range = |k: usize| {
+        let values = column(k);
+        let mean = values.iter().sum::<f32>() / values.len().max(1) as f32;
+        let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+        [
+            low,
+            mean,
+            values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+        ]
+    };
+    Ok(CoefficientsInfo {
+        kind: "coefficients",
+        groups: table.groups.len(),
+        range: (0..table.experts.len()).map(range).collect(),
+        base: table.base,
+        experts: table.experts,
+    })
+}
+
+impl Show for CoefficientsInfo {
+    fn text(&self, _: &Ui) -> String {
+        let mut text = format!(
+            "coefficients of {} groups, base {}\n",
+            self.groups, self.base
+        );
+        let _ = writeln!(
+            text,
+            "{:<24}{:>8}{:>8}{:>8}",
+            "expert", "least", "mean", "most"
+        );
+        for (expert, [low, mean, high]) in self.experts.iter().zip(&self.range) {
+            let _ = writeln!(text, "{expert:<24}{low:>8.3}{mean:>8.3}{high:>8.3}");
+        }
+        text
+    }
+}

@@ -1,0 +1,122 @@
+//! `refit merge`.
+
+use super::{
+    args::{OutArgs, RunArgs, overwrite},
+    error::{CliError, Exit},
+    ui::{Show, Ui},
+};
+use crate::{
+    recipe::{PlanSummary, Recipe},
+    report::{bytes, duration},
+    run::{RunFolder, RunRecord},
+};
+use refit_core::StopReason;
+use serde::Serialize;
+use std::{fmt::Write, path::PathBuf};
+
+/// Combine fine-tuned checkpoints of one base into one model
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Paths in a recipe are relative to the current folder. `recipes/` holds a commented recipe for every method; they
+merge runs/digits and runs/letters, trained from runs/base as `refit train --help` shows.
+
+Examples:
+  refit merge recipes/ties.yaml --out runs/merged --dry-run
+  refit merge recipes/task-arithmetic.yaml --out runs/merged")]
+pub(super) struct MergeArgs {
+    /// Recipe (YAML); `recipes/ties.yaml` is a commented default
+    #[arg(value_name = "RECIPE.yaml")]
+    recipe: PathBuf,
+    #[command(flatten)]
+    out: OutArgs,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
+    args.run.start_threads();
+    let plan = Recipe::load(&args.recipe)?.plan()?;
+    let summary = plan.summary();
+    if args.run.dry_run {
+        return ui.show(&summary);
+    }
+    let settings = serde_json::to_value(&summary).unwrap_or_default();
+    let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
+    let record = RunRecord::start("merge", device, threads, args.run.seed(), settings);
+    let mut folder = RunFolder::create(&args.out.out, overwrite(args.out.force), record)?;
+    for file in plan.files() {
+        folder.add_input(&file)?;
+    }
+    let merged = plan.run(folder.path(), ui)?;
+    for remark in &merged.remarks {
+        ui.say(remark);
+    }
+    let seconds = folder.elapsed();
+    let path = folder.finish(merged.stop)?;
+    if merged.stop == StopReason::Interrupted {
+        let words = format!(
+            "interrupted; `{}` holds the merge as far as it came",
+            path.display()
+        );
+        return Err(CliError::plain(Exit::Interrupted, words));
+    }
+    ui.show(&Done {
+        out: path,
+        method: summary.method,
+        seconds,
+    })
+}
+
+impl Show for PlanSummary {
+    fn text(&self, ui: &Ui) -> String {
+        let mut text = String::new();
+        let mut line = |key: &str, value: String| {
+            let _ = writeln!(text, "{key:<12}{value}");
+        };
+        line("method", self.method.clone());
+        if let Some(settings) = self.settings.as_object() {
+            let pairs = settings.iter().filter(|(key, _)| *key != "method");
+            let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key} {value}")).collect();
+            line("settings", pairs.join(", "));
+        }
+        line("base", self.base.clone());
+        let shown = if ui.verbose() { self.experts.len() } else { 8 };
+        for (name, path) in self.experts.iter().take(shown) {
+            line("expert", format!("{name} ({path})"));
+        }
+        if self.experts.len() > shown {
+            line("", format!("and {} more", self.experts.len() - shown));
+        }
+        line(
+            "tensors",
+            format!(
+                "{} merged, {} kept from the base",
+                self.merged_tensors, self.kept_tensors
+            ),
+        );
+        line("reads", bytes(self.input_bytes));
+        line("writes", bytes(self.output_bytes));
+        // The result in single precision, and one tensor of every model per thread.
+        line("memory", format!("about {}", bytes(4 * self.merged_values)));
+        text + "nothing was written (dry run)"
+    }
+}
+
+/// What a merge prints.
+#[derive(Serialize)]
+struct Done {
+    out: PathBuf,
+    method: String,
+    seconds: f64,
+}
+
+impl Show for Done {
+    fn text(&self, _: &Ui) -> String {
+        format!(
+            "{}: merged by {} in {}",
+            self.out.display(),
+            self.method,
+            duration(self.seconds)
+        )
+    }
+}

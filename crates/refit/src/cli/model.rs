@@ -1,0 +1,65 @@
+//! What `train` and `eval` share: architectures, data and normalisation from the command line.
+
+use super::error::{CliError, Exit};
+use crate::{
+    classifier::ClassifierError, job::JobError, recipe::RecipeError, source::TaskSource,
+    yaml::YamlError,
+};
+use refit_core::Hint;
+use refit_io::{ckpt::CkptError, data::DataError};
+use refit_train::TrainError;
+
+impl From<ClassifierError> for CliError {
+    fn from(error: ClassifierError) -> Self {
+        match error {
+            ClassifierError::Interrupted => Self::interrupted(),
+            ClassifierError::Output(error) => error.into(),
+            ClassifierError::Train(
+                error @ (TrainError::Save(_) | TrainError::Objective { .. }),
+            ) => Self::new(Exit::Failed, &error),
+            error => Self::bad_input(&error),
+        }
+    }
+}
+
+impl From<RecipeError> for CliError {
+    fn from(error: RecipeError) -> Self {
+        match error {
+            RecipeError::Access(_) => Self::new(Exit::Refused, &error),
+            RecipeError::Merge(refit_merge::MergeError::Cancelled) => Self::interrupted(),
+            RecipeError::Output(error) => error.into(),
+            error => Self::bad_input(&error),
+        }
+    }
+}
+
+impl From<JobError> for CliError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Interrupted => Self::interrupted(),
+            JobError::Train { .. } | JobError::Diverged { .. } | JobError::Merge(_) => {
+                Self::new(Exit::Failed, &error)
+            }
+            error => Self::bad_input(&error),
+        }
+    }
+}
+
+macro_rules! bad_input {
+    ($($error:ty),*) => {$(
+        impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self::bad_input(&error)
+            }
+        }
+    )*};
+}
+bad_input!(YamlError, DataError, CkptError);
+
+/// Parses `--data`; the command line shows the nearest name itself.
+pub(super) fn parse_source(text: &str) -> Result<TaskSource, String> {
+    TaskSource::parse(text).map_err(|error| match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    })
+}

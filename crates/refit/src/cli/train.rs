@@ -1,0 +1,412 @@
+//! `refit train`.
+
+use super::{
+    args::{OutArgs, RunArgs, overwrite},
+    error::{CliError, Exit},
+    model::parse_source,
+    ui::{Show, Ui},
+};
+use crate::{
+    classifier::{
+        AugmentName, Classifier, FitSettings, Fitted, ModelFolder, OptimizerName, TrainingRun,
+        read_config,
+    },
+    report::duration,
+    run::{METRICS, RunFiles, RunFolder, RunRecord},
+    source::{TaskSource, folder_options},
+};
+use refit_core::{DType, Seed, Sink, StopReason, TensorMeta};
+use refit_io::{
+    ckpt::{Checkpoint, CheckpointWriter, WriteOptions},
+    data::Task,
+};
+use refit_train::TrainState;
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// File of an interrupted run that holds what is needed to go on.
+const STATE: &str = "state.safetensors";
+/// Steps between two lines of `metrics.jsonl`.
+const LOG_EVERY: u64 = 10;
+
+/// Train an image classifier
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Data: an .npz file with train, val and test parts, a folder of pictures (DIR/CLASS/*.png), of IDX files or of CIFAR
+binaries, or generated:NAME (digits, letters, shapes, textures, counting, arrows, faces, scripts).
+The number of classes comes from the data. Ctrl-C saves the state; --resume goes on from it bit for bit.
+
+Examples:
+  refit train --data generated:shapes --model recipes/models/vit-tiny.json --out runs/base --steps 30
+  refit train --data generated:digits --init runs/base --out runs/digits --steps 30")]
+pub(super) struct TrainArgs {
+    /// Images to learn from
+    #[arg(long, value_name = "DATA", value_parser = parse_source, required_unless_present = "resume")]
+    data: Option<TaskSource>,
+    /// Architecture (JSON); `recipes/models/` holds some
+    #[arg(long, value_name = "CONFIG.json", required_unless_present_any = ["resume", "init"])]
+    model: Option<PathBuf>,
+    /// Start from this model instead of from fresh weights
+    #[arg(long, value_name = "MODEL", conflicts_with = "model")]
+    init: Option<PathBuf>,
+    /// Go on with an interrupted run, its data and its settings
+    #[arg(long, value_name = "RUN", conflicts_with_all = [
+        "data", "model", "init", "seed", "steps", "batch", "optimizer", "rate", "decay", "warmup", "smoothing", "augment",
+    ])]
+    resume: Option<PathBuf>,
+    #[command(flatten)]
+    fit: FitArgs,
+    #[command(flatten)]
+    out: OutArgs,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Training")]
+struct FitArgs {
+    /// Optimiser steps (default: ours)
+    #[arg(long, value_name = "N", default_value_t = FitSettings::default().steps)]
+    steps: u64,
+    /// Images per step (default: ours)
+    #[arg(long, value_name = "N", default_value_t = FitSettings::default().batch)]
+    batch: usize,
+    /// Optimiser (default: ours)
+    #[arg(long, value_enum, default_value_t = OptimizerName::Adamw)]
+    optimizer: OptimizerName,
+    /// Peak learning rate (default: usual for AdamW)
+    #[arg(long, value_name = "X", default_value_t = FitSettings::default().rate)]
+    rate: f64,
+    /// Weight decay (default: ours)
+    #[arg(long, value_name = "X", default_value_t = FitSettings::default().decay)]
+    decay: f64,
+    /// Steps until the peak is reached; a cosine follows (default: ours)
+    #[arg(long, value_name = "N", default_value_t = FitSettings::default().warmup)]
+    warmup: u64,
+    /// Label smoothing, a share in [0, 1) (default: ours)
+    #[arg(long, value_name = "X", default_value_t = FitSettings::default().smoothing)]
+    smoothing: f32,
+    /// How training images are varied (default: ours)
+    #[arg(long, value_enum, default_value_t = AugmentName::None)]
+    augment: AugmentName,
+}
+
+impl FitArgs {
+    const fn settings(&self) -> FitSettings {
+        FitSettings {
+            steps: self.steps,
+            batch: self.batch,
+            optimizer: self.optimizer,
+            rate: self.rate,
+            decay: self.decay,
+            warmup: self.warmup,
+            smoothing: self.smoothing,
+            augment: self.augment,
+        }
+    }
+}
+
+/// What `run.json` says about a training, and what `--resume` reads back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    data: String,
+    model: Option<PathBuf>,
+    init: Option<PathBuf>,
+    fit: FitSettings,
+    seed: Seed,
+}
+
+/// A checked training.
+struct Plan {
+    settings: Settings,
+    source: TaskSource,
+    task: Task,
+    model: Classifier,
+    state: Option<TrainState>,
+    afresh: Vec<String>,
+}
+
+pub(super) fn run(args: &TrainArgs, ui: &Ui) -> Result<(), CliError> {
+    args.run.start_threads();
+    let plan = Plan::make(args)?;
+    if args.run.dry_run {
+        return ui.show(&plan.summary(&args.out.out));
+    }
+    let settings = serde_json::to_value(&plan.settings).unwrap_or_default();
+    let record = RunRecord::start(
+        "train",
+        args.run.device.as_str(),
+        args.run.thread_count(),
+        plan.settings.seed,
+        settings,
+    );
+    let mut folder = RunFolder::create(&args.out.out, overwrite(args.out.force), record)?;
+    if let Some(file) = plan.source.file() {
+        folder.add_input(file)?;
+    }
+    if let Some(before) = &args.resume {
+        // The new folder tells the whole story.
+        let _ = fs::copy(before.join(METRICS), folder.path().join(METRICS));
+    }
+    if !plan.afresh.is_empty() {
+        ui.say(format_args!(
+            "started afresh, other shape than in --init: {}",
+            plan.afresh.join(", ")
+        ));
+    }
+    let (fitted, task) = plan.train(&folder, ui)?;
+    finish(fitted, &task, folder, ui, &args.out.out)
+}
+
+impl Plan {
+    fn make(args: &TrainArgs) -> Result<Self, CliError> {
+        let device = args.run.device.open();
+        let settings = match &args.resume {
+            Some(run) => resumed_settings(run)?,
+            None => Settings {
+                data: args.data.as_ref().map(describe).unwrap_or_default(),
+                model: args.model.clone(),
+                init: args.init.clone(),
+                fit: args.fit.settings(),
+                seed: args.run.seed(),
+            },
+        };
+        settings.fit.check()?;
+        let source = TaskSource::parse(&settings.data)?;
+        let config = match (&settings.init, &settings.model) {
+            (Some(init), _) => ModelFolder::open(init)?.config,
+            (None, Some(path)) => read_config(path)?,
+            (None, None) => return Err(CliError::plain(Exit::Usage, "no architecture was given")),
+        };
+        let task = source.read(&folder_options(&config))?;
+        let seed = settings.seed.fork("init");
+        let mut model = Classifier::create(config, &task, seed, &device)?;
+        let mut afresh = Vec::new();
+        if let Some(init) = &settings.init {
+            afresh = model.start_from(&ModelFolder::open(init)?)?;
+        }
+        let state = match &args.resume {
+            Some(run) => Some(read_state(&run.join(STATE), &model)?),
+            None => None,
+        };
+        Ok(Self {
+            settings,
+            source,
+            task,
+            model,
+            state,
+            afresh,
+        })
+    }
+
+    fn train(self, folder: &RunFolder, ui: &Ui) -> Result<(Fitted, Task), CliError> {
+        let mut metrics = folder.metrics()?;
+        let (steps, mut failed) = (self.settings.fit.steps, None);
+        let on_step = |step: &refit_train::Step| {
+            let due = step.step.is_multiple_of(LOG_EVERY) || step.step == steps;
+            if due && failed.is_none() {
+                let values = [
+                    ("loss", step.loss),
+                    ("learning rate", step.rate),
+                    ("gradient norm", step.gradient_norm),
+                ];
+                failed = metrics.write("train", step.step, &values).err();
+            }
+        };
+        let run = TrainingRun {
+            settings: &self.settings.fit,
+            set: Arc::clone(self.task.train()),
+            seed: self.settings.seed,
+            resume: self.state,
+            on_step: Box::new(on_step),
+        };
+        let fitted = self.model.fit(run, ui)?;
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok((fitted, self.task)),
+        }
+    }
+
+    fn summary(&self, out: &Path) -> Summary {
+        let parameters = self.model.weights.layout().num_values() as u64;
+        Summary {
+            data: self.settings.data.clone(),
+            images: [self.task.train(), self.task.val(), self.task.test()].map(|set| set.len()),
+            classes: self.task.class_count(),
+            parameters,
+            settings: self.settings.clone(),
+            done: self.state.as_ref().map_or(0, TrainState::step),
+            // Weights, gradient and two moments, all f32.
+            state_bytes: 16 * parameters,
+            out: out.to_path_buf(),
+        }
+    }
+}
+
+/// Writes everything and says what was reached.
+fn finish(
+    fitted: Fitted,
+    task: &Task,
+    folder: RunFolder,
+    ui: &Ui,
+    out: &Path,
+) -> Result<(), CliError> {
+    fitted.model.save(folder.path())?;
+    let step = fitted.state.step();
+    match fitted.stop {
+        StopReason::Interrupted => {
+            write_state(&folder.path().join(STATE), &fitted.state)?;
+            let path = folder.finish(StopReason::Interrupted)?;
+            let words = format!(
+                "interrupted after step {step}; the state is in `{}`",
+                path.display()
+            );
+            let go_on = format!("refit train --resume {0} --out {0}-2", path.display());
+            Err(CliError::plain(Exit::Interrupted, words).hint(format!("go on with `{go_on}`")))
+        }
+        StopReason::Diverged => {
+            let words =
+                format!("the loss stopped being finite after step {step}; nothing was written");
+            Err(CliError::plain(Exit::Failed, words).hint("lower --rate, or raise --warmup"))
+        }
+        stop => {
+            let val = fitted.model.score(task.val(), 250, ui)?;
+            let mut metrics = folder.metrics()?;
+            metrics.write("validation", step, &[("accuracy", val.accuracy)])?;
+            let seconds = folder.elapsed();
+            folder.finish(stop)?;
+            let result = Trained {
+                out: out.to_path_buf(),
+                steps: step,
+                loss: fitted.last.map(|last| last.loss),
+                val_accuracy: val.accuracy,
+                seconds,
+            };
+            ui.show(&result)
+        }
+    }
+}
+
+fn describe(source: &TaskSource) -> String {
+    match source {
+        TaskSource::Generated(name) => format!("generated:{name}"),
+        TaskSource::Path(path) => path.display().to_string(),
+    }
+}
+
+fn resumed_settings(run: &Path) -> Result<Settings, CliError> {
+    let record = RunFiles::read(run)?.record;
+    if record.verb != "train" || !run.join(STATE).is_file() {
+        let words = format!("`{}` holds no interrupted training", run.display());
+        return Err(CliError::plain(Exit::BadInput, words)
+            .hint("only a run that was stopped by Ctrl-C can go on"));
+    }
+    serde_json::from_value(record.settings).map_err(|e| {
+        CliError::plain(
+            Exit::BadInput,
+            format!("`{}` has unknown settings: {e}", run.display()),
+        )
+    })
+}
+
+fn write_state(path: &Path, state: &TrainState) -> Result<(), CliError> {
+    let metas: Vec<TensorMeta> = state.tensors().into_iter().map(|(meta, _)| meta).collect();
+    debug_assert!(metas.iter().all(|m| m.dtype == DType::F32));
+    let options = WriteOptions {
+        metadata: state.metadata().into_iter().collect(),
+        ..WriteOptions::default()
+    };
+    let mut writer = CheckpointWriter::create(path, metas, options)?;
+    let mut sink = ByRef(&mut writer);
+    state
+        .save(&mut sink)
+        .map_err(|e| CliError::new(Exit::Failed, &e))?;
+    Ok(writer.finish()?)
+}
+
+/// A sink that is finished by its owner.
+struct ByRef<'a>(&'a mut CheckpointWriter);
+
+impl Sink for ByRef<'_> {
+    type Error = <CheckpointWriter as Sink>::Error;
+
+    fn put(&mut self, meta: &TensorMeta, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.0.put(meta, bytes)
+    }
+}
+
+fn read_state(path: &Path, model: &Classifier) -> Result<TrainState, CliError> {
+    let checkpoint = Checkpoint::open(path)?;
+    TrainState::load(&checkpoint, checkpoint.metadata(), model.weights.layout())
+        .map_err(|e| CliError::bad_input(&e))
+}
+
+/// What a dry run prints.
+#[derive(Serialize)]
+struct Summary {
+    data: String,
+    images: [usize; 3],
+    classes: usize,
+    parameters: u64,
+    settings: Settings,
+    done: u64,
+    state_bytes: u64,
+    out: PathBuf,
+}
+
+impl Show for Summary {
+    fn text(&self, _: &Ui) -> String {
+        let fit = &self.settings.fit;
+        let [train, val, test] = self.images;
+        let mut text = String::new();
+        let mut line = |key: &str, value: String| {
+            let _ = writeln!(text, "{key:<12}{value}");
+        };
+        line(
+            "data",
+            format!(
+                "{}: {train} / {val} / {test} images, {} classes",
+                self.data, self.classes
+            ),
+        );
+        line("model", format!("{} values", self.parameters));
+        line(
+            "steps",
+            format!("{} of {} images, {} done", fit.steps, fit.batch, self.done),
+        );
+        line(
+            "memory",
+            format!("{} and activations", crate::report::bytes(self.state_bytes)),
+        );
+        line("out", self.out.display().to_string());
+        text + "nothing was written (dry run)"
+    }
+}
+
+/// What a training prints.
+#[derive(Serialize)]
+struct Trained {
+    out: PathBuf,
+    steps: u64,
+    loss: Option<f64>,
+    val_accuracy: f64,
+    seconds: f64,
+}
+
+impl Show for Trained {
+    fn text(&self, _: &Ui) -> String {
+        format!(
+            "{}: {} steps in {}, validation accuracy {:.1} %",
+            self.out.display(),
+            self.steps,
+            duration(self.seconds),
+            100.0 * self.val_accuracy
+        )
+    }
+}

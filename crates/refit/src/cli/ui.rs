@@ -1,0 +1,131 @@
+//! Results to stdout, words to stderr, and progress in the form that the reader can use.
+
+use super::{
+    args::UiArgs,
+    error::{CliError, Exit},
+    progress::Bar,
+};
+use crate::report::Style;
+use refit_core::{Cancel, Progress};
+use serde::Serialize;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+/// The way to the user.
+#[derive(Debug)]
+pub(super) struct Ui {
+    args: UiArgs,
+    cancel: Cancel,
+    bar: Bar,
+}
+
+impl Ui {
+    /// Speaks as the flags say; `cancel` is raised when the user wants to stop.
+    pub(super) fn new(args: UiArgs, cancel: Cancel) -> Self {
+        let bar = Bar::new(io::stderr().is_terminal(), args.quiet);
+        Self { args, cancel, bar }
+    }
+
+    /// Whether one JSON document is wanted.
+    pub(super) const fn json(&self) -> bool {
+        self.args.json
+    }
+
+    /// Whether long lists are printed whole.
+    pub(super) const fn verbose(&self) -> bool {
+        self.args.verbose
+    }
+
+    /// How tables are printed on stdout.
+    pub(super) fn style(&self) -> Style {
+        let terminal = io::stdout().is_terminal();
+        let width = terminal.then(terminal_width).flatten();
+        Style {
+            // A file has no edge, but lines that an editor does not wrap are worth something.
+            width: width.unwrap_or(120),
+            bold: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+
+    /// Says a sentence on stderr, unless it is to be quiet.
+    pub(super) fn say(&self, text: impl std::fmt::Display) {
+        if !self.args.quiet {
+            self.bar.above(|| {
+                // If stderr is gone there is nobody to tell.
+                let _ = writeln!(io::stderr(), "{text}");
+            });
+        }
+    }
+
+    /// Prints a result on stdout.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to; a reader that went away ends the program in peace.
+    pub(super) fn print(&self, text: &str) -> Result<(), CliError> {
+        self.bar.finish();
+        let mut out = io::stdout().lock();
+        let newline = if text.ends_with('\n') { "" } else { "\n" };
+        write!(out, "{text}{newline}")
+            .and_then(|()| out.flush())
+            .map_err(|e| match e.kind() {
+                ErrorKind::BrokenPipe => CliError::closed_pipe(),
+                _ => CliError::plain(Exit::Failed, format!("cannot write to stdout: {e}")),
+            })
+    }
+
+    /// Prints a result as one JSON document.
+    ///
+    /// # Errors
+    /// As [`print`](Self::print).
+    pub(super) fn print_json(&self, document: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(document)
+            .map_err(|e| CliError::plain(Exit::Failed, format!("cannot write JSON: {e}")))?;
+        self.print(&text)
+    }
+
+    /// Shows a result: as JSON if that is wanted, as text otherwise.
+    ///
+    /// # Errors
+    /// As [`print`](Self::print).
+    pub(super) fn show<T: Show + Serialize>(&self, result: &T) -> Result<(), CliError> {
+        if self.json() {
+            self.print_json(result)
+        } else {
+            self.print(&result.text(self))
+        }
+    }
+
+    /// Whether the user wants to stop.
+    pub(super) fn stopped(&self) -> bool {
+        self.cancel.is_raised()
+    }
+}
+
+/// Something that can be printed as text.
+pub(super) trait Show {
+    /// The text, for a terminal or a file.
+    fn text(&self, ui: &Ui) -> String;
+}
+
+impl Progress for Ui {
+    fn begin(&self, phase: &str, total: Option<u64>) {
+        self.bar.begin(phase, total);
+    }
+
+    fn advance(&self, units: u64) {
+        self.bar.advance(units);
+    }
+
+    fn note(&self, text: &str) {
+        self.bar.note(text);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.stopped()
+    }
+}
+
+/// Columns of the terminal behind stdout.
+fn terminal_width() -> Option<usize> {
+    let (terminal_size::Width(width), _) = terminal_size::terminal_size()?;
+    Some(usize::from(width))
+}

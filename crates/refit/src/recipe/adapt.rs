@@ -1,0 +1,228 @@
+//! AdaMerging from a recipe: each expert brings its architecture, its own head and inputs without labels.
+
+use super::{MergePlan, Merged, Recipe, RecipeError};
+use crate::{
+    classifier::{ClassifierError, ModelFolder},
+    source::folder_options,
+};
+use burn::tensor::{Device, Tensor, TensorData};
+use refit_core::{ParamPath, Progress, Seed};
+use refit_io::{
+    ckpt::Checkpoint,
+    data::{Batch, ImageSet, Normalise},
+};
+use refit_merge::{
+    AdaMerging, Collapse, EntropyMeter, EntropyModel, EntropyReport, Gradient, MergeError, Session,
+    TaskVectors, TensorSet, Theta,
+};
+use refit_nn::{ImageConfig, NnError, Pass, Weights, to_host};
+use refit_train::{loss::mean_entropy, value_and_gradient};
+use std::sync::Arc;
+
+/// Checks that every expert says what it is; reads no weight and no image.
+pub(super) fn check(recipe: &Recipe, experts: &[Checkpoint]) -> Result<(), RecipeError> {
+    for (expert, checkpoint) in recipe.experts.iter().zip(experts) {
+        let wrap = |source| RecipeError::Model {
+            name: expert.name.clone(),
+            source,
+        };
+        let folder = ModelFolder::open(checkpoint.path()).map_err(wrap)?;
+        folder.config.check().map_err(|e| wrap(e.into()))?;
+    }
+    Ok(())
+}
+
+/// Learns the coefficients and returns the merged weights.
+pub(super) fn adapt(
+    plan: &MergePlan,
+    method: &AdaMerging,
+    tasks: TaskVectors<'_>,
+    merged: &mut Merged,
+    progress: &dyn Progress,
+) -> Result<TensorSet, RecipeError> {
+    let mut model = Experts {
+        tasks: plan
+            .recipe()
+            .experts
+            .iter()
+            .zip(plan.experts())
+            .map(|(expert, checkpoint)| Task::open(expert, checkpoint, &tasks))
+            .collect::<Result<_, _>>()?,
+        batches: method.config().batches as u64,
+        batch_size: method.config().batch_size,
+    };
+    let mut session = Session::start(method, tasks)?;
+    let outcome = session.run(&mut model, progress, |_, _| ())?;
+    merged.stop = outcome.stop;
+    let name = |task: usize| {
+        plan.recipe()
+            .experts
+            .get(task)
+            .map_or("?", |e| e.name.as_str())
+    };
+    merged.remarks = outcome
+        .collapses
+        .iter()
+        .map(|c| remark(name(c.task), c))
+        .collect();
+    merged.coefficients = Some(outcome.coefficients);
+    Ok(session.into_merged())
+}
+
+/// Says that the predictions of a task fell into few classes.
+fn remark(name: &str, collapse: &Collapse) -> String {
+    let Collapse {
+        step,
+        marginal,
+        classes,
+        lasting,
+        ..
+    } = collapse;
+    let since = if *lasting {
+        "and stayed there"
+    } else {
+        "and recovered"
+    };
+    format!(
+        "predictions for `{name}` fell into few of {classes} classes at step {step} (spread {marginal:.2} nats) {since}"
+    )
+}
+
+/// What one expert brings.
+struct Task {
+    config: ImageConfig,
+    normalise: Normalise,
+    /// All tensors of its model; those that are merged are replaced in every step.
+    weights: Weights,
+    /// For every tensor of the merge, its place among `weights`.
+    places: Vec<usize>,
+    images: Arc<ImageSet>,
+    seed: Seed,
+}
+
+impl Task {
+    fn open(
+        expert: &super::Expert,
+        checkpoint: &Checkpoint,
+        tasks: &TaskVectors<'_>,
+    ) -> Result<Self, RecipeError> {
+        let wrap = |source| RecipeError::Model {
+            name: expert.name.clone(),
+            source,
+        };
+        let folder = ModelFolder::open(checkpoint.path()).map_err(wrap)?;
+        let model = folder.load(&Device::flex()).map_err(wrap)?;
+        let source = expert
+            .data
+            .as_ref()
+            .expect("access was checked when the plan was made");
+        let task = source
+            .read(&folder_options(&model.config))
+            .map_err(|source| RecipeError::Data {
+                name: expert.name.clone(),
+                source,
+            })?;
+        model.check(task.train()).map_err(wrap)?;
+        let place = |path: &ParamPath| {
+            let missing = || NnError::Missing {
+                path: path.clone(),
+                expected: vec![],
+            };
+            model
+                .weights
+                .layout()
+                .position(path.as_str())
+                .ok_or_else(missing)
+        };
+        let places = tasks.layout().paths().map(place).collect::<Result<_, _>>();
+        Ok(Self {
+            places: places.map_err(|e| wrap(ClassifierError::from(e)))?,
+            images: Arc::clone(task.train()),
+            seed: Seed::new(0).fork("adapt").fork(&expert.name),
+            config: model.config,
+            normalise: model.normalise,
+            weights: model.weights,
+        })
+    }
+
+    /// Images of batch `number`, the same for every run.
+    fn draw(&self, number: u64, size: usize) -> Batch {
+        let n = self.images.len();
+        let picked = self.seed.fork(number).sample(n, size.min(n));
+        Batch::collate(&self.images, &picked, &self.normalise)
+    }
+}
+
+/// The merged body under every expert's own head.
+struct Experts {
+    tasks: Vec<Task>,
+    batches: u64,
+    batch_size: usize,
+}
+
+/// A step of adaptation failed.
+#[derive(Debug, thiserror::Error)]
+enum AdaptError {
+    #[error(transparent)]
+    Model(#[from] NnError),
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+}
+
+impl EntropyModel for Experts {
+    type Error = AdaptError;
+
+    fn entropy_gradient(
+        &mut self,
+        step: u64,
+        theta: &mut Theta,
+        gradient: &mut Gradient<'_>,
+    ) -> Result<EntropyReport, AdaptError> {
+        let device = Device::flex();
+        let leaf = |values: Vec<f32>| {
+            let len = values.len();
+            Tensor::<1>::from_data(TensorData::new(values, [len]), &device)
+        };
+        let body: Vec<Tensor<1>> = theta.take().into_iter().map(leaf).collect();
+        let mut report = EntropyReport {
+            tasks: Vec::with_capacity(self.tasks.len()),
+        };
+        for task in &mut self.tasks {
+            for (tensor, &place) in body.iter().zip(&task.places) {
+                task.weights.set(place, tensor.clone());
+            }
+            let mut meter = EntropyMeter::new(task.config.num_outputs());
+            for i in 0..self.batches {
+                let batch = task.draw(step * self.batches + i, self.batch_size);
+                let found = task.entropy_gradient(batch, &mut meter)?;
+                for (at, &place) in task.places.iter().enumerate() {
+                    // Running statistics are merged but have no gradient.
+                    if !found[place].is_empty() {
+                        gradient.add(at, &found[place])?;
+                    }
+                }
+            }
+            report.tasks.push(meter.finish());
+        }
+        Ok(report)
+    }
+}
+
+impl Task {
+    fn entropy_gradient(
+        &self,
+        mut batch: Batch,
+        meter: &mut EntropyMeter,
+    ) -> Result<Vec<Vec<f32>>, NnError> {
+        let (_, gradient, ()) = value_and_gradient(&self.weights, |tracked| {
+            let model = tracked.bind(|scope| self.config.bind(scope))?;
+            let shape = batch.shape;
+            let data = TensorData::new(std::mem::take(&mut batch.pixels), shape);
+            let pixels = Tensor::<4>::from_data(data, &tracked.device());
+            let logits = model.forward(pixels.into(), &mut Pass::eval()).into_value();
+            meter.add(&to_host(logits.clone().inner()));
+            Ok::<_, NnError>((mean_entropy(logits), ()))
+        })?;
+        Ok(gradient.into_buffers())
+    }
+}

@@ -1,0 +1,79 @@
+//! What can go wrong with a recipe.
+
+use crate::{classifier::ClassifierError, yaml::YamlError};
+use refit_core::{AccessError, ConfigError, Hint};
+use refit_io::{atomic::AtomicError, ckpt::CkptError, data::DataError};
+use refit_merge::MergeError;
+use std::{borrow::Cow, path::PathBuf};
+
+/// A recipe could not be read or done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// The file is no mapping.
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    /// The file does not describe a merge.
+    #[error("`{}`: {source}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ConfigError,
+    },
+    /// A method was asked for that needs more than the recipe gives.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// A model cannot be read, or the result not be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CkptError),
+    /// The models do not go together, or merging failed.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// A model that learns cannot be built.
+    #[error("`{name}`: {source}")]
+    Model {
+        /// The expert.
+        name: String,
+        /// Why.
+        source: ClassifierError,
+    },
+    /// Inputs cannot be read.
+    #[error("the data of `{name}`: {source}")]
+    Data {
+        /// The expert.
+        name: String,
+        /// Why.
+        source: DataError,
+    },
+    /// A small file beside the models cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The result could not be written.
+    #[error(transparent)]
+    Output(#[from] AtomicError),
+}
+
+impl Hint for RecipeError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Yaml(error) => error.hint(),
+            Self::Invalid { source, .. } => source.hint(),
+            Self::Access(_) => Some(
+                "give every expert `data:` with inputs of its task; labels are not looked at"
+                    .into(),
+            ),
+            Self::Checkpoint(error) => error.hint(),
+            Self::Merge(error) => error.hint(),
+            Self::Model { source, .. } => source.hint(),
+            Self::Data { source, .. } => source.hint(),
+            Self::Output(error) => error.hint(),
+            Self::Read { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Recipes: a merge as a YAML file.
+//!
+//! ```yaml
+//! method: ties            # average, task-arithmetic, ties, dare, adamerging
+//! keep: 0.2               # settings of the method
+//! base: runs/base         # a folder or a .safetensors file
+//! experts:
+//!   - runs/digits
+//!   - path: runs/letters
+//!     name: letters       # default: the last part of the path
+//! skip: [classifier.]     # tensors whose names start so stay as in the base
+//! ```
+//!
+//! Paths are relative to the current folder, as on the command line.
+
+mod adapt;
+mod error;
+mod plan;
+
+pub use error::RecipeError;
+pub use plan::{MergePlan, Merged, PlanSummary};
+
+use crate::{source::TaskSource, yaml::read_mapping};
+use refit_core::{Access, Card, ConfigError, DataAccess, ModelAccess, nearest};
+use refit_merge::{Checks, MergeConfig};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// A merge, as its file describes it; every key is known and every value is of the right type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// The file.
+    pub path: PathBuf,
+    /// The common start of all experts.
+    pub base: PathBuf,
+    /// The models to merge.
+    pub experts: Vec<Expert>,
+    /// How.
+    pub how: How,
+    /// Beginnings of the names of tensors that stay as in the base.
+    pub skip: Vec<String>,
+    /// What is checked before models are put together.
+    pub checks: Checks,
+}
+
+/// One of the models to merge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expert {
+    /// What tables and coefficients call it.
+    pub name: String,
+    /// Its folder or file.
+    pub path: PathBuf,
+    /// Inputs of its task, for methods that learn without labels.
+    pub data: Option<TaskSource>,
+}
+
+/// How models are merged.
+#[derive(Clone, Debug, PartialEq)]
+pub enum How {
+    /// By a method with its settings.
+    Method(MergeConfig),
+    /// With coefficients that were learned before.
+    Coefficients(PathBuf),
+}
+
+/// Keys that every recipe may have, beside the settings of its method.
+const KEYS: [&str; 6] = [
+    "base",
+    "experts",
+    "method",
+    "coefficients",
+    "skip",
+    "checks",
+];
+const EXPERT_KEYS: [&str; 3] = ["path", "name", "data"];
+
+impl Recipe {
+    /// Reads a recipe strictly: an unknown key or name is an error that names the nearest valid one.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or does not describe a merge.
+    pub fn load(path: &Path) -> Result<Self, RecipeError> {
+        let mapping = read_mapping(path)?;
+        Self::parse(path, mapping).map_err(|source| RecipeError::Invalid {
+            path: path.into(),
+            source,
+        })
+    }
+
+    fn parse(path: &Path, mut mapping: Map<String, Value>) -> Result<Self, ConfigError> {
+        let base = take(&mut mapping, "base")?.ok_or_else(|| missing("base"))?;
+        let experts: Vec<Value> =
+            take(&mut mapping, "experts")?.ok_or_else(|| missing("experts"))?;
+        let experts = experts.iter().map(expert).collect::<Result<Vec<_>, _>>()?;
+        if experts.is_empty() {
+            return Err(ConfigError::range("experts", "empty", "at least one model"));
+        }
+        let skip = take(&mut mapping, "skip")?.unwrap_or_default();
+        let checks = match mapping.remove("checks") {
+            Some(value) => settings("checks", value, &Checks::default())?,
+            None => Checks::default(),
+        };
+        let coefficients: Option<PathBuf> = take(&mut mapping, "coefficients")?;
+        let how = match coefficients {
+            Some(file) => How::Coefficients(only_coefficients(file, &mapping)?),
+            None => How::Method(method(mapping)?),
+        };
+        let recipe = Self {
+            path: path.into(),
+            base,
+            experts,
+            how,
+            skip,
+            checks,
+        };
+        recipe.check_data()?;
+        Ok(recipe)
+    }
+
+    /// The method's card; `None` for coefficients that were learned before.
+    pub fn card(&self) -> Option<&'static Card> {
+        match &self.how {
+            How::Method(config) => Some(config.card()),
+            How::Coefficients(_) => None,
+        }
+    }
+
+    /// What the recipe grants: weights, and inputs without labels where every expert has some.
+    pub fn access(&self) -> Access {
+        let all = self.experts.iter().all(|expert| expert.data.is_some());
+        Access {
+            model: ModelAccess::WriteWeights,
+            data: if all {
+                DataAccess::Unlabelled
+            } else {
+                DataAccess::None
+            },
+        }
+    }
+
+    /// A method that looks at no data is given none: an unused key is a misunderstanding.
+    fn check_data(&self) -> Result<(), ConfigError> {
+        let needs = self.card().is_some_and(|card| card.data > DataAccess::None);
+        if !needs && self.experts.iter().any(|expert| expert.data.is_some()) {
+            return Err(ConfigError::conflict(
+                "data",
+                "is given, but the method looks at no data",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Takes a key out of the mapping and reads its value.
+fn take<T: DeserializeOwned>(
+    mapping: &mut Map<String, Value>,
+    key: &'static str,
+) -> Result<Option<T>, ConfigError> {
+    let Some(value) = mapping.remove(key) else {
+        return Ok(None);
+    };
+    serde_json::from_value(value)
+        .map(Some)
+        .map_err(|e| ConfigError::conflict(key, is_wrong(&e)))
+}
+
+fn missing(key: &'static str) -> ConfigError {
+    ConfigError::conflict(key, "is missing")
+}
+
+/// `has the wrong type: ...`, without the place in a text that the user never saw.
+fn is_wrong(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    format!("cannot be used: {text}")
+}
+
+/// A path, or a mapping with a path.
+fn expert(value: &Value) -> Result<Expert, ConfigError> {
+    let (path, mapping) = match value {
+        Value::String(path) => (PathBuf::from(path), Map::new()),
+        Value::Object(mapping) => {
+            let mut mapping = mapping.clone();
+            let path = take(&mut mapping, "path")?;
+            (
+                path.ok_or_else(|| {
+                    ConfigError::conflict("experts", "has an entry without `path`")
+                })?,
+                mapping,
+            )
+        }
+        other => {
+            let expected = "a path, or `path`, `name` and `data`";
+            return Err(ConfigError::range("experts", other, expected));
+        }
+    };
+    let mut mapping = mapping;
+    let name: Option<String> = take(&mut mapping, "name")?;
+    let data: Option<String> = take(&mut mapping, "data")?;
+    if let Some(key) = mapping.keys().next() {
+        return Err(ConfigError::unknown("key of an expert", key, EXPERT_KEYS));
+    }
+    let last = || {
+        path.file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    Ok(Expert {
+        name: name.unwrap_or_else(last),
+        data: data.as_deref().map(TaskSource::parse).transpose()?,
+        path,
+    })
+}
+
+fn only_coefficients(file: PathBuf, rest: &Map<String, Value>) -> Result<PathBuf, ConfigError> {
+    match rest.keys().next().map(String::as_str) {
+        None => Ok(file),
+        Some("method") => Err(ConfigError::conflict(
+            "coefficients",
+            "stands for the method; leave `method` out",
+        )),
+        Some(key) => Err(ConfigError::unknown("key", key, KEYS)),
+    }
+}
+
+/// What is left of the recipe is the method and its settings.
+fn method(mut rest: Map<String, Value>) -> Result<MergeConfig, ConfigError> {
+    let name: String = take(&mut rest, "method")?.ok_or_else(|| missing("method"))?;
+    let known = MergeConfig::all();
+    let default = known
+        .iter()
+        .find(|config| config.card().name == name)
+        .ok_or_else(|| {
+            ConfigError::unknown("method", &name, known.iter().map(|c| c.card().name))
+        })?;
+    let config: MergeConfig = settings(&name, Value::Object(rest), default)?;
+    config.clone().check()?;
+    Ok(config)
+}
+
+/// Reads settings over their defaults, so that an error can name the key, and an unknown key its neighbour.
+fn settings<T: DeserializeOwned + serde::Serialize>(
+    owner: &str,
+    given: Value,
+    default: &T,
+) -> Result<T, ConfigError> {
+    let Ok(Value::Object(default)) = serde_json::to_value(default) else {
+        return Err(ConfigError::conflict(owner.to_owned(), "has no settings"));
+    };
+    let Value::Object(given) = given else {
+        return Err(ConfigError::range(
+            owner.to_owned(),
+            given,
+            "`key: value` pairs",
+        ));
+    };
+    let mut all = default.clone();
+    for (key, value) in given {
+        if !default.contains_key(&key) {
+            let tag = ["method"];
+            let known = default
+                .keys()
+                .map(String::as_str)
+                .filter(|k| !tag.contains(k))
+                .chain(KEYS);
+            return Err(ConfigError::unknown("key", &key, known));
+        }
+        let mut alone = default.clone();
+        alone.insert(key.clone(), value.clone());
+        if let Err(error) = serde_json::from_value::<T>(Value::Object(alone)) {
+            return Err(wrong_value(key, &value, &error));
+        }
+        all.insert(key, value);
+    }
+    serde_json::from_value(Value::Object(all))
+        .map_err(|e| ConfigError::conflict(owner.to_owned(), is_wrong(&e)))
+}
+
+/// A value that its key does not take; a misspelt name gets the nearest valid one.
+fn wrong_value(key: String, value: &Value, error: &serde_json::Error) -> ConfigError {
+    let text = error.to_string();
+    // Serde lists the valid names in backticks: "unknown variant `sun`, expected `mean` or `sum`".
+    if let Some((_, expected)) = text.split_once(", expected ")
+        && text.starts_with("unknown ")
+    {
+        let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+        let found = text.split('`').nth(1).unwrap_or_default();
+        let near = nearest(found, names.iter().copied()).map(|n| format!("; did you mean `{n}`?"));
+        return ConfigError::Range {
+            key: key.into(),
+            found: format!("`{found}`"),
+            expected: format!("{expected}{}", near.unwrap_or_default()).into(),
+        };
+    }
+    let expected = text
+        .split_once(", expected ")
+        .map_or("another value", |(_, e)| e);
+    let expected = expected
+        .split(" at line ")
+        .next()
+        .unwrap_or(expected)
+        .to_owned();
+    ConfigError::range(key, value, expected)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,276 @@
+//! From a recipe to a merged checkpoint: plan on headers, then one pass over the weights.
+
+use super::{How, Recipe, RecipeError, adapt};
+use refit_core::{ParamPath, Progress, Source, StopReason};
+use refit_io::{
+    atomic::{Overwrite, write_file},
+    ckpt::{Checkpoint, CheckpointWriter, WriteOptions},
+};
+use refit_merge::{
+    Checks, Coefficients, MergeConfig, MergeMethod, NotFinite, TaskVectors, TensorSet, Weights,
+    write_merged,
+};
+use serde::Serialize;
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+/// Small files that describe a model beside its weights; they are the base's in the result.
+const COMPANIONS: [&str; 11] = [
+    "config.json",
+    "preprocessor_config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+];
+/// A larger companion is not what its name says.
+const MAX_COMPANION_BYTES: u64 = 64 << 20;
+
+/// A recipe whose models were opened and found to go together; no weight was read.
+#[derive(Debug)]
+pub struct MergePlan {
+    recipe: Recipe,
+    base: Checkpoint,
+    experts: Vec<Checkpoint>,
+}
+
+/// What a merge would do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlanSummary {
+    /// The method, or `coefficients`.
+    pub method: String,
+    /// All settings, defaults included.
+    pub settings: serde_json::Value,
+    /// The base.
+    pub base: String,
+    /// The experts: name and path.
+    pub experts: Vec<(String, String)>,
+    /// Tensors that are merged.
+    pub merged_tensors: usize,
+    /// Values that are merged.
+    pub merged_values: u64,
+    /// Tensors that stay as in the base.
+    pub kept_tensors: usize,
+    /// Bytes of the result.
+    pub output_bytes: u64,
+    /// Bytes that are read.
+    pub input_bytes: u64,
+}
+
+/// What a merge gave.
+#[derive(Debug)]
+pub struct Merged {
+    /// Why it ended.
+    pub stop: StopReason,
+    /// Learned coefficients, for methods that learn.
+    pub coefficients: Option<Coefficients>,
+    /// Remarks for the user.
+    pub remarks: Vec<String>,
+}
+
+impl Recipe {
+    /// Opens all models and checks that they go together. Reads headers only.
+    ///
+    /// # Errors
+    /// A model that cannot be opened, names or shapes that differ, access that was not granted.
+    pub fn plan(self) -> Result<MergePlan, RecipeError> {
+        if let Some(card) = self.card() {
+            self.access().allows(card)?;
+        }
+        let base = Checkpoint::open(&self.base)?;
+        let experts = self
+            .experts
+            .iter()
+            .map(|e| Checkpoint::open(&e.path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let plan = MergePlan {
+            recipe: self,
+            base,
+            experts,
+        };
+        // Names and shapes are compared without looking at a value.
+        let headers_only = Checks {
+            not_finite: NotFinite::Allow,
+            max_distance: None,
+        };
+        let tasks = plan.task_vectors(&headers_only)?;
+        if let How::Coefficients(path) = &plan.recipe.how {
+            read_coefficients(path)?;
+        }
+        if let How::Method(MergeConfig::AdaMerging(_)) = &plan.recipe.how {
+            adapt::check(&plan.recipe, &plan.experts)?;
+        }
+        drop(tasks);
+        Ok(plan)
+    }
+}
+
+impl MergePlan {
+    /// The recipe.
+    pub const fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// Every file that is read: recipe, models, coefficients.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let models = std::iter::once(&self.base).chain(&self.experts);
+        let mut files = vec![self.recipe.path.clone()];
+        files.extend(models.flat_map(|m| m.files().map(Path::to_path_buf).collect::<Vec<_>>()));
+        if let How::Coefficients(path) = &self.recipe.how {
+            files.push(path.clone());
+        }
+        files
+    }
+
+    /// What would be done.
+    pub fn summary(&self) -> PlanSummary {
+        let (method, settings) = match &self.recipe.how {
+            How::Method(config) => (
+                config.card().name.to_owned(),
+                serde_json::to_value(config).unwrap_or_default(),
+            ),
+            How::Coefficients(path) => (
+                "coefficients".to_owned(),
+                serde_json::json!({ "file": path }),
+            ),
+        };
+        let metas = self.base.tensors();
+        let merged: Vec<_> = metas
+            .iter()
+            .filter(|m| m.dtype.is_weight() && self.merges(&m.path))
+            .collect();
+        let bytes = |c: &Checkpoint| {
+            c.tensors()
+                .iter()
+                .map(|m| m.size_bytes() as u64)
+                .sum::<u64>()
+        };
+        let experts = self.recipe.experts.iter();
+        PlanSummary {
+            method,
+            settings,
+            base: self.recipe.base.display().to_string(),
+            experts: experts
+                .map(|e| (e.name.clone(), e.path.display().to_string()))
+                .collect(),
+            merged_tensors: merged.len(),
+            merged_values: merged.iter().map(|m| m.len() as u64).sum(),
+            kept_tensors: metas.len() - merged.len(),
+            output_bytes: bytes(&self.base),
+            input_bytes: bytes(&self.base) + self.experts.iter().map(bytes).sum::<u64>(),
+        }
+    }
+
+    /// Merges, and writes the result into `folder`.
+    ///
+    /// # Errors
+    /// Weights that are not finite, a full disk, an interruption of a method that cannot stop half-way.
+    pub fn run(&self, folder: &Path, progress: &dyn Progress) -> Result<Merged, RecipeError> {
+        let tasks = self.task_vectors(&self.recipe.checks)?;
+        let mut merged = Merged {
+            stop: StopReason::Done,
+            coefficients: None,
+            remarks: Vec::new(),
+        };
+        let weights = match &self.recipe.how {
+            How::Coefficients(path) => tasks.merge_with(&read_coefficients(path)?)?,
+            How::Method(config) => match config
+                .clone()
+                .check()
+                .map_err(refit_merge::MergeError::from)?
+            {
+                MergeMethod::AdaMerging(method) => {
+                    adapt::adapt(self, &method, tasks, &mut merged, progress)?
+                }
+                method => method.merge(&tasks, progress)?,
+            },
+        };
+        self.write(&weights, folder)?;
+        if let Some(coefficients) = &merged.coefficients {
+            let mut text = Vec::new();
+            coefficients.save(&mut text)?;
+            write_file(folder.join("coefficients.json"), &text, Overwrite::Refuse)?;
+        }
+        Ok(merged)
+    }
+
+    pub(super) fn experts(&self) -> &[Checkpoint] {
+        &self.experts
+    }
+
+    /// Whether the tensor called `path` is merged.
+    pub(super) fn merges(&self, path: &ParamPath) -> bool {
+        !self
+            .recipe
+            .skip
+            .iter()
+            .any(|start| path.as_str().starts_with(start.as_str()))
+    }
+
+    fn task_vectors(&self, checks: &Checks) -> Result<TaskVectors<'_>, RecipeError> {
+        let wanted = |path: &ParamPath| self.merges(path);
+        let base = Weights::open_where("base", &self.base, wanted)?;
+        let experts = self
+            .recipe
+            .experts
+            .iter()
+            .zip(&self.experts)
+            .map(|(expert, checkpoint)| Weights::open_where(&expert.name, checkpoint, wanted))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(TaskVectors::between(base, experts, checks)?)
+    }
+
+    fn write(&self, merged: &TensorSet, folder: &Path) -> Result<(), RecipeError> {
+        let options = WriteOptions {
+            metadata: self.base.metadata().clone(),
+            ..WriteOptions::default()
+        };
+        let target = folder.join("model.safetensors");
+        let mut writer = CheckpointWriter::create(target, self.base.tensors().to_vec(), options)?;
+        write_merged(&self.base, merged, &mut writer)?;
+        writer.finish()?;
+        // A file that changed under our hands would have given us a mixture.
+        for checkpoint in std::iter::once(&self.base).chain(&self.experts) {
+            checkpoint.check_unchanged()?;
+        }
+        self.copy_companions(folder)
+    }
+
+    fn copy_companions(&self, folder: &Path) -> Result<(), RecipeError> {
+        let path = self.base.path();
+        let home = if path.is_dir() {
+            path
+        } else {
+            path.parent().unwrap_or(Path::new(""))
+        };
+        for name in COMPANIONS {
+            let file = home.join(name);
+            let Ok(meta) = fs::metadata(&file) else {
+                continue;
+            };
+            if meta.is_file() && meta.len() <= MAX_COMPANION_BYTES {
+                let bytes = fs::read(&file).map_err(|source| RecipeError::Read {
+                    path: file.clone(),
+                    source,
+                })?;
+                write_file(folder.join(name), &bytes, Overwrite::Refuse)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_coefficients(path: &Path) -> Result<Coefficients, RecipeError> {
+    let file = File::open(path).map_err(|source| RecipeError::Read {
+        path: path.into(),
+        source,
+    })?;
+    Ok(Coefficients::load(file)?)
+}

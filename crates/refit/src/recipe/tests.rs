@@ -1,0 +1,160 @@
+use super::*;
+use refit_core::Hint;
+use refit_io::atomic::{Overwrite, write_file};
+
+/// What `Recipe::load` says about this text: the message and the hint.
+fn load(text: &str) -> Result<Recipe, (String, Option<String>)> {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("r.yaml");
+    write_file(&path, text.as_bytes(), Overwrite::Refuse).unwrap();
+    Recipe::load(&path).map_err(|error| {
+        let message = error
+            .to_string()
+            .replace(&path.display().to_string(), "r.yaml");
+        (message, error.hint().map(Into::into))
+    })
+}
+
+fn refused(text: &str) -> (String, Option<String>) {
+    load(text).expect_err("the recipe is wrong")
+}
+
+const GOOD: &str = "method: ties\nbase: b\nexperts: [runs/x, {path: y.safetensors, name: why}]\n";
+
+#[test]
+fn a_recipe_has_defaults_and_names() {
+    let recipe = load(GOOD).unwrap();
+    let names: Vec<_> = recipe.experts.iter().map(|e| e.name.as_str()).collect();
+    assert_eq!(names, ["x", "why"]);
+    assert_eq!(
+        recipe.how,
+        How::Method(MergeConfig::Ties(refit_merge::TiesConfig::default()))
+    );
+    assert_eq!(recipe.checks, Checks::default());
+}
+
+#[test]
+fn settings_of_the_method_and_of_the_checks_are_read() {
+    let text =
+        format!("{GOOD}keep: 0.5\naggregate: sum\nskip: [head.]\nchecks: {{max-distance: 0.5}}\n");
+    let recipe = load(&text).unwrap();
+    let How::Method(MergeConfig::Ties(config)) = recipe.how else {
+        panic!("{:?}", recipe.how)
+    };
+    assert!((config.keep - 0.5).abs() < 1e-12);
+    assert_eq!(
+        (recipe.checks.max_distance, recipe.skip),
+        (Some(0.5), vec!["head.".to_owned()])
+    );
+}
+
+#[test]
+fn a_misspelt_key_method_or_name_gets_the_nearest_valid_one() {
+    let did_you_mean = |name: &str| Some(format!("did you mean `{name}`?"));
+    let cases = [
+        (
+            format!("{GOOD}kep: 0.2\n"),
+            "`r.yaml`: unknown key `kep`",
+            did_you_mean("keep"),
+        ),
+        (
+            GOOD.replace("ties", "teis"),
+            "`r.yaml`: unknown method `teis`",
+            did_you_mean("ties"),
+        ),
+        (
+            GOOD.replace("name: why", "nmae: why"),
+            "`r.yaml`: unknown key of an expert `nmae`",
+            did_you_mean("name"),
+        ),
+        (
+            GOOD.replace("base:", "bse:"),
+            "`r.yaml`: `base` is missing",
+            None,
+        ),
+        (
+            format!("{GOOD}checks: {{max-distnce: 1}}\n"),
+            "`r.yaml`: unknown key `max-distnce`",
+            did_you_mean("max-distance"),
+        ),
+        (
+            GOOD.replace("name: why", "data: generated:shpes"),
+            "`r.yaml`: unknown generated task `shpes`",
+            did_you_mean("shapes"),
+        ),
+        (
+            format!("{GOOD}aggregate: sun\n"),
+            "`r.yaml`: `aggregate` is `sun`, expected `mean` or `sum`; did you mean `sum`?",
+            None,
+        ),
+    ];
+    for (text, message, hint) in cases {
+        assert_eq!(refused(&text), (message.to_owned(), hint), "{text}");
+    }
+}
+
+#[test]
+fn wrong_types_and_ranges_name_the_key() {
+    let cases = [
+        (
+            format!("{GOOD}keep: much\n"),
+            "`r.yaml`: `keep` is \"much\", expected f64",
+        ),
+        (
+            format!("{GOOD}keep: 20\n"),
+            "`r.yaml`: `keep` is 20, expected a share in (0, 1]",
+        ),
+        (
+            format!("{GOOD}skip: head.\n"),
+            "`r.yaml`: `skip` cannot be used: invalid type: string \"head.\", expected a sequence",
+        ),
+        (
+            GOOD.replace("[runs/x, {path: y.safetensors, name: why}]", "[]"),
+            "`r.yaml`: `experts` is empty, expected at least one model",
+        ),
+        (
+            GOOD.replace("runs/x", "7"),
+            "`r.yaml`: `experts` is 7, expected a path, or `path`, `name` and `data`",
+        ),
+        (
+            GOOD.replace("path: y.safetensors, ", ""),
+            "`r.yaml`: `experts` has an entry without `path`",
+        ),
+        (
+            GOOD.replace("name: why", "data: d.npz"),
+            "`r.yaml`: `data` is given, but the method looks at no data",
+        ),
+        (
+            format!("{GOOD}coefficients: c.json\n"),
+            "`r.yaml`: `coefficients` stands for the method; leave `method` out",
+        ),
+    ];
+    for (text, message) in cases {
+        assert_eq!(refused(&text).0, message, "{text}");
+    }
+}
+
+#[test]
+fn a_method_that_learns_needs_inputs_of_every_expert() {
+    let text = "method: adamerging\nbase: b\nexperts: [{path: x, data: generated:digits}, y]\n";
+    let recipe = load(text).unwrap();
+    let error = recipe.plan().unwrap_err();
+    assert!(matches!(error, RecipeError::Access(_)), "{error}");
+    assert!(error.hint().unwrap().contains("`data:`"));
+}
+
+#[test]
+fn every_recipe_of_the_repository_is_valid() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes");
+    let mut methods = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        if entry.path().extension().is_some_and(|e| e == "yaml") {
+            let recipe = Recipe::load(&entry.path()).unwrap_or_else(|e| panic!("{e}"));
+            methods.extend(recipe.card().map(|card| card.name));
+        }
+    }
+    for config in MergeConfig::all() {
+        let name = config.card().name;
+        assert!(methods.contains(&name), "no recipe shows `{name}`");
+    }
+}

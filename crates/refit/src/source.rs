@@ -1,0 +1,89 @@
+//! Where a task comes from: a path, or `generated:NAME`.
+
+use crate::job::{DEFAULT_SIZES, generated};
+use refit_core::ConfigError;
+use refit_io::data::{Colour, DataError, FolderOptions, ImageShape, Task, read_task, suite};
+use refit_nn::ImageConfig;
+use std::path::{Path, PathBuf};
+
+/// Prefix of the generated tasks.
+const GENERATED: &str = "generated:";
+
+/// A task by name or path, not read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskSource {
+    /// One of the generated tasks, by its name.
+    Generated(&'static str),
+    /// An `.npz` file, or a folder of pictures, IDX files or CIFAR binaries.
+    Path(PathBuf),
+}
+
+impl TaskSource {
+    /// Understands `generated:NAME`; anything else is a path.
+    ///
+    /// # Errors
+    /// An unknown name of a generated task, with the nearest one.
+    ///
+    /// # Example
+    /// ```
+    /// use refit::source::TaskSource;
+    /// use refit_core::Hint;
+    /// assert_eq!(TaskSource::parse("generated:faces")?, TaskSource::Generated("faces"));
+    /// let error = TaskSource::parse("generated:digts").unwrap_err();
+    /// assert_eq!(error.hint().unwrap(), "did you mean `digits`?");
+    /// # Ok::<(), refit_core::ConfigError>(())
+    /// ```
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let Some(name) = text.strip_prefix(GENERATED) else {
+            return Ok(Self::Path(text.into()));
+        };
+        suite::names()
+            .into_iter()
+            .find(|known| *known == name)
+            .map(Self::Generated)
+            .ok_or_else(|| ConfigError::unknown("generated task", name, suite::names()))
+    }
+
+    /// Reads or draws the images.
+    ///
+    /// # Errors
+    /// Those of the readers.
+    pub fn read(&self, options: &FolderOptions) -> Result<Task, DataError> {
+        match self {
+            Self::Path(path) => read_task(path, options),
+            Self::Generated(name) => {
+                let mut tasks = generated(DEFAULT_SIZES).into_iter();
+                Ok(tasks
+                    .find(|task| task.name() == *name)
+                    .expect("parsed names are those of the suite"))
+            }
+        }
+    }
+
+    /// The file to record as an input, if the source is a file.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) if path.is_file() => Some(path),
+            _ => None,
+        }
+    }
+}
+
+/// How pictures in folders are read so that they fit `config`.
+pub fn folder_options(config: &ImageConfig) -> FolderOptions {
+    let square = |side: usize, channels: usize| FolderOptions {
+        size: Some([side, side]),
+        colour: if channels == 3 {
+            Colour::Rgb
+        } else {
+            Colour::Gray
+        },
+        ..FolderOptions::default()
+    };
+    match config {
+        ImageConfig::Vit(c) => square(c.image_size, c.num_channels),
+        ImageConfig::ConvNet(c) => square(c.image_size, c.num_channels),
+        ImageConfig::CifarResnet(c) => square(ImageShape::CIFAR.width, c.num_channels),
+        _ => FolderOptions::default(),
+    }
+}

@@ -1,0 +1,195 @@
+//! YAML files of people: small, strict, and never a way to hang the program.
+
+use refit_core::Hint;
+use serde_json::{Map, Value};
+use std::{
+    borrow::Cow,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+/// Recipes and settings are written by hand; more than this is another kind of file.
+pub const MAX_BYTES: u64 = 1 << 20;
+
+/// A YAML file could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum YamlError {
+    /// The file could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is too large.
+    #[error("`{}` is larger than {MAX_BYTES} bytes, expected a file written by hand", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not text.
+    #[error("`{}` is not UTF-8 text", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The text is not YAML, or nests too deeply, or names a key twice.
+    #[error("`{}`{place}: {problem}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// ` line 3`, where it is known.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The document is a list, a number, or nothing.
+    #[error("`{}` holds {found}, expected `key: value` pairs", path.display())]
+    NotAMapping {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        found: &'static str,
+    },
+}
+
+impl Hint for YamlError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::NotAMapping { .. } => Some("see the commented files in `recipes/`".into()),
+            Self::TooLarge { .. } | Self::NotText { .. } => {
+                Some("give the recipe, not a checkpoint or a data file".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Reads a file of `key: value` pairs.
+///
+/// # Errors
+/// When it cannot be read, is larger than [`MAX_BYTES`], is not YAML, or is not one mapping.
+///
+/// # Example
+/// ```
+/// use refit::yaml::read_mapping;
+/// use refit_io::atomic::{Overwrite, write_file};
+/// let home = tempfile::tempdir()?;
+/// let file = home.path().join("ties.yaml");
+/// write_file(&file, b"method: ties # trimmed\nkeep: 0.2\n", Overwrite::Refuse)?;
+/// assert_eq!(read_mapping(&file)?["keep"], 0.2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn read_mapping(path: &Path) -> Result<Map<String, Value>, YamlError> {
+    let read = |source| YamlError::Read {
+        path: path.into(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(read)?;
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(read)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(YamlError::TooLarge { path: path.into() });
+    }
+    let text = String::from_utf8(bytes).map_err(|_| YamlError::NotText { path: path.into() })?;
+    let options = serde_saphyr::options! { with_snippet: false };
+    let found = match serde_saphyr::from_str_with_options(&text, options) {
+        Ok(Value::Object(mapping)) => return Ok(mapping),
+        Ok(Value::Array(_)) => "a list",
+        Ok(Value::Null) => "nothing",
+        Ok(_) => "a single value",
+        Err(_) if text.trim().is_empty() => "nothing",
+        Err(error) => return Err(syntax(path, &error)),
+    };
+    Err(YamlError::NotAMapping {
+        path: path.into(),
+        found,
+    })
+}
+
+fn syntax(path: &Path, error: &serde_saphyr::Error) -> YamlError {
+    let place = error
+        .location()
+        .map(|at| format!(" line {}, column {}", at.line(), at.column()))
+        .unwrap_or_default();
+    // The first line is the sentence; the place is told already.
+    let text = error.without_snippet().to_string();
+    let problem = text.lines().next().unwrap_or_default();
+    let problem = problem
+        .split(" at line ")
+        .next()
+        .unwrap_or(problem)
+        .to_owned();
+    YamlError::Syntax {
+        path: path.into(),
+        place,
+        problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use refit_io::atomic::{Overwrite, write_file};
+
+    fn read(text: &[u8]) -> Result<Map<String, Value>, String> {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("r.yaml");
+        write_file(&path, text, Overwrite::Refuse).unwrap();
+        read_mapping(&path)
+            .map_err(|e| e.to_string().replace(&path.display().to_string(), "r.yaml"))
+    }
+
+    #[test]
+    fn what_is_no_mapping_is_named() {
+        for (text, found) in [
+            ("", "nothing"),
+            ("# only words\n", "nothing"),
+            ("- a\n- b\n", "a list"),
+            ("7", "a single value"),
+        ] {
+            let expected = format!("`r.yaml` holds {found}, expected `key: value` pairs");
+            assert_eq!(read(text.as_bytes()), Err(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn size_encoding_depth_and_repetition_are_limited() {
+        let large = vec![b'#'; 10 << 20];
+        assert!(
+            read(&large)
+                .unwrap_err()
+                .contains("is larger than 1048576 bytes")
+        );
+        assert!(
+            read(b"a: \xff\xfe")
+                .unwrap_err()
+                .ends_with("is not UTF-8 text")
+        );
+        let deep = format!("a: {}{}", "[".repeat(5000), "]".repeat(5000));
+        assert!(read(deep.as_bytes()).unwrap_err().starts_with("`r.yaml`"));
+        let bomb = "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                    d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e]\n\
+                    g: &g [*f,*f,*f,*f,*f,*f,*f,*f]\nh: [*g,*g,*g,*g,*g,*g,*g,*g]\n";
+        assert!(read(bomb.as_bytes()).is_err());
+        let twice = read(b"keep: 1\nkeep: 2\n").unwrap_err();
+        assert!(
+            twice.starts_with("`r.yaml` line 2") && twice.contains("keep"),
+            "{twice}"
+        );
+    }
+
+    #[test]
+    fn a_folder_is_no_file() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            read_mapping(home.path()),
+            Err(YamlError::Read { .. })
+        ));
+    }
+}
