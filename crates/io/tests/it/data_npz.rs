@@ -6,6 +6,10 @@ use refit_io::data::{DataError, npz::Npz, read_npz_task, task_from_npz};
 
 /// The arrays of a valid task: two classes, 2 x 2 pixels, 3 / 2 / 2 images; `edit` changes one of them.
 fn task(edit: impl Fn(&str) -> Option<Vec<u8>>) -> Vec<u8> {
+    zip(&members(edit))
+}
+
+fn members(edit: impl Fn(&str) -> Option<Vec<u8>>) -> Vec<Member> {
     let parts = [("train", 3), ("val", 2), ("test", 2)];
     let arrays = parts.into_iter().flat_map(|(part, n)| {
         let x: Vec<u8> = (0..n * 4).collect();
@@ -15,7 +19,7 @@ fn task(edit: impl Fn(&str) -> Option<Vec<u8>>) -> Vec<u8> {
             (format!("{part}_y"), npy("|u1", &format!("({n},)"), &y)),
         ]
     });
-    let members: Vec<Member> = arrays
+    arrays
         .map(|(key, bytes)| {
             let bytes = edit(&key).unwrap_or(bytes);
             let name = format!("{key}.npy");
@@ -26,8 +30,7 @@ fn task(edit: impl Fn(&str) -> Option<Vec<u8>>) -> Vec<u8> {
                 Member::deflated(&name, &bytes)
             }
         })
-        .collect();
-    zip(&members)
+        .collect()
 }
 
 fn read(bytes: Vec<u8>) -> Result<refit_io::data::Task, DataError> {
@@ -45,6 +48,41 @@ fn a_task_is_named_after_its_file_and_keeps_its_values() {
     );
     assert_eq!(task.train().image(2), [8, 9, 10, 11]);
     assert_eq!(task.train().labels(), [0, 1, 0]);
+}
+
+#[test]
+fn stored_class_names_are_used() {
+    let named = |names: &[u8]| {
+        let text = npy("|u1", &format!("({},)", names.len()), names);
+        let mut members = members(|_| None);
+        members.push(Member::stored("class_names_utf8.npy", &text));
+        read(zip(&members))
+    };
+    assert_eq!(
+        named(b"cat\ndog").unwrap().classes().to_vec(),
+        ["cat", "dog"]
+    );
+    let e = named(b"cat").unwrap_err();
+    assert!(
+        matches!(
+            e,
+            DataError::Label {
+                found: 1,
+                classes: 1,
+                ..
+            }
+        ),
+        "{e}"
+    );
+    let e = named(b"cat\ndog\nemu").unwrap_err();
+    assert!(
+        matches!(&e, DataError::EmptyClass { class, .. } if class == "emu"),
+        "{e}"
+    );
+    assert!(matches!(
+        named(b"\xff").unwrap_err(),
+        DataError::Format { .. }
+    ));
 }
 
 #[test]
@@ -272,7 +310,12 @@ fn a_class_without_training_image_is_named() {
 
 #[test]
 fn a_bomb_is_refused_by_its_announced_size() {
-    let unpack = |member| Npz::from_bytes(zip(&[member]), "bomb").unwrap().array("x").unwrap_err();
+    let unpack = |member| {
+        Npz::from_bytes(zip(&[member]), "bomb")
+            .unwrap()
+            .array("x")
+            .unwrap_err()
+    };
     let n = 64 << 20;
     let bomb = npy("|u1", &format!("({n},)"), &vec![0; n]);
     let e = unpack(Member::deflated("x.npy", &bomb));
@@ -281,7 +324,10 @@ fn a_bomb_is_refused_by_its_announced_size() {
     let mut member = Member::deflated("x.npy", &bomb);
     member.unpacked = 1000;
     let e = unpack(member);
-    assert!(e.to_string().contains("another length than announced"), "{e}");
+    assert!(
+        e.to_string().contains("another length than announced"),
+        "{e}"
+    );
 }
 
 #[test]

@@ -37,6 +37,8 @@ fn the_eight_tasks_have_the_sizes_and_labels_of_the_readme() {
     let largest_class = [0.114, 0.100, 0.102, 0.100, 0.179, 0.334, 0.625, 0.194];
     let tasks = read_suite(dir, &FolderOptions::default()).unwrap();
     assert_eq!(tasks.len(), 8);
+    assert_eq!(tasks[5].classes().to_vec(), ["cat", "rainbow", "train"]);
+    assert_eq!(tasks[7].classes()[3], "Japanese_(katakana)");
     for ((task, (name, classes, sizes)), share) in tasks.iter().zip(expected).zip(largest_class) {
         let found = [task.train().len(), task.val().len(), task.test().len()];
         assert_eq!(

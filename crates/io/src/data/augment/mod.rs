@@ -182,7 +182,7 @@ impl Augment {
         }
         if noise > 0.0 {
             for v in image.iter_mut() {
-                *v += noise * rng.normal();
+                *v += noise * rng.rough_normal();
             }
         }
         if c.cutout_px > 0 && rng.chance(c.cutout) {

@@ -9,8 +9,9 @@ use std::{path::Path, sync::Arc};
 /// Reads a task from `train_x`, `val_x`, `test_x` (`u8`, `[n, h, w]` or `[n, channels, h, w]`) and integer labels
 /// `train_y`, `val_y`, `test_y` (`[n]`).
 ///
-/// The task is named after the file, without the extension and an `img28_` in front. Classes are `0..=` the largest label; the well-known 28 x 28 sets
-/// get their class names.
+/// The task is named after the file, without the extension and an `img28_` in front. Classes are named by the lines of the
+/// text `class_names_utf8`, if there is one; otherwise they are `0..=` the largest label, except that the well-known 28 x 28
+/// sets get their names.
 ///
 /// # Errors
 /// When the file cannot be read, an array is missing or of another type or shape, labels and images differ in number, or
@@ -28,7 +29,11 @@ pub fn task_from_npz(npz: &Npz) -> Result<Task, DataError> {
         ["train", "val", "test"].map(|part| integers(npz, &format!("{part}_y")));
     let (train, val, test) = (train?, val?, test?);
     let name = task_name(npz.path());
-    let classes = class_names(&name, train.iter().chain(&val).chain(&test).copied().max());
+    let largest = train.iter().chain(&val).chain(&test).copied().max();
+    let classes = match stored_names(npz)? {
+        Some(names) => names,
+        None => class_names(&name, largest),
+    };
     let set = |part: &str, labels: &[i64]| {
         let key = format!("{part}_x");
         let (shape, bytes) = images(npz, &key)?;
@@ -135,6 +140,21 @@ pub(super) fn wrong_shape(
         found,
         expected: expected.into(),
     }
+}
+
+/// The lines of the optional text `class_names_utf8` (`u8`), one per class.
+fn stored_names(npz: &Npz) -> Result<Option<Arc<[String]>>, DataError> {
+    const KEY: &str = "class_names_utf8";
+    if !npz.contains(KEY) {
+        return Ok(None);
+    }
+    let array = npz.array(KEY)?;
+    if array.element() != ElementType::U8 {
+        return Err(wrong_type(npz, KEY, &array, "`|u1`"));
+    }
+    let text = std::str::from_utf8(array.bytes())
+        .map_err(|_| DataError::format(npz.path(), "npz", format_args!("`{KEY}` is no UTF-8")))?;
+    Ok(Some(text.lines().map(str::to_owned).collect()))
 }
 
 /// More classes than this are taken for damaged labels.

@@ -2,7 +2,6 @@
 
 use super::canvas::{Canvas, Point, SIDE};
 use crate::data::draw::Draw;
-use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
 
 /// Strength of the nuisances of a task.
@@ -55,7 +54,7 @@ impl Nuisance {
         picture
             .0
             .iter_mut()
-            .for_each(|v| *v += noise * rough_normal(rng));
+            .for_each(|v| *v += noise * rng.rough_normal());
         picture
     }
 }
@@ -65,17 +64,4 @@ fn scratch(rng: &mut ChaCha8Rng) -> [Point; 2] {
     let side = SIDE as f32;
     let from = [rng.range(0.0, side), rng.range(0.0, side)];
     [from, [from[0] + rng.around(7.0), from[1] + rng.around(7.0)]]
-}
-
-/// Nearly standard normal: the sum of four uniform bytes. One draw per pixel has to be cheap.
-fn rough_normal(rng: &mut ChaCha8Rng) -> f32 {
-    /// Standard deviation of the sum of four independent uniform bytes, `sqrt(4 (256^2 - 1) / 12)`.
-    const DEVIATION: f32 = 147.800_1;
-    let sum: u32 = rng
-        .next_u32()
-        .to_le_bytes()
-        .into_iter()
-        .map(u32::from)
-        .sum();
-    (sum as f32 - 510.0) / DEVIATION
 }
