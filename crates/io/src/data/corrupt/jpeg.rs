@@ -5,7 +5,7 @@ use crate::data::{ImageShape, set};
 use image::{ExtendedColorType, ImageReader, codecs::jpeg::JpegEncoder};
 use std::io::Cursor;
 
-/// Writes the image as JPEG and reads it back. Images of other than 1 or 3 channels are compressed channel by channel.
+/// Writes the image as JPEG and reads it back. Deviation: the encoder halves the columns of colour, the reference also its rows. Images of other than 1 or 3 channels are compressed channel by channel.
 pub(super) fn jpeg(image: &[u8], at: Level) -> Vec<u8> {
     let quality = at.of([80, 65, 58, 50, 40], [25, 18, 15, 10, 7]);
     match at.shape.channels {
