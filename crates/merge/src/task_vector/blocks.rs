@@ -128,3 +128,84 @@ impl TaskVectors<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{layout::UNIT, task_vector::Checks, tensor_set::TensorSet, weights::Weights};
+
+    /// Two tensors that cross blocks and units, with values from a formula.
+    fn set(seed: usize) -> TensorSet {
+        let tensor = |n: usize| {
+            (0..n)
+                .map(|i| (((i + 3) * (seed + 7)) as f32).sin())
+                .collect()
+        };
+        let sizes = [2 * UNIT + BLOCK + 5, 3 * BLOCK + 1];
+        TensorSet::from_values(
+            ["a", "b"]
+                .into_iter()
+                .zip(sizes)
+                .map(|(p, n)| (p, vec![n], tensor(n))),
+        )
+        .unwrap()
+    }
+
+    /// The same two task vectors as experts, as differences, and stored sparsely.
+    fn forms(base: &TensorSet, experts: &[TensorSet; 2]) -> [TaskVectors<'static>; 3] {
+        let named = |sets: Vec<TensorSet>| {
+            sets.into_iter()
+                .enumerate()
+                .map(|(k, set)| Weights::own(format!("{k}"), set))
+                .collect()
+        };
+        let base = || Weights::own("base", base.clone());
+        let tasks =
+            TaskVectors::between(base(), named(experts.to_vec()), &Checks::default()).unwrap();
+        let difference = |k: usize| {
+            let entries = tasks.layout().entries().iter().enumerate();
+            let tensors = entries.map(|(t, e)| (e.path.clone(), e.shape.clone(), tasks.task(k, t)));
+            TensorSet::from_values(tensors).unwrap()
+        };
+        let differences = named(vec![difference(0), difference(1)]);
+        let direct = TaskVectors::direct(base(), differences, &Checks::default()).unwrap();
+        let sparse = tasks.trimmed_and_elected(0.6);
+        [tasks, direct, sparse]
+    }
+
+    #[test]
+    fn every_entry_of_long_tensors_is_projected_and_combined_once() {
+        let (base, experts, gradient) = (set(0), [set(1), set(2)], set(3));
+        for (form, tasks) in forms(&base, &experts).iter().enumerate() {
+            for tensor in 0..2 {
+                let gradient = &gradient.tensors()[tensor];
+                let (mut dots, mut theta) = (vec![0.0; 2], vec![0.0; gradient.len()]);
+                for unit in tasks.layout().units([tensor]) {
+                    let range = unit.start..unit.end;
+                    let part = tasks.dots(unit, &gradient[range.clone()]);
+                    dots.iter_mut()
+                        .zip(part)
+                        .for_each(|(dot, part)| *dot += part);
+                    tasks.combine(unit, &[0.3, 0.7], &mut theta[range]);
+                }
+                let taus = [tasks.task(0, tensor), tasks.task(1, tensor)];
+                for (dot, tau) in dots.iter().zip(&taus) {
+                    let pairs = gradient.iter().zip(tau);
+                    let plain: f64 = pairs.map(|(&g, &t)| f64::from(g) * f64::from(t)).sum();
+                    assert!(
+                        (dot - plain).abs() < 1e-9 * gradient.len() as f64,
+                        "form {form}"
+                    );
+                    assert!(
+                        plain.abs() > 1e-3,
+                        "form {form}: a sum of nothing proves nothing"
+                    );
+                }
+                for (i, theta) in theta.iter().enumerate() {
+                    let plain = base.tensors()[tensor][i] + 0.3 * taus[0][i] + 0.7 * taus[1][i];
+                    assert!((theta - plain).abs() < 1e-6, "form {form}, entry {i}");
+                }
+            }
+        }
+    }
+}

@@ -289,4 +289,28 @@ mod tests {
             assert_eq!(bits.to_bits(), sorted.to_bits(), "{count}");
         }
     }
+
+    #[test]
+    fn a_draw_takes_the_sign_that_wins_in_the_whole_model() {
+        // Tensor `a` holds a draw and elects minus otherwise; `b` makes plus win over the model.
+        let set = |a: [f32; 2], b: [f32; 3]| {
+            TensorSet::from_values([("a", vec![2], a.to_vec()), ("b", vec![3], b.to_vec())])
+                .unwrap()
+        };
+        let (zero, one) = (set([0.0; 2], [0.0; 3]), set([1.0, -2.0], [2.0; 3]));
+        let two = set([-1.0, -2.0], [2.0; 3]);
+        let experts = vec![
+            Weights::from_set("one", &one),
+            Weights::from_set("two", &two),
+        ];
+        let base = Weights::from_set("base", &zero);
+        let tasks = TaskVectors::direct(base, experts, &Checks::default()).unwrap();
+        assert_eq!(TrimPlan::global(&tasks, 1.0, &[1.0, 1.0]).majority, 1);
+        let kept = tasks.trimmed_and_elected(1.0);
+        assert_eq!(
+            (kept.task(0, 0), kept.task(1, 0)),
+            (vec![1.0, -2.0], vec![0.0, -2.0])
+        );
+        assert_eq!(kept.densities(), [1.0, 0.8]);
+    }
 }
