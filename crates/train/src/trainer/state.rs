@@ -3,7 +3,11 @@
 use super::TrainConfig;
 use refit_core::{ConfigError, DType, Hint, ParamPath, Sink, Source, TensorMeta};
 use refit_nn::Layout;
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// The state of a run after some step: weights, optimiser moments, and the settings they belong to.
 #[derive(Clone, Debug)]
@@ -158,7 +162,7 @@ impl TrainState {
     /// When the metadata or a tensor is missing, misshapen or unreadable.
     pub fn load<S: Source>(
         source: &S,
-        metadata: &HashMap<String, String>,
+        metadata: &BTreeMap<String, String>,
         layout: &Arc<Layout>,
     ) -> Result<Self, TrainError> {
         let fail = |problem: String| TrainError::State { problem };

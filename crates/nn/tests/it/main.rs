@@ -1,0 +1,5 @@
+//! Models as their users meet them.
+
+mod derivatives;
+mod real_checkpoints;
+mod weights;

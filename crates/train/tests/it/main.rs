@@ -1,0 +1,4 @@
+//! The loop as its users meet it.
+
+mod optimisers;
+mod resume;
