@@ -234,3 +234,61 @@ fn scale(x: FlexTensor, grad: FlexTensor, f: impl Fn(f32) -> f32 + Sync) -> Flex
     });
     grad
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{battery, flat, nan_reaches, normal, same_for_any_thread_count, shaped};
+
+    const CURVES: [fn(Tensor<1>) -> Tensor<1>; 3] = [gelu, gelu_tanh, silu];
+
+    #[test]
+    fn values_and_gradients_agree_with_f64_for_odd_lengths() {
+        for f in CURVES {
+            for len in [0, 1, 7, 127] {
+                battery(|x| f(x[0].clone()), &[normal(len as u64, len)], 4e-7);
+            }
+        }
+    }
+
+    #[test]
+    fn gelu_keeps_its_left_tail() {
+        // -10 Phi(-10) with Phi(-10) = 7.619853024160527e-24
+        let y = gelu(refit_testkit::tensor(
+            vec![-10.0],
+            [1],
+            burn::tensor::DType::F32,
+            &Default::default(),
+        ));
+        let y: f32 = y.into_scalar();
+        assert!(
+            (f64::from(y) / -7.619_853_024_160_527e-23 - 1.0).abs() < 8e-7,
+            "{y:e}"
+        );
+    }
+
+    #[test]
+    fn views_are_read_in_their_own_order() {
+        let op = |x: &[Tensor<1>]| {
+            let view = shaped(&x[0], [3, 5]).swap_dims(0, 1);
+            flat(silu(gelu(gelu_tanh(view))))
+        };
+        battery(op, &[normal(3, 15)], 4e-7);
+    }
+
+    #[test]
+    fn nan_passes_and_threads_change_nothing() {
+        for f in CURVES {
+            nan_reaches(|x| f(x[0].clone()), &[normal(4, 33)], 17, 17);
+            same_for_any_thread_count(|x| f(x[0].clone()), &[normal(5, 70_001)]);
+        }
+    }
+
+    #[test]
+    fn a_tensor_that_others_hold_is_left_alone() {
+        let x = refit_testkit::normal(6, [40]);
+        let before = x.to_data();
+        let _ = gelu(x.clone());
+        x.into_data().assert_eq(&before, true);
+    }
+}

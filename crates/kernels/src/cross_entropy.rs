@@ -7,7 +7,7 @@ use crate::memory::{buffer, contiguous, floats, indices, tensor, width};
 use crate::parallel::{for_row_blocks, rows_per_block, zip_blocks};
 use crate::route::{is_host, is_host_f32};
 use crate::simd::{sum1, vectorized};
-use crate::softmax::{log_softmax, log_sum_exp};
+use crate::softmax::{LogSum, log_softmax};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -47,6 +47,7 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32)
     let targets = Tensor::<1, Int>::from_dispatch(targets).reshape([n, 1]);
     let hit = log_p.clone().gather(1, targets).reshape([n]);
     let even = log_p.mean_dim(1).reshape([n]);
+    let smoothing = f64::from(smoothing);
     (hit * (1.0 - smoothing) + even * smoothing).neg()
 }
 
@@ -88,14 +89,13 @@ struct State {
     logits: FlexTensor,
     targets: Arc<Vec<usize>>,
     smoothing: f32,
-    /// `log sum_j exp(logit_j)` of each row.
-    log_sums: Arc<Vec<f32>>,
+    log_sums: Arc<Vec<LogSum>>,
 }
 
 impl State {
     fn new(logits: FlexTensor, targets: &FlexTensor, smoothing: f32) -> Self {
         let targets = indices(targets);
-        let log_sums = Arc::new(vec![0.0; targets.len()]);
+        let log_sums = Arc::new(Vec::new());
         Self {
             logits: contiguous(logits),
             targets: Arc::new(targets),
@@ -122,7 +122,7 @@ impl Backward<Flex, 1> for Loss {
 fn forward(mut state: State) -> (FlexTensor, State) {
     let (logits, classes) = (floats(&state.logits), width(&state.logits));
     let mut loss = buffer(state.targets.len());
-    let mut log_sums = vec![0.0; loss.len()];
+    let mut log_sums = vec![LogSum::default(); loss.len()];
     let per_block = rows_per_block(classes);
     zip_blocks(
         (&mut loss, per_block),
@@ -136,9 +136,9 @@ fn forward(mut state: State) -> (FlexTensor, State) {
                     let rows = logits[first * classes..].chunks_exact(classes).zip(targets);
                     for ((loss, log_sum), (row, &target)) in loss.iter_mut().zip(log_sums).zip(rows)
                     {
-                        *log_sum = log_sum_exp(row);
-                        let even = sum1(row, |x| x - *log_sum) / classes as f32;
-                        let hit = row[target] - *log_sum;
+                        *log_sum = LogSum::of(row);
+                        let even = sum1(row, |x| log_sum.below(x)) / classes as f32;
+                        let hit = log_sum.below(row[target]);
                         // Without smoothing a logit of -inf elsewhere must not make 0 * inf.
                         let s = state.smoothing;
                         *loss = if s > 0.0 {
@@ -170,7 +170,7 @@ fn backward(state: &State, grad: FlexTensor) -> FlexTensor {
                     let x = &logits[row * classes..];
                     let (g, log_sum) = (grad[row], state.log_sums[row]);
                     for (dx, &x) in dx.iter_mut().zip(x) {
-                        *dx = g * (exp(x - log_sum) - even);
+                        *dx = g * (exp(log_sum.below(x)) - even);
                     }
                     dx[state.targets[row]] -= g * (1.0 - state.smoothing);
                 }
@@ -178,4 +178,84 @@ fn backward(state: &State, grad: FlexTensor) -> FlexTensor {
         );
     });
     tensor(dx, state.logits.shape())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{
+        battery, host, nan_reaches, normal, same_for_any_thread_count, shaped, tensors,
+    };
+    use burn::tensor::DType;
+    use refit_testkit::{close_in_norm, integers, integers_vec, reference};
+
+    fn op([n, c]: [usize; 2], smoothing: f32) -> impl Fn(&[Tensor<1>]) -> Tensor<1> {
+        move |x| {
+            let targets = integers(7, [n], c).to_device(&x[0].device());
+            cross_entropy(shaped(&x[0], [n, c]), targets, smoothing)
+        }
+    }
+
+    #[test]
+    fn values_agree_with_the_definition() {
+        for ([n, c], s) in [([1, 1], 0.0), ([5, 7], 0.0), ([5, 7], 0.1), ([3, 101], 0.3)] {
+            let x = normal(1, n * c);
+            let log_p = reference::log_softmax(&x, c);
+            let targets = integers_vec(7, n, c);
+            let row = |i: usize| {
+                let row = &log_p[i * c..(i + 1) * c];
+                let even = row.iter().sum::<f64>() / c as f64;
+                -(1.0 - s) * row[targets[i] as usize] - s * even
+            };
+            let expected: Vec<f64> = (0..n).map(row).collect();
+            let found = host(&op([n, c], s as f32)(&tensors(
+                &[x],
+                DType::F32,
+                &Default::default(),
+            )));
+            close_in_norm(found, expected, 5e-7, 1e-7).unwrap();
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_f64() {
+        for size in [[0, 3], [1, 1], [5, 7], [3, 101]] {
+            battery(op(size, 0.0), &[normal(2, size[0] * size[1])], 1e-6);
+            battery(op(size, 0.25), &[normal(2, size[0] * size[1])], 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_class_of_probability_zero_costs_nothing_unless_it_is_the_target() {
+        let logits = Tensor::<2>::from_floats([[0.0, f32::NEG_INFINITY]; 2], &Default::default());
+        let targets = Tensor::from_ints([0, 1], &Default::default());
+        let loss = host(&cross_entropy(logits, targets, 0.0));
+        assert_eq!(loss, [0.0, f64::INFINITY]);
+    }
+
+    #[test]
+    #[should_panic(expected = "out of bounds")]
+    fn a_target_that_is_no_class_panics() {
+        let targets = Tensor::from_ints([-1], &Default::default());
+        let _ = cross_entropy(
+            Tensor::<2>::zeros([1, 4], &Default::default()),
+            targets,
+            0.0,
+        );
+    }
+
+    #[test]
+    fn views_are_read_in_their_own_order() {
+        let op = |x: &[Tensor<1>]| {
+            let targets = integers(7, [6], 4).to_device(&x[0].device());
+            cross_entropy(shaped(&x[0], [4, 6]).swap_dims(0, 1), targets, 0.1)
+        };
+        battery(op, &[normal(4, 24)], 1e-6);
+    }
+
+    #[test]
+    fn nan_passes_and_threads_change_nothing() {
+        nan_reaches(op([2, 40], 0.0), &[normal(5, 80)], 43, 1);
+        same_for_any_thread_count(op([301, 257], 0.1), &[normal(6, 301 * 257)]);
+    }
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// let device = Device::flex();
 /// let table = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 4.0]], &device);
 /// let rows = refit_kernels::embedding(table, Tensor::from_ints([[1, 0, 1]], &device));
-/// assert_eq!(rows.into_data().to_vec::<f32>().unwrap(), [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
+/// assert_eq!(rows.into_data().try_to_vec::<f32>().unwrap(), [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
 /// ```
 pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     let (table, ids) = (table.into_dispatch(), ids.into_dispatch());
@@ -98,4 +98,54 @@ fn backward(grad: &FlexTensor, rows: &[usize], shape: Shape) -> FlexTensor {
         }
     }
     tensor(dt, shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{battery, flat, nan_reaches, normal, same_for_any_thread_count, shaped};
+    use refit_testkit::integers;
+
+    fn op([b, n]: [usize; 2], [rows, d]: [usize; 2]) -> impl Fn(&[Tensor<1>]) -> Tensor<1> {
+        move |x| {
+            let ids = integers(3, [b, n], rows).to_device(&x[0].device());
+            flat(embedding(shaped(&x[0], [rows, d]), ids))
+        }
+    }
+
+    #[test]
+    fn values_and_gradients_agree_with_f64_when_rows_repeat() {
+        for (ids, table) in [
+            ([2, 5], [3, 7]),
+            ([1, 1], [1, 1]),
+            ([0, 3], [2, 3]),
+            ([3, 4], [5, 0]),
+        ] {
+            battery(op(ids, table), &[normal(1, table[0] * table[1])], 5e-7);
+        }
+    }
+
+    #[test]
+    fn ids_and_table_may_be_views() {
+        let op = |x: &[Tensor<1>]| {
+            let ids = integers(3, [3, 2], 4)
+                .to_device(&x[0].device())
+                .swap_dims(0, 1);
+            flat(embedding(shaped(&x[0], [5, 4]).swap_dims(0, 1), ids))
+        };
+        battery(op, &[normal(2, 20)], 5e-7);
+    }
+
+    #[test]
+    #[should_panic(expected = "out of")]
+    fn an_id_outside_the_table_panics() {
+        let table = Tensor::<2>::zeros([2, 3], &Default::default());
+        let _ = embedding(table, Tensor::from_ints([[2]], &Default::default()));
+    }
+
+    #[test]
+    fn nan_passes_and_threads_change_nothing() {
+        nan_reaches(op([1, 1], [1, 3]), &[normal(4, 3)], 2, 2);
+        same_for_any_thread_count(op([40, 25], [50, 33]), &[normal(5, 50 * 33)]);
+    }
 }

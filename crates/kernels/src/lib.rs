@@ -16,6 +16,8 @@ mod parallel;
 mod route;
 mod simd;
 mod softmax;
+#[cfg(test)]
+mod testing;
 
 pub use activation::{gelu, gelu_tanh, silu};
 pub use attention::{AttentionMask, attention};

@@ -30,7 +30,7 @@ use burn::tensor::{Shape, Tensor, module};
 /// let weight = Tensor::from_floats([[3.0, 4.0], [5.0, 6.0], [0.0, 1.0]], &device);
 /// let bias = Tensor::from_floats([0.5, 0.0, 0.0], &device);
 /// let y = refit_kernels::linear(x, weight, Some(bias));
-/// assert_eq!(y.into_data().to_vec::<f32>().unwrap(), [11.5, 17.0, 2.0]);
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [11.5, 17.0, 2.0]);
 /// ```
 pub fn linear<const D: usize>(
     x: Tensor<D>,
@@ -223,4 +223,79 @@ fn bias_gradient(grad: &FlexTensor) -> FlexTensor {
     let width = width(grad);
     let sum = sum_rows(floats(grad), width);
     tensor(sum, Shape::from([width]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{
+        battery, flat, host, nan_reaches, normal, same_for_any_thread_count, shaped,
+    };
+    use refit_testkit::{close_in_norm, reference};
+
+    /// `[rows, in, out]`.
+    const SIZES: [[usize; 3]; 7] = [
+        [1, 1, 1],
+        [3, 5, 7],
+        [31, 13, 17],
+        [0, 3, 2],
+        [3, 0, 2],
+        [3, 2, 0],
+        [17, 64, 33],
+    ];
+
+    fn inputs([n, k, o]: [usize; 3]) -> Vec<Vec<f64>> {
+        vec![normal(1, n * k), normal(2, o * k), normal(3, o)]
+    }
+
+    fn op([n, k, o]: [usize; 3], biased: bool) -> impl Fn(&[Tensor<1>]) -> Tensor<1> {
+        move |x| {
+            let bias = biased.then(|| x[2].clone());
+            let y = linear(shaped(&x[0], [n, k]), shaped(&x[1], [o, k]), bias);
+            flat(y)
+        }
+    }
+
+    #[test]
+    fn values_agree_with_a_naive_product() {
+        for [n, k, o] in SIZES {
+            let x = inputs([n, k, o]);
+            let mut expected =
+                reference::matmul(&x[0], &reference::transpose(&x[1], [o, k]), [n, k, o]);
+            expected
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, y)| *y += x[2][i % o]);
+            let leaves = crate::testing::tensors(&x, burn::tensor::DType::F32, &Default::default());
+            let found = host(&op([n, k, o], true)(&leaves));
+            close_in_norm(found, expected, 1e-6, 0.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_f64() {
+        for size in SIZES {
+            if size[1] > 0 {
+                battery(op(size, true), &inputs(size), 2e-6);
+                battery(op(size, false), &inputs(size), 2e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn views_of_input_and_weight_are_read_in_their_own_order() {
+        let op = |x: &[Tensor<1>]| {
+            let input = shaped(&x[0], [5, 2, 3]).swap_dims(0, 1);
+            let weight = shaped(&x[1], [3, 4]).transpose();
+            flat(linear(input, weight, None))
+        };
+        battery(op, &[normal(1, 30), normal(2, 12)], 2e-6);
+    }
+
+    #[test]
+    fn nan_passes_and_threads_change_nothing() {
+        nan_reaches(op([3, 5, 7], true), &inputs([3, 5, 7]), 6, 8);
+        same_for_any_thread_count(op([257, 129, 130], true), &inputs([257, 129, 130]));
+        same_for_any_thread_count(op([1000, 64, 96], true), &inputs([1000, 64, 96]));
+    }
 }

@@ -23,11 +23,11 @@ pub(crate) fn exp(x: f32) -> f32 {
     let q = q.mul_add(r, 0.166_665_2);
     let q = q.mul_add(r, 0.499_999_94);
     let p = q.mul_add(r * r, r) + 1.0;
-    // 2^(n - 1) from the low bits of `shifted`, then twice that: n = 128 does not overflow.
-    let half_power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(126 << 23));
-    let y = p * half_power * 2.0;
+    // 2^n by adding n, the low bits of `shifted`, to the exponent: right wherever the result is a
+    // normal number, n = -126 and n = 128 included.
+    let y = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
     let y = if x < LOWEST { 0.0 } else { y };
-    if x > HIGHEST { f32::INFINITY } else { y }
+    if x <= HIGHEST { y } else { x + f32::INFINITY } // NaN for NaN
 }
 
 /// `1 / (1 + exp(-x))`; relative error below `2.5e-7`, 0 below `-88.7`.

@@ -33,7 +33,7 @@ use std::sync::Arc;
 /// let x = Tensor::<2>::from_floats([[1.0, 3.0]], &device);
 /// let (weight, bias) = (Tensor::ones([2], &device), Tensor::zeros([2], &device));
 /// let y = refit_kernels::layer_norm(x, weight, bias, 0.0);
-/// assert_eq!(y.into_data().to_vec::<f32>().unwrap(), [-1.0, 1.0]);
+/// assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), [-1.0, 1.0]);
 /// ```
 pub fn layer_norm<const D: usize>(
     x: Tensor<D>,
@@ -297,5 +297,97 @@ fn input_gradient(dy: &mut [f32], x: &[f32], row: Row, weight: &[f32], centered:
     for (g, &x) in dy.iter_mut().zip(x) {
         let n = (x - row.mean) * row.scale;
         *g = row.scale * n.mul_add(-along, *g - mean);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{
+        battery, flat, host, nan_reaches, normal, same_for_any_thread_count, shaped, tensors,
+    };
+    use burn::tensor::DType;
+    use refit_testkit::close_in_norm;
+
+    const SIZES: [[usize; 2]; 6] = [[1, 1], [1, 7], [5, 32], [3, 127], [0, 4], [13, 33]];
+
+    fn inputs([n, d]: [usize; 2]) -> Vec<Vec<f64>> {
+        vec![normal(1, n * d), normal(2, d), normal(3, d)]
+    }
+
+    fn layer([n, d]: [usize; 2]) -> impl Fn(&[Tensor<1>]) -> Tensor<1> {
+        move |x| {
+            let rows = shaped(&x[0], [n, d]);
+            flat(layer_norm(rows, x[1].clone(), x[2].clone(), 1e-3))
+        }
+    }
+
+    fn rms([n, d]: [usize; 2]) -> impl Fn(&[Tensor<1>]) -> Tensor<1> {
+        move |x| flat(rms_norm(shaped(&x[0], [n, d]), x[1].clone(), 1e-3))
+    }
+
+    #[test]
+    fn layer_norm_agrees_with_its_definition() {
+        for [n, d] in SIZES {
+            let x = inputs([n, d]);
+            let rows = x[0].chunks_exact(d).flat_map(|row| {
+                let mean = row.iter().sum::<f64>() / d as f64;
+                let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
+                let scale = (variance + 1e-3).sqrt().recip();
+                let (w, b) = (&x[1], &x[2]);
+                (0..d).map(move |j| (row[j] - mean) * scale * w[j] + b[j])
+            });
+            let expected: Vec<f64> = rows.collect();
+            let found = host(&layer([n, d])(&tensors(
+                &x,
+                DType::F32,
+                &Default::default(),
+            )));
+            close_in_norm(found, expected, 1e-6, 0.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_f64() {
+        for size in SIZES {
+            battery(layer(size), &inputs(size), 3e-6);
+            battery(rms(size), &inputs(size)[..2], 3e-6);
+        }
+    }
+
+    #[test]
+    fn a_large_common_offset_does_not_cancel_the_variance() {
+        let mut x = inputs([4, 64]);
+        let around_zero = host(&layer([4, 64])(&tensors(
+            &x,
+            DType::F32,
+            &Default::default(),
+        )));
+        x[0].iter_mut()
+            .for_each(|x| *x = f64::from((*x * 1024.0).round() as f32 / 1024.0 + 512.0));
+        let shifted = host(&layer([4, 64])(&tensors(
+            &x,
+            DType::F32,
+            &Default::default(),
+        )));
+        close_in_norm(shifted, around_zero, 1e-3, 0.0).unwrap();
+    }
+
+    #[test]
+    fn views_are_read_in_their_own_order() {
+        let op = |x: &[Tensor<1>]| {
+            let view = shaped(&x[0], [5, 3, 2]).swap_dims(0, 2);
+            let y = layer_norm(view, x[1].clone(), x[2].clone(), 1e-3);
+            flat(rms_norm(y, x[1].clone(), 1e-3))
+        };
+        battery(op, &[normal(1, 30), normal(2, 5), normal(3, 5)], 3e-6);
+    }
+
+    #[test]
+    fn nan_passes_and_threads_change_nothing() {
+        nan_reaches(layer([2, 40]), &inputs([2, 40]), 3, 39);
+        nan_reaches(rms([2, 40]), &inputs([2, 40]), 3, 39);
+        same_for_any_thread_count(layer([301, 257]), &inputs([301, 257]));
+        same_for_any_thread_count(rms([301, 257]), &inputs([301, 257])[..2]);
     }
 }

@@ -93,7 +93,7 @@ mod tests {
     fn reductions_cover_tails_of_every_length() {
         for n in 0..100 {
             let a: Vec<f32> = (0..n).map(|i| i as f32 - 7.0).collect();
-            let sum: f32 = a.iter().sum(); // exact: small integers
+            let sum = a.iter().fold(0.0, |sum, x| sum + x); // exact: small integers
             let largest = a.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             assert_eq!(
                 vectorized(

@@ -24,7 +24,7 @@ use burn::tensor::{Tensor, activation};
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// let p = refit_kernels::softmax(Tensor::<1>::from_floats([0.0, 0.0], &Device::flex()));
-/// assert_eq!(p.into_data().to_vec::<f32>().unwrap(), [0.5, 0.5]);
+/// assert_eq!(p.into_data().try_to_vec::<f32>().unwrap(), [0.5, 0.5]);
 /// ```
 pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let x = x.into_dispatch();
@@ -172,17 +172,35 @@ pub(crate) fn exp_row(row: &mut [f32], shift: f32) -> f32 {
 
 #[inline(always)]
 fn log_softmax_row(row: &mut [f32]) {
-    let shift = log_sum_exp(row);
+    let log_sum = LogSum::of(row);
     for x in row {
-        *x -= shift;
+        *x = log_sum.below(*x);
     }
 }
 
-/// `log sum_j exp(x_j)`; NaN where a score is NaN or all are `-inf`.
-#[inline(always)]
-pub(crate) fn log_sum_exp(row: &[f32]) -> f32 {
-    let largest = max(row);
-    sum1(row, |x| exp(x - largest)).ln() + largest
+/// `log sum_j exp(x_j)` as the largest score and the rest: scores far from 0 lose no digits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LogSum {
+    largest: f32,
+    rest: f32,
+}
+
+impl LogSum {
+    /// NaN where a score is NaN or all are `-inf`.
+    #[inline(always)]
+    pub(crate) fn of(row: &[f32]) -> Self {
+        let largest = max(row);
+        Self {
+            largest,
+            rest: sum1(row, |x| exp(x - largest)).ln(),
+        }
+    }
+
+    /// The log-probability of score `x`.
+    #[inline(always)]
+    pub(crate) fn below(self, x: f32) -> f32 {
+        (x - self.largest) - self.rest
+    }
 }
 
 /// `dx = p (dy - sum_j p_j dy_j)`.
@@ -200,5 +218,87 @@ fn log_softmax_gradient(grad: &mut [f32], log_p: &[f32]) {
     let total = sum1(grad, |g| g);
     for (g, &log_p) in grad.iter_mut().zip(log_p) {
         *g = exp(log_p).mul_add(-total, *g);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{
+        battery, flat, host, nan_reaches, normal, same_for_any_thread_count, shaped, tensors,
+    };
+    use burn::tensor::DType;
+    use refit_testkit::{close_in_norm, reference};
+
+    const SIZES: [[usize; 2]; 6] = [[1, 1], [1, 7], [5, 32], [3, 127], [0, 4], [4, 65]];
+
+    fn plain([n, d]: [usize; 2]) -> impl Fn(&[Tensor<1>]) -> Tensor<1> {
+        move |x| flat(softmax(shaped(&x[0], [n, d])))
+    }
+
+    fn log([n, d]: [usize; 2]) -> impl Fn(&[Tensor<1>]) -> Tensor<1> {
+        move |x| flat(log_softmax(shaped(&x[0], [n, d])))
+    }
+
+    fn fast(op: impl Fn(&[Tensor<1>]) -> Tensor<1>, x: Vec<f64>) -> Vec<f64> {
+        host(&op(&tensors(&[x], DType::F32, &Default::default())))
+    }
+
+    #[test]
+    fn values_agree_with_f64_however_large_the_scores() {
+        for [n, d] in SIZES {
+            for shift in [0.0, 512.0, -512.0] {
+                let x: Vec<_> = normal(1, n * d)
+                    .iter()
+                    .map(|x| f64::from((x + shift) as f32))
+                    .collect();
+                close_in_norm(
+                    fast(plain([n, d]), x.clone()),
+                    reference::softmax(&x, d),
+                    5e-7,
+                    0.0,
+                )
+                .unwrap();
+                close_in_norm(
+                    fast(log([n, d]), x.clone()),
+                    reference::log_softmax(&x, d),
+                    5e-7,
+                    1e-4,
+                )
+                .unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_f64() {
+        for [n, d] in SIZES {
+            battery(plain([n, d]), &[normal(2, n * d)], 1e-6);
+            battery(log([n, d]), &[normal(3, n * d)], 1e-6);
+        }
+    }
+
+    #[test]
+    fn views_are_read_in_their_own_order() {
+        let op = |x: &[Tensor<1>]| {
+            let view = shaped(&x[0], [4, 6]).swap_dims(0, 1);
+            flat(log_softmax(softmax(view)))
+        };
+        battery(op, &[normal(4, 24)], 1e-6);
+    }
+
+    #[test]
+    fn a_score_of_minus_infinity_has_no_probability() {
+        let x = vec![0.0, f64::NEG_INFINITY, 0.0];
+        assert_eq!(fast(plain([1, 3]), x), [0.5, 0.0, 0.5]);
+        assert!(fast(plain([1, 2]), vec![f64::NEG_INFINITY; 2])[0].is_nan());
+    }
+
+    #[test]
+    fn nan_passes_and_threads_change_nothing() {
+        nan_reaches(plain([2, 40]), &[normal(5, 80)], 3, 39);
+        nan_reaches(log([2, 40]), &[normal(5, 80)], 3, 39);
+        same_for_any_thread_count(plain([301, 257]), &[normal(6, 301 * 257)]);
+        same_for_any_thread_count(log([301, 257]), &[normal(6, 301 * 257)]);
     }
 }

@@ -7,6 +7,8 @@
 
 mod host;
 mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::memory::contiguous;
 use crate::route::{is_host, is_host_f32};
@@ -52,7 +54,7 @@ pub enum AttentionMask {
 /// use refit_kernels::{AttentionMask, attention};
 /// let x = Tensor::<3>::from_floats([[[1.0, 0.0], [0.0, 1.0]]], &Device::flex());
 /// let y = attention(x.clone(), x.clone(), x, 2, 2, AttentionMask::Causal);
-/// let y = y.into_data().to_vec::<f32>().unwrap();
+/// let y = y.into_data().try_to_vec::<f32>().unwrap();
 /// assert_eq!(y[..2], [1.0, 0.0]); // the first query sees the first key alone
 /// ```
 pub fn attention(

@@ -13,10 +13,13 @@ pub(super) fn attention(
     mask: AttentionMask,
 ) -> Tensor<3> {
     let [b, n, e] = q.dims();
+    if b * n * e * k.dims()[1] == 0 {
+        return q.zeros_like(); // Burn does not expand empty axes
+    }
     let d = e / heads;
     let q = q.reshape([b, n, heads, d]).swap_dims(1, 2);
     let [k, v] = [k, v].map(|t| per_head(t, heads, kv_heads, d));
-    let scores = q.matmul(k.transpose()) / (d as f64).sqrt();
+    let scores = q.matmul(k.transpose()) * (d as f64).sqrt().recip();
     let probabilities = softmax_or_zero(masked(scores, mask));
     probabilities.matmul(v).swap_dims(1, 2).reshape([b, n, e])
 }
