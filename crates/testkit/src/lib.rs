@@ -1,1 +1,31 @@
-//! Placeholder.
+//! Development only: what the tests of several crates share.
+//!
+//! - **Inputs** from a seed, as host vectors or tensors: [`normal`], [`uniform`], [`integers`], [`normal_vec`].
+//! - **Tolerances** that say where two results part: [`close`] (entry by entry), [`close_in_norm`].
+//! - **References** in `f64` that are too slow and too plain to be wrong: [`reference`].
+//! - **Finite differences** to check derivatives against: [`differences`].
+//! - **Surroundings**: a number of threads ([`with_threads`]) and files of real data ([`real_data`]).
+//!
+//! ```
+//! use refit_testkit::{close, differences};
+//! // The slope of sin at 1 along the direction 2.
+//! let slope = differences::directional(|x| vec![x[0].sin()], &[1.0], &[2.0]);
+//! close(slope, vec![2.0 * 1.0f64.cos()], 1e-9, 0.0)?;
+//! # Ok::<(), refit_testkit::Mismatch>(())
+//! ```
+
+pub mod differences;
+pub mod reference;
+
+mod close;
+mod data;
+mod inputs;
+mod threads;
+
+pub use close::{Mismatch, Values, close, close_in_norm, norm};
+pub use data::real_data;
+pub use inputs::{
+    integers, integers_vec, normal, normal_f64, normal_vec, tensor, tensor_f64, uniform,
+    uniform_f64, uniform_vec,
+};
+pub use threads::with_threads;
