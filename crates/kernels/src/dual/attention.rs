@@ -1,7 +1,7 @@
 //! Scaled dot-product attention.
 
 use super::{Dual, activation::softmax_tangent, sum};
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
 
 /// [`crate::AttentionMask`], whose added scores may carry a tangent too (learned position biases do).
 #[derive(Clone, Debug)]
@@ -70,16 +70,20 @@ pub fn attention(
         mask.clone(),
     );
     let layout = Layout::new(q.dims(), k.dims(), heads, kv_heads);
+    if layout.is_empty() {
+        return Dual::with_tangent(value.clone(), value.zeros_like());
+    }
     let (q, dq) = (layout.queries(q), dq.map(|dq| layout.queries(dq)));
     let (k, dk) = (layout.keys(k), dk.map(|dk| layout.keys(dk)));
-    let p = crate::softmax(masked(layout.scores(q.clone(), k.clone()), mask));
+    let p = probabilities(layout.scores(q.clone(), k.clone()), mask);
 
     let by_query = dq.map(|dq| layout.scores(dq, k));
     let by_key = dk.map(|dk| layout.scores(q, dk));
     let dp = sum([by_query, by_key, dmask], p.dims()).map(|ds| softmax_tangent(p.clone(), ds));
     let by_score = dp.map(|dp| layout.mix(dp, v));
     let by_value = dv.map(|dv| layout.mix(p, dv));
-    Dual::new(value.clone(), sum([by_score, by_value], value.dims()))
+    let tangent = sum([by_score, by_value], value.dims());
+    Dual::new(value, tangent)
 }
 
 /// Extents of one call. The heads that share a key head lie side by side, so they are folded into its query axis.
@@ -104,6 +108,11 @@ impl Layout {
             kv_heads,
             width: width / heads,
         }
+    }
+
+    /// Whether there is nothing to compute; Burn does not reshape empty axes.
+    fn is_empty(self) -> bool {
+        self.batch * self.queries * self.keys * self.heads * self.width == 0
     }
 
     /// `[b, n, heads * d]` -> `[b, kv_heads, group * n, d]`.
@@ -152,20 +161,34 @@ impl Layout {
     }
 }
 
+/// Softmax of the masked scores; zeros for a query that may see no key.
+fn probabilities(scores: Tensor<4>, mask: crate::AttentionMask) -> Tensor<4> {
+    if matches!(mask, crate::AttentionMask::None) {
+        return crate::softmax(scores);
+    }
+    let scores = masked(scores, mask);
+    let largest = scores.clone().detach().max_dim(3);
+    let unseen = largest
+        .equal_scalar(f64::NEG_INFINITY)
+        .expand(scores.dims());
+    // Both fills stop the gradient, so no NaN of such a row gets anywhere.
+    crate::softmax(scores.mask_fill(unseen.clone(), 0.0)).mask_fill(unseen, 0.0)
+}
+
 /// Scores with the mask applied: `-inf` where a key must not be seen.
 fn masked(scores: Tensor<4>, mask: crate::AttentionMask) -> Tensor<4> {
-    let [_, _, n, m] = scores.dims();
-    match mask {
-        crate::AttentionMask::None => scores,
-        crate::AttentionMask::Causal => {
-            let last = m as i64 - n as i64;
-            let hidden = Tensor::<2, Bool>::tril_mask([n, m], last, &scores.device());
-            scores.mask_fill(hidden.unsqueeze(), f64::NEG_INFINITY)
-        }
-        crate::AttentionMask::Padding(padding) => {
-            let hidden = padding.unsqueeze_dims::<4>(&[1, 2]);
-            scores.mask_fill(hidden, f64::NEG_INFINITY)
-        }
-        crate::AttentionMask::Additive(added) => scores + added,
-    }
+    let dims = scores.dims();
+    let hidden = match mask {
+        crate::AttentionMask::None => return scores,
+        crate::AttentionMask::Additive(added) => return scores + added,
+        crate::AttentionMask::Padding(padding) => padding.unsqueeze_dims::<4>(&[1, 2]),
+        crate::AttentionMask::Causal => future(dims[2], dims[3], &scores.device()).unsqueeze(),
+    };
+    scores.mask_fill(hidden.expand(dims), f64::NEG_INFINITY)
+}
+
+/// `true` where key `j` comes after query `i`, which stands at position `m - n + i`.
+fn future(n: usize, m: usize, device: &Device) -> Tensor<2, Bool> {
+    let first = m.cast_signed() - n.cast_signed();
+    Tensor::tril_mask([n, m], first as i64, &device.clone().inner())
 }

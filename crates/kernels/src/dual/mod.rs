@@ -30,6 +30,8 @@ mod elementwise;
 mod norm;
 mod pool;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 pub use activation::{cross_entropy, gelu, gelu_tanh, log_softmax, relu, silu, softmax};
 pub use attention::{AttentionMask, attention};
@@ -148,9 +150,10 @@ fn sum<const D: usize>(
     dims: [usize; D],
 ) -> Option<Tensor<D>> {
     let total = terms.into_iter().flatten().reduce(|a, b| a + b)?;
-    Some(if total.dims() == dims {
-        total
-    } else {
-        total.expand(dims)
+    Some(match dims {
+        _ if total.dims() == dims => total,
+        // Burn does not expand to an empty axis.
+        _ if dims.contains(&0) => Tensor::empty(dims, (&total.device(), total.dtype())),
+        _ => total.expand(dims),
     })
 }
