@@ -20,7 +20,7 @@
 //! }
 //!
 //! let start = Weights::create(Seed::new(0), &Device::flex(), |s| s.tensor("w", [1], Init::Zeros))?;
-//! let config = TrainConfig { steps: 200, ..TrainConfig::default() };
+//! let config = TrainConfig { steps: 500, ..TrainConfig::default() };
 //! let fit = Trainer::new(config)?.fit(start, &mut Reach(0.1), |_| (), &Silent)?;
 //! assert!((fit.weights.to_host()[0][0] - 0.1).abs() < 1e-2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

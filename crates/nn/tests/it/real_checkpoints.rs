@@ -1,4 +1,6 @@
 //! Published checkpoints load by name and classify real images as well as they are known to.
+//!
+//! The CIFAR images are JPEG streams, and decoders round differently: one image of 500 may change sides.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use refit_io::{
@@ -10,6 +12,9 @@ use refit_nn::{
     zoo::{CifarResNetConfig, ConvNetConfig},
 };
 use refit_testkit::real_data;
+
+/// A little more than the share of one image.
+const ONE_IMAGE: f64 = 1.001 / 500.0;
 
 /// Share of the first 500 test images that the checkpoint gets right; `None` without the real data.
 fn accuracy(
@@ -38,15 +43,25 @@ fn accuracy(
 }
 
 fn resnet(depth: usize) -> ImageConfig {
-    ImageConfig::CifarResnet(CifarResNetConfig { depth, width: 16, num_channels: 3, num_labels: 10 })
+    ImageConfig::CifarResnet(CifarResNetConfig {
+        depth,
+        width: 16,
+        num_channels: 3,
+        num_labels: 10,
+    })
 }
 
 #[test]
 fn resnet_20_reaches_its_accuracy_on_jpeg_cifar() {
     let file = "ckpt_cifar10_resnet20.safetensors";
     let config = resnet(20);
-    if let Some(found) = accuracy(file, "img32_cifar10_jpeg.npz", &config, &Normalise::imagenet()) {
-        assert!((found - 0.798).abs() < 1e-9, "{found}");
+    if let Some(found) = accuracy(
+        file,
+        "img32_cifar10_jpeg.npz",
+        &config,
+        &Normalise::imagenet(),
+    ) {
+        assert!((found - 0.798).abs() < ONE_IMAGE, "{found}");
     }
 }
 
@@ -54,8 +69,13 @@ fn resnet_20_reaches_its_accuracy_on_jpeg_cifar() {
 fn resnet_56_reaches_its_accuracy_on_jpeg_cifar() {
     let file = "ckpt_cifar10_resnet56.safetensors";
     let config = resnet(56);
-    if let Some(found) = accuracy(file, "img32_cifar10_jpeg.npz", &config, &Normalise::imagenet()) {
-        assert!((found - 0.832).abs() < 1e-9, "{found}");
+    if let Some(found) = accuracy(
+        file,
+        "img32_cifar10_jpeg.npz",
+        &config,
+        &Normalise::imagenet(),
+    ) {
+        assert!((found - 0.832).abs() < ONE_IMAGE, "{found}");
     }
 }
 

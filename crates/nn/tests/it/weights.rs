@@ -30,7 +30,11 @@ fn save(weights: &Weights, dtype: DType, extra: &[TensorMeta]) -> Checkpoint {
         .layout()
         .specs()
         .iter()
-        .map(|s| TensorMeta { path: s.path.clone(), dtype, shape: s.shape.clone() })
+        .map(|s| TensorMeta {
+            path: s.path.clone(),
+            dtype,
+            shape: s.shape.clone(),
+        })
         .collect();
     metas.extend_from_slice(extra);
     let mut writer =
@@ -84,7 +88,12 @@ fn a_saved_model_loads_with_the_same_bits_and_halves_lose_only_precision() {
     assert_eq!(back.to_host(), weights.to_host());
     for (dtype, digits) in [(DType::F16, 1e-3), (DType::BF16, 1e-2), (DType::F64, 0.0)] {
         let back = load(&save(&weights, dtype, &[]), &config).unwrap();
-        for (a, b) in back.to_host().concat().iter().zip(weights.to_host().concat()) {
+        for (a, b) in back
+            .to_host()
+            .concat()
+            .iter()
+            .zip(weights.to_host().concat())
+        {
             assert!((a - b).abs() <= digits * b.abs() + 1e-7, "{dtype}: {a} {b}");
         }
     }
@@ -93,7 +102,11 @@ fn a_saved_model_loads_with_the_same_bits_and_halves_lose_only_precision() {
 #[test]
 fn counters_are_left_aside_but_unknown_weights_are_named() {
     let (config, weights) = (tiny_vit(), create(&tiny_vit()));
-    let meta = |dtype| TensorMeta { path: "surprise".into(), dtype, shape: vec![2] };
+    let meta = |dtype| TensorMeta {
+        path: "surprise".into(),
+        dtype,
+        shape: vec![2],
+    };
     assert!(load(&save(&weights, DType::F32, &[meta(DType::I64)]), &config).is_ok());
     let error = load(&save(&weights, DType::F32, &[meta(DType::F32)]), &config).unwrap_err();
     let text = "1 tensors belong to no part of the model, the first is `surprise`";
@@ -103,13 +116,24 @@ fn counters_are_left_aside_but_unknown_weights_are_named() {
 #[test]
 fn missing_and_misshapen_tensors_are_named_with_both_shapes() {
     let source = save(&create(&tiny_vit()), DType::F32, &[]);
-    let ImageConfig::Vit(vit) = tiny_vit() else { unreachable!() };
-    let deeper = ImageConfig::Vit(VitConfig { num_hidden_layers: 3, ..vit.clone() });
+    let ImageConfig::Vit(vit) = tiny_vit() else {
+        unreachable!()
+    };
+    let deeper = ImageConfig::Vit(VitConfig {
+        num_hidden_layers: 3,
+        ..vit.clone()
+    });
     let error = load(&source, &deeper).unwrap_err().to_string();
     assert!(error.starts_with("tensor `encoder.layer.2.layernorm_before.weight` is missing"));
-    let more = ImageConfig::Vit(VitConfig { num_labels: 4, ..vit });
+    let more = ImageConfig::Vit(VitConfig {
+        num_labels: 4,
+        ..vit
+    });
     let error = load(&source, &more).unwrap_err().to_string();
-    assert_eq!(error, "tensor `classifier.weight` has shape [3, 8], expected [4, 8]");
+    assert_eq!(
+        error,
+        "tensor `classifier.weight` has shape [3, 8], expected [4, 8]"
+    );
 }
 
 #[test]
@@ -119,12 +143,17 @@ fn weights_that_are_not_finite_are_refused_by_name() {
     let device = Device::flex();
     weights.set(at, burn::tensor::Tensor::<1>::full([8], f32::NAN, &device));
     let error = load(&save(&weights, DType::F32, &[]), &tiny_vit()).unwrap_err();
-    assert_eq!(error.to_string(), "tensor `layernorm.bias` holds a value that is not finite");
+    assert_eq!(
+        error.to_string(),
+        "tensor `layernorm.bias` holds a value that is not finite"
+    );
 }
 
 #[test]
 fn settings_out_of_range_are_named_before_anything_is_allocated() {
-    let ImageConfig::Vit(vit) = tiny_vit() else { unreachable!() };
+    let ImageConfig::Vit(vit) = tiny_vit() else {
+        unreachable!()
+    };
     let conv = ConvNetConfig {
         num_channels: 1,
         image_size: 4,
@@ -135,12 +164,48 @@ fn settings_out_of_range_are_named_before_anything_is_allocated() {
         num_labels: 2,
     };
     let cases = [
-        ("num_attention_heads", ImageConfig::Vit(VitConfig { num_attention_heads: 3, ..vit.clone() })),
-        ("patch_size", ImageConfig::Vit(VitConfig { patch_size: 0, ..vit.clone() })),
-        ("hidden_size", ImageConfig::Vit(VitConfig { hidden_size: usize::MAX, ..vit.clone() })),
-        ("layer_norm_eps", ImageConfig::Vit(VitConfig { layer_norm_eps: f64::NAN, ..vit })),
-        ("image_size", ImageConfig::ConvNet(ConvNetConfig { image_size: 2, ..conv.clone() })),
-        ("channels", ImageConfig::ConvNet(ConvNetConfig { channels: vec![], ..conv })),
+        (
+            "num_attention_heads",
+            ImageConfig::Vit(VitConfig {
+                num_attention_heads: 3,
+                ..vit.clone()
+            }),
+        ),
+        (
+            "patch_size",
+            ImageConfig::Vit(VitConfig {
+                patch_size: 0,
+                ..vit.clone()
+            }),
+        ),
+        (
+            "hidden_size",
+            ImageConfig::Vit(VitConfig {
+                hidden_size: usize::MAX,
+                ..vit.clone()
+            }),
+        ),
+        (
+            "layer_norm_eps",
+            ImageConfig::Vit(VitConfig {
+                layer_norm_eps: f64::NAN,
+                ..vit
+            }),
+        ),
+        (
+            "image_size",
+            ImageConfig::ConvNet(ConvNetConfig {
+                image_size: 2,
+                ..conv.clone()
+            }),
+        ),
+        (
+            "channels",
+            ImageConfig::ConvNet(ConvNetConfig {
+                channels: vec![],
+                ..conv
+            }),
+        ),
         (
             "depth",
             ImageConfig::CifarResnet(CifarResNetConfig {
@@ -150,18 +215,33 @@ fn settings_out_of_range_are_named_before_anything_is_allocated() {
                 num_labels: 10,
             }),
         ),
-        ("hidden", ImageConfig::Mlp(MlpConfig { inputs: 1, hidden: vec![0], num_labels: 1 })),
+        (
+            "hidden",
+            ImageConfig::Mlp(MlpConfig {
+                inputs: 1,
+                hidden: vec![0],
+                num_labels: 1,
+            }),
+        ),
     ];
     for (key, config) in cases {
         let error = Weights::create(Seed::new(0), &Device::flex(), |s| config.bind(s)).unwrap_err();
-        assert!(error.to_string().starts_with(&format!("`{key}` is ")), "{error}");
+        assert!(
+            error.to_string().starts_with(&format!("`{key}` is ")),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn each_tensor_has_its_own_stream() {
-    let ImageConfig::Vit(vit) = tiny_vit() else { unreachable!() };
-    let deeper = ImageConfig::Vit(VitConfig { num_hidden_layers: 3, ..vit });
+    let ImageConfig::Vit(vit) = tiny_vit() else {
+        unreachable!()
+    };
+    let deeper = ImageConfig::Vit(VitConfig {
+        num_hidden_layers: 3,
+        ..vit
+    });
     let name = "encoder.layer.1.output.dense.weight";
     let one = create(&tiny_vit()).get(name).unwrap().clone().into_value();
     let other = create(&deeper).get(name).unwrap().clone().into_value();

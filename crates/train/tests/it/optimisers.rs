@@ -16,7 +16,11 @@ impl Objective for Bowl {
     type Error = NnError;
 
     fn loss(&mut self, at: &Weights, (): (), _: &mut Pass) -> Result<Tensor<1>, NnError> {
-        let part = |i: usize| (at.values()[i].value().clone() - 1.0).powf_scalar(2.0).sum();
+        let part = |i: usize| {
+            (at.values()[i].value().clone() - 1.0)
+                .powf_scalar(2.0)
+                .sum()
+        };
         Ok((part(0) + part(1)) / 2.0)
     }
 }
@@ -27,15 +31,32 @@ fn descend(optimizer: OptimConfig, steps: u64) -> Vec<Vec<f32>> {
         s.tensor("vector", [2], Init::Zeros)
     })
     .unwrap();
-    let schedule = Schedule { decay: Decay::Constant, ..Schedule::default() };
-    let config = TrainConfig { steps, clip: None, optimizer, schedule, accumulate: 1 };
-    let fit = Trainer::new(config).unwrap().fit(start, &mut Bowl, |_| (), &Silent).unwrap();
+    let schedule = Schedule {
+        decay: Decay::Constant,
+        ..Schedule::default()
+    };
+    let config = TrainConfig {
+        steps,
+        clip: None,
+        optimizer,
+        schedule,
+        accumulate: 1,
+    };
+    let fit = Trainer::new(config)
+        .unwrap()
+        .fit(start, &mut Bowl, |_| (), &Silent)
+        .unwrap();
     fit.weights.to_host()
 }
 
 #[test]
 fn adamw_follows_its_equations_and_decays_matrices_only() {
-    let config = AdamWConfig { rate: 0.1, betas: [0.9, 0.99], eps: 1e-3, decay: 0.2 };
+    let config = AdamWConfig {
+        rate: 0.1,
+        betas: [0.9, 0.99],
+        eps: 1e-3,
+        decay: 0.2,
+    };
     let found = descend(OptimConfig::Adamw(config), 7);
     for (values, start, decay) in [(&found[0], 1.0, 0.2), (&found[1], 0.0, 0.0)] {
         let (mut w, mut m, mut v) = (start, 0.0f64, 0.0f64);
@@ -46,14 +67,22 @@ fn adamw_follows_its_equations_and_decays_matrices_only() {
             let (m, v) = (m / (1.0 - 0.9f64.powi(t)), v / (1.0 - 0.99f64.powi(t)));
             w = w * (1.0 - 0.1 * decay) - 0.1 * m / (v.sqrt() + 1e-3);
         }
-        assert!(values.iter().all(|&x| (f64::from(x) - w).abs() < 1e-6), "{values:?} {w}");
+        assert!(
+            values.iter().all(|&x| (f64::from(x) - w).abs() < 1e-6),
+            "{values:?} {w}"
+        );
     }
 }
 
 #[test]
 fn sgd_follows_its_equations_with_and_without_looking_ahead() {
     for nesterov in [false, true] {
-        let config = SgdConfig { rate: 0.1, momentum: 0.8, nesterov, decay: 0.0 };
+        let config = SgdConfig {
+            rate: 0.1,
+            momentum: 0.8,
+            nesterov,
+            decay: 0.0,
+        };
         let found = descend(OptimConfig::Sgd(config), 5);
         let (mut w, mut u) = (0.0f64, 0.0f64);
         for _ in 0..5 {
@@ -68,11 +97,41 @@ fn sgd_follows_its_equations_with_and_without_looking_ahead() {
 #[test]
 fn settings_out_of_range_are_named() {
     let cases = [
-        ("rate", OptimConfig::Adamw(AdamWConfig { rate: f64::NAN, ..AdamWConfig::default() })),
-        ("betas", OptimConfig::Adamw(AdamWConfig { betas: [0.9, 1.0], ..AdamWConfig::default() })),
-        ("eps", OptimConfig::Adamw(AdamWConfig { eps: 0.0, ..AdamWConfig::default() })),
-        ("decay", OptimConfig::Sgd(SgdConfig { decay: -1.0, ..SgdConfig::default() })),
-        ("momentum", OptimConfig::Sgd(SgdConfig { momentum: 1.0, ..SgdConfig::default() })),
+        (
+            "rate",
+            OptimConfig::Adamw(AdamWConfig {
+                rate: f64::NAN,
+                ..AdamWConfig::default()
+            }),
+        ),
+        (
+            "betas",
+            OptimConfig::Adamw(AdamWConfig {
+                betas: [0.9, 1.0],
+                ..AdamWConfig::default()
+            }),
+        ),
+        (
+            "eps",
+            OptimConfig::Adamw(AdamWConfig {
+                eps: 0.0,
+                ..AdamWConfig::default()
+            }),
+        ),
+        (
+            "decay",
+            OptimConfig::Sgd(SgdConfig {
+                decay: -1.0,
+                ..SgdConfig::default()
+            }),
+        ),
+        (
+            "momentum",
+            OptimConfig::Sgd(SgdConfig {
+                momentum: 1.0,
+                ..SgdConfig::default()
+            }),
+        ),
     ];
     let layout = refit_nn::Layout::default();
     for (key, optimizer) in cases {

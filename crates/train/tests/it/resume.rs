@@ -26,7 +26,11 @@ impl Objective for Classify {
         let pixels = Tensor::<4>::from_data(TensorData::new(pixels, [n, 1, 8, 8]), &device);
         let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [n]), &device);
         let model = weights.bind(|s| self.0.bind(s))?;
-        Ok(loss::mean_cross_entropy(model.forward(pixels.into(), pass).into_value(), labels, 0.1))
+        Ok(loss::mean_cross_entropy(
+            model.forward(pixels.into(), pass).into_value(),
+            labels,
+            0.1,
+        ))
     }
 }
 
@@ -44,7 +48,10 @@ fn network() -> ImageConfig {
 }
 
 fn batch(i: u64) -> (Vec<f32>, Vec<i64>) {
-    let pixels = normal_vec(i, 5 * 64).into_iter().map(|x| x as f32).collect();
+    let pixels = normal_vec(i, 5 * 64)
+        .into_iter()
+        .map(|x| x as f32)
+        .collect();
     (pixels, integers_vec(i + 1000, 5, 3))
 }
 
@@ -53,12 +60,24 @@ fn start() -> Weights {
 }
 
 fn config(optimizer: OptimConfig) -> TrainConfig {
-    let schedule = Schedule { warmup: 3, decay: Decay::Cosine, floor: 0.1 };
-    TrainConfig { steps: 12, accumulate: 2, clip: Some(0.5), optimizer, schedule }
+    let schedule = Schedule {
+        warmup: 3,
+        decay: Decay::Cosine,
+        floor: 0.1,
+    };
+    TrainConfig {
+        steps: 12,
+        accumulate: 2,
+        clip: Some(0.5),
+        optimizer,
+        schedule,
+    }
 }
 
 fn run(trainer: Trainer<'_>) -> Fit {
-    trainer.fit(start(), &mut Classify(network()), batch, &Silent).unwrap()
+    trainer
+        .fit(start(), &mut Classify(network()), batch, &Silent)
+        .unwrap()
 }
 
 /// Stops after five steps, saves to a file, loads, and goes on to the end.
@@ -75,14 +94,20 @@ fn with_a_break(config: &TrainConfig) -> Fit {
         .save_every(100, |state| {
             let metas = state.tensors().into_iter().map(|(meta, _)| meta).collect();
             let metadata = state.metadata().into_iter().collect();
-            let options = WriteOptions { metadata, ..WriteOptions::default() };
+            let options = WriteOptions {
+                metadata,
+                ..WriteOptions::default()
+            };
             let mut writer = CheckpointWriter::create(&file, metas, options)?;
             state.save(&mut writer)?;
             Ok(writer.finish()?)
         })
         .fit(start(), &mut Classify(network()), batch, &cancel)
         .unwrap();
-    assert_eq!((stopped.stop, stopped.state.step()), (StopReason::Interrupted, 5));
+    assert_eq!(
+        (stopped.stop, stopped.state.step()),
+        (StopReason::Interrupted, 5)
+    );
     let saved = Checkpoint::open(&file).unwrap();
     let state = TrainState::load(&saved, saved.metadata(), start().layout()).unwrap();
     run(Trainer::new(config.clone()).unwrap().resume(state))
@@ -90,8 +115,15 @@ fn with_a_break(config: &TrainConfig) -> Fit {
 
 #[test]
 fn a_break_changes_no_bit() {
-    let sgd = SgdConfig { rate: 0.05, nesterov: true, ..SgdConfig::default() };
-    for optimizer in [OptimConfig::Adamw(AdamWConfig::default()), OptimConfig::Sgd(sgd)] {
+    let sgd = SgdConfig {
+        rate: 0.05,
+        nesterov: true,
+        ..SgdConfig::default()
+    };
+    for optimizer in [
+        OptimConfig::Adamw(AdamWConfig::default()),
+        OptimConfig::Sgd(sgd),
+    ] {
         let config = config(optimizer);
         let whole = run(Trainer::new(config.clone()).unwrap());
         let broken = with_a_break(&config);
@@ -106,7 +138,9 @@ fn a_break_changes_no_bit() {
 fn threads_change_no_bit() {
     let config = config(OptimConfig::default());
     let on = |n| {
-        with_threads(n, || run(Trainer::new(config.clone()).unwrap()).weights.to_host())
+        with_threads(n, || {
+            run(Trainer::new(config.clone()).unwrap()).weights.to_host()
+        })
     };
     assert_eq!(on(1), on(2));
 }
@@ -114,13 +148,19 @@ fn threads_change_no_bit() {
 #[test]
 fn a_state_of_other_settings_is_refused() {
     let state = run(Trainer::new(config(OptimConfig::default())).unwrap()).state;
-    let other = TrainConfig { steps: 99, ..config(OptimConfig::default()) };
+    let other = TrainConfig {
+        steps: 99,
+        ..config(OptimConfig::default())
+    };
     let error = Trainer::new(other)
         .unwrap()
         .resume(state)
         .fit(start(), &mut Classify(network()), batch, &Silent)
         .unwrap_err();
-    assert_eq!(error.to_string(), "the saved state was made with other settings");
+    assert_eq!(
+        error.to_string(),
+        "the saved state was made with other settings"
+    );
 }
 
 #[test]
@@ -132,7 +172,10 @@ fn a_loss_that_is_not_finite_stops_the_run_at_the_last_good_weights() {
         }
         (pixels, labels)
     };
-    let config = TrainConfig { accumulate: 1, ..config(OptimConfig::default()) };
+    let config = TrainConfig {
+        accumulate: 1,
+        ..config(OptimConfig::default())
+    };
     let fit = Trainer::new(config)
         .unwrap()
         .fit(start(), &mut Classify(network()), poisoned, &Silent)
