@@ -2,7 +2,7 @@
 //!
 //! - **Inputs** from a seed, as host vectors or tensors: [`normal`], [`uniform`], [`integers`], [`normal_vec`].
 //! - **Tolerances** that say where two results part: [`close`] (entry by entry), [`close_in_norm`].
-//! - **References** in `f64` that are too slow and too plain to be wrong: [`reference`].
+//! - **References** in `f64` that are too slow and too plain to be wrong: [`mod@reference`].
 //! - **Finite differences** to check derivatives against: [`differences`].
 //! - **Surroundings**: a number of threads ([`with_threads`]) and files of real data ([`real_data`]).
 //!

@@ -6,7 +6,10 @@ use burn::tensor::{AsIndex, BroadcastArgs, ReshapeArgs, SliceArg, Tensor};
 impl<const D: usize> Dual<D> {
     /// The same entries in another shape.
     pub fn reshape<const E: usize>(self, shape: impl ReshapeArgs<E> + Clone) -> Dual<E> {
-        self.map(|x| x.reshape(shape.clone()))
+        Dual {
+            value: self.value.reshape(shape.clone()),
+            tangent: self.tangent.map(|t| t.reshape(shape)),
+        }
     }
 
     /// Merges the axes from `first` to `last`.
@@ -35,7 +38,10 @@ impl<const D: usize> Dual<D> {
     /// A box of entries, one range per axis.
     #[must_use]
     pub fn slice(self, ranges: impl SliceArg + Clone) -> Self {
-        self.map(|x| x.slice(ranges.clone()))
+        Self {
+            value: self.value.slice(ranges.clone()),
+            tangent: self.tangent.map(|t| t.slice(ranges)),
+        }
     }
 
     /// The entries `start..start + length` along an axis.
@@ -66,7 +72,10 @@ impl<const D: usize> Dual<D> {
 
     /// Repeats axes of extent one until the shape is reached.
     pub fn expand<const E: usize>(self, shape: impl BroadcastArgs<D, E> + Clone) -> Dual<E> {
-        self.map(|x| x.expand(shape.clone()))
+        Dual {
+            value: self.value.expand(shape.clone()),
+            tangent: self.tangent.map(|t| t.expand(shape)),
+        }
     }
 
     /// Repeats the whole tensor, `times[i]` copies along axis `i`.

@@ -38,9 +38,9 @@ fn smooth_activations() {
 fn functions_with_kinks_away_from_them() {
     // Multiples of 0.3 plus 0.1 stay 0.1 away from zero and from the ends of the clamp.
     let x: Vec<f64> = (-6..6).map(|i| 0.1 + 0.3 * f64::from(i)).collect();
-    check(&[x.clone()], |p| p[0].clone().relu());
-    check(&[x.clone()], |p| p[0].clone().abs());
-    check(&[x.clone()], |p| p[0].clone().clamp(-1.2, 0.9));
+    check(std::slice::from_ref(&x), |p| p[0].clone().relu());
+    check(std::slice::from_ref(&x), |p| p[0].clone().abs());
+    check(std::slice::from_ref(&x), |p| p[0].clone().clamp(-1.2, 0.9));
     check(&[x], |p| dual::relu(p[0].clone()));
 }
 
