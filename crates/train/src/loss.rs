@@ -86,7 +86,12 @@ mod tests {
         let z = [0.3f32, -1.2, 2.0];
         let logits = Tensor::<2>::from_floats([z], &Device::flex().autodiff()).require_grad();
         let grads = mean_entropy(logits.clone()).backward();
-        let found: Vec<f32> = logits.grad(&grads).unwrap().into_data().to_vec().unwrap();
+        let found: Vec<f32> = logits
+            .grad(&grads)
+            .unwrap()
+            .into_data()
+            .try_to_vec()
+            .unwrap();
         let total: f64 = z.iter().map(|&z| f64::from(z).exp()).sum();
         let p = z.map(|z| f64::from(z).exp() / total);
         let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();

@@ -147,10 +147,8 @@ impl Block {
         let [n, _, h, w] = x.dims();
         let before = self.new_channels / 2;
         let zeros = |channels| {
-            Dual::constant(burn::tensor::Tensor::zeros(
-                [n, channels, h, w],
-                &x.device(),
-            ))
+            let options = (&x.device(), x.value().dtype());
+            Dual::constant(burn::tensor::Tensor::zeros([n, channels, h, w], options))
         };
         let parts = vec![zeros(before), x.clone(), zeros(self.new_channels - before)];
         Dual::cat(parts, 1)

@@ -66,11 +66,15 @@ fn check(config: &ImageConfig, channels: usize, side: usize) {
     let (_, slope) = jvp(loss, &split(&start), &split(&direction));
     let value = |x: &[f64]| {
         let at: Vec<Dual<1>> = split(x).into_iter().map(Dual::constant).collect();
-        loss(&at).into_value().into_data().to_vec::<f64>().unwrap()
+        loss(&at)
+            .into_value()
+            .into_data()
+            .try_to_vec::<f64>()
+            .unwrap()
     };
     let expected = differences::directional(value, &start, &direction);
     close(
-        slope.into_data().to_vec::<f64>().unwrap(),
+        slope.into_data().try_to_vec::<f64>().unwrap(),
         expected,
         1e-6,
         1e-12,
