@@ -177,7 +177,7 @@ fn backward(x: FlexTensor, grad: FlexTensor, curve: Curve) -> FlexTensor {
 }
 
 /// `2 sqrt(2 / pi)`: `(1 + tanh u) / 2` is the sigmoid of `2 u`.
-const TWICE_ROOT: f32 = 1.595_769_1;
+const TWICE_ROOT: f32 = 1.595_769;
 /// `0.044715` times that.
 const CUBIC: f32 = 0.071_354_82;
 
@@ -258,7 +258,7 @@ mod tests {
             vec![-10.0],
             [1],
             burn::tensor::DType::F32,
-            &Default::default(),
+            &burn::tensor::Device::default(),
         ));
         let y: f32 = y.into_scalar();
         assert!(

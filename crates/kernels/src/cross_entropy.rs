@@ -211,7 +211,7 @@ mod tests {
             let found = host(&op([n, c], s as f32)(&tensors(
                 &[x],
                 DType::F32,
-                &Default::default(),
+                &burn::tensor::Device::default(),
             )));
             close_in_norm(found, expected, 5e-7, 1e-7).unwrap();
         }
@@ -227,8 +227,11 @@ mod tests {
 
     #[test]
     fn a_class_of_probability_zero_costs_nothing_unless_it_is_the_target() {
-        let logits = Tensor::<2>::from_floats([[0.0, f32::NEG_INFINITY]; 2], &Default::default());
-        let targets = Tensor::from_ints([0, 1], &Default::default());
+        let logits = Tensor::<2>::from_floats(
+            [[0.0, f32::NEG_INFINITY]; 2],
+            &burn::tensor::Device::default(),
+        );
+        let targets = Tensor::from_ints([0, 1], &burn::tensor::Device::default());
         let loss = host(&cross_entropy(logits, targets, 0.0));
         assert_eq!(loss, [0.0, f64::INFINITY]);
     }
@@ -236,9 +239,9 @@ mod tests {
     #[test]
     #[should_panic(expected = "out of bounds")]
     fn a_target_that_is_no_class_panics() {
-        let targets = Tensor::from_ints([-1], &Default::default());
+        let targets = Tensor::from_ints([-1], &burn::tensor::Device::default());
         let _ = cross_entropy(
-            Tensor::<2>::zeros([1, 4], &Default::default()),
+            Tensor::<2>::zeros([1, 4], &burn::tensor::Device::default()),
             targets,
             0.0,
         );

@@ -139,8 +139,11 @@ mod tests {
     #[test]
     #[should_panic(expected = "out of")]
     fn an_id_outside_the_table_panics() {
-        let table = Tensor::<2>::zeros([2, 3], &Default::default());
-        let _ = embedding(table, Tensor::from_ints([[2]], &Default::default()));
+        let table = Tensor::<2>::zeros([2, 3], &burn::tensor::Device::default());
+        let _ = embedding(
+            table,
+            Tensor::from_ints([[2]], &burn::tensor::Device::default()),
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     const LOWEST: f32 = -87.336_54; // ln of the smallest normal number
     const HIGHEST: f32 = 88.722_84; // ln of the largest number
     const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer in the low bits
-    const LN2_HIGH: f32 = 0.693_147_2;
+    const LN2_HIGH: f32 = std::f32::consts::LN_2;
     const LN2_LOW: f32 = -1.904_654_3e-9;
     // `if` instead of `clamp`: a NaN fails both tests and stays.
     let inside = if x < LOWEST { LOWEST } else { x };
@@ -51,7 +51,7 @@ pub(crate) fn normal(x: f32) -> (f32, f32) {
         -0.079_423_495,
         0.191_784_55,
         -0.228_213_61,
-        0.112_435_617,
+        0.112_435_62,
         -0.020_623_47,
     ];
     let a = x.abs();

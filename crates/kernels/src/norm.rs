@@ -341,7 +341,7 @@ mod tests {
             let found = host(&layer([n, d])(&tensors(
                 &x,
                 DType::F32,
-                &Default::default(),
+                &burn::tensor::Device::default(),
             )));
             close_in_norm(found, expected, 1e-6, 0.0).unwrap();
         }
@@ -361,14 +361,14 @@ mod tests {
         let around_zero = host(&layer([4, 64])(&tensors(
             &x,
             DType::F32,
-            &Default::default(),
+            &burn::tensor::Device::default(),
         )));
         x[0].iter_mut()
             .for_each(|x| *x = f64::from((*x * 1024.0).round() as f32 / 1024.0 + 512.0));
         let shifted = host(&layer([4, 64])(&tensors(
             &x,
             DType::F32,
-            &Default::default(),
+            &burn::tensor::Device::default(),
         )));
         close_in_norm(shifted, around_zero, 1e-3, 0.0).unwrap();
     }

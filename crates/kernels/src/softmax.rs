@@ -241,7 +241,11 @@ mod tests {
     }
 
     fn fast(op: impl Fn(&[Tensor<1>]) -> Tensor<1>, x: Vec<f64>) -> Vec<f64> {
-        host(&op(&tensors(&[x], DType::F32, &Default::default())))
+        host(&op(&tensors(
+            &[x],
+            DType::F32,
+            &burn::tensor::Device::default(),
+        )))
     }
 
     #[test]

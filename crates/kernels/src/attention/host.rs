@@ -215,7 +215,9 @@ impl Problem {
                         let row = i * keys..(i + 1) * keys;
                         let (p, ds) = (&mut p[row.clone()], &mut ds[row]);
                         self.mask_row(p, &state.mask, [b, h, first + i]);
-                        p.iter_mut().for_each(|p| *p = exp(*p - log_sum));
+                        for p in p.iter_mut() {
+                            *p = exp(*p - log_sum);
+                        }
                         softmax_gradient(ds, p);
                     }
                 },
@@ -340,6 +342,8 @@ fn normalise(row: &mut [f32]) -> f32 {
     }
     let sum = exp_row(row, largest);
     let scale = 1.0 / sum;
-    row.iter_mut().for_each(|p| *p *= scale);
+    for p in row.iter_mut() {
+        *p *= scale;
+    }
     sum.ln() + largest
 }

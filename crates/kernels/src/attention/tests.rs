@@ -75,10 +75,9 @@ fn naive([b, n, m, h, g, d]: Size, kind: Kind, x: &[Vec<f64>]) -> Vec<f64> {
             let q = |c: usize| x[0][(b * n + i) * h * d + head * d + c];
             let s = (0..d).map(|c| q(c) * kv(1, j, c)).sum::<f64>() / (d as f64).sqrt();
             match kind {
-                Kind::None => s,
                 Kind::Causal if j + n > m + i => f64::NEG_INFINITY,
                 Kind::Padding if hidden(b, j) => f64::NEG_INFINITY,
-                Kind::Causal | Kind::Padding => s,
+                Kind::None | Kind::Causal | Kind::Padding => s,
                 Kind::Additive => s + x[3][((b * h + head) * n + i) * m + j],
                 Kind::Shared => s + x[3][i * m + j],
             }
