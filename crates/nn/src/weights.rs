@@ -148,12 +148,12 @@ impl Weights {
         device: &Device,
         bind: impl FnOnce(&Scope<'_>) -> Result<M, NnError>,
     ) -> Result<Self, NnError> {
-        let mode = Mode::Create(RefCell::new(Created {
+        let mode = Mode::Create(Box::new(RefCell::new(Created {
             seed,
             device: device.clone(),
             layout: Layout::default(),
             values: Vec::new(),
-        }));
+        })));
         bind(&Scope {
             mode: &mode,
             prefix: ParamPath::root(),
@@ -331,6 +331,10 @@ impl Weights {
 /// use burn::tensor::{Device, Tensor};
 /// assert_eq!(refit_nn::to_host(Tensor::<1>::ones([2], &Device::flex())), [1.0, 1.0]);
 /// ```
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "what was converted to f32 is f32"
+)]
 pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.into_data().convert_dtype(BurnDType::F32);
     data.try_into_vec().expect("just converted to f32")
@@ -385,7 +389,7 @@ struct Created {
 }
 
 enum Mode<'a> {
-    Create(RefCell<Created>),
+    Create(Box<RefCell<Created>>),
     Bind(&'a Weights),
 }
 

@@ -88,12 +88,12 @@ impl Block {
     /// The residual stream after the block.
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [before, after] = &self.norms;
-        let x = x.clone() + self.attend(norm(x, before));
+        let x = x.clone() + self.attend(&norm(x, before));
         let hidden = gelu(affine(norm(x.clone(), after), &self.network[0]));
         x + affine(hidden, &self.network[1])
     }
 
-    fn attend(&self, x: Tensor<3>) -> Tensor<3> {
+    fn attend(&self, x: &Tensor<3>) -> Tensor<3> {
         let [q, k, v, out] = &self.attention;
         let [q, k, v] = [q, k, v].map(|weights| affine(x.clone(), weights));
         let heads = self.case.heads;

@@ -75,6 +75,10 @@ impl ImageConfig {
 /// A model that reads images, bound to weights.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "bound once per step and never moved again"
+)]
 pub enum ImageModel {
     /// Vision transformer.
     Vit(Vit),

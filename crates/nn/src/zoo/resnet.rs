@@ -40,7 +40,7 @@ impl CifarResNetConfig {
         super::size("num_labels", self.num_labels)?;
         super::size("num_channels", self.num_channels)?;
         super::size("width", self.width)?;
-        if self.depth < 8 || self.depth > 1202 || (self.depth - 2) % 6 != 0 {
+        if self.depth < 8 || self.depth > 1202 || !(self.depth - 2).is_multiple_of(6) {
             let expected = "6 n + 2, such as 20, 32, 44 or 56";
             return Err(ConfigError::range("depth", self.depth, expected));
         }
