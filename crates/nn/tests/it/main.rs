@@ -1,5 +1,10 @@
 //! Models as their users meet them.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
 mod derivatives;
 mod real_checkpoints;
 mod weights;

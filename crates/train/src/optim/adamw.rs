@@ -1,7 +1,7 @@
 //! Adam with decoupled weight decay.
 //! Source: Loshchilov and Hutter 2019, arXiv:1711.05101. Deviation: biases, norms and single vectors do not decay.
 
-use super::{check_decay, check_rate, check_share, decays, zeros};
+use super::{StateMut, check_decay, check_rate, check_share, decays, zeros};
 use crate::gradient::CHUNK;
 use rayon::prelude::*;
 use refit_core::ConfigError;
@@ -100,7 +100,7 @@ impl AdamW {
         vec![("m", &self.m), ("v", &self.v)]
     }
 
-    pub(super) fn state_mut(&mut self) -> (Vec<(&'static str, &mut [Vec<f32>])>, Option<&mut u64>) {
+    pub(super) fn state_mut(&mut self) -> (StateMut<'_>, Option<&mut u64>) {
         (
             vec![("m", &mut self.m), ("v", &mut self.v)],
             Some(&mut self.steps),

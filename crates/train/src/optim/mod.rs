@@ -54,6 +54,9 @@ impl OptimConfig {
     }
 }
 
+/// Named state of an optimiser, to be filled: one buffer per tensor for each name.
+pub type StateMut<'a> = Vec<(&'static str, &'a mut [Vec<f32>])>;
+
 /// An optimiser with its state.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -82,7 +85,7 @@ impl Optimizer {
     }
 
     /// The buffers behind [`state`](Self::state), and the step counter, to be filled when training resumes.
-    pub fn state_mut(&mut self) -> (Vec<(&'static str, &mut [Vec<f32>])>, Option<&mut u64>) {
+    pub fn state_mut(&mut self) -> (StateMut<'_>, Option<&mut u64>) {
         match self {
             Self::Adamw(optimizer) => optimizer.state_mut(),
             Self::Sgd(optimizer) => (optimizer.state_mut(), None),

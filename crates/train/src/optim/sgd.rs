@@ -1,6 +1,6 @@
 //! Stochastic gradient descent with (Nesterov) momentum and decoupled weight decay.
 
-use super::{check_decay, check_rate, check_share, decays, zeros};
+use super::{StateMut, check_decay, check_rate, check_share, decays, zeros};
 use crate::gradient::CHUNK;
 use rayon::prelude::*;
 use refit_core::ConfigError;
@@ -80,7 +80,7 @@ impl Sgd {
         vec![("velocity", &self.velocity)]
     }
 
-    pub(super) fn state_mut(&mut self) -> Vec<(&'static str, &mut [Vec<f32>])> {
+    pub(super) fn state_mut(&mut self) -> StateMut<'_> {
         vec![("velocity", &mut self.velocity)]
     }
 }

@@ -133,6 +133,10 @@ impl TrainState {
     }
 
     /// Text metadata of the saved form: the step and the settings.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "settings are plain data, which always serialises"
+    )]
     pub fn metadata(&self) -> Vec<(String, String)> {
         let config = serde_json::to_string(&self.config).expect("settings are plain data");
         vec![

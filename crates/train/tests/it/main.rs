@@ -1,4 +1,9 @@
 //! The loop as its users meet it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
 mod optimisers;
 mod resume;
