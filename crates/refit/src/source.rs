@@ -4,7 +4,10 @@ use crate::job::{DEFAULT_SIZES, generated};
 use refit_core::ConfigError;
 use refit_io::data::{Colour, DataError, FolderOptions, ImageShape, Task, read_task, suite};
 use refit_nn::ImageConfig;
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// Prefix of the generated tasks.
 const GENERATED: &str = "generated:";
@@ -48,6 +51,10 @@ impl TaskSource {
     ///
     /// # Errors
     /// Those of the readers.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "names are checked when a source is parsed"
+    )]
     pub fn read(&self, options: &FolderOptions) -> Result<Task, DataError> {
         match self {
             Self::Path(path) => read_task(path, options),
@@ -65,6 +72,15 @@ impl TaskSource {
         match self {
             Self::Path(path) if path.is_file() => Some(path),
             _ => None,
+        }
+    }
+}
+
+impl fmt::Display for TaskSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Generated(name) => write!(f, "{GENERATED}{name}"),
+            Self::Path(path) => write!(f, "{}", path.display()),
         }
     }
 }

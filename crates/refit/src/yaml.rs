@@ -120,10 +120,11 @@ fn syntax(path: &Path, error: &serde_saphyr::Error) -> YamlError {
     // The first line is the sentence; the place is told already.
     let text = error.without_snippet().to_string();
     let problem = text.lines().next().unwrap_or_default();
-    let problem = problem
-        .split(" at line ")
-        .next()
-        .unwrap_or(problem)
+    let problem = [" at line ", ", set DuplicateKeyPolicy"]
+        .iter()
+        .fold(problem, |text, tail| {
+            text.split(tail).next().unwrap_or(text)
+        })
         .to_owned();
     YamlError::Syntax {
         path: path.into(),

@@ -175,6 +175,10 @@ impl Classifier {
     ///
     /// # Errors
     /// Images or settings that do not fit; a resumed state of another model or with other settings.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "a loader without a last epoch does not end"
+    )]
     pub fn fit(
         self,
         run: TrainingRun<'_>,
@@ -262,7 +266,7 @@ impl Objective for CrossEntropy<'_> {
         let model = weights.bind(|scope| self.config.bind(scope))?;
         let device = weights.device();
         let input = pixels(&mut batch, &device);
-        let labels: Vec<i32> = batch.labels.iter().map(|&l| l as i32).collect();
+        let labels: Vec<i32> = batch.labels.iter().map(|&l| l.cast_signed()).collect();
         let count = labels.len();
         let targets = Tensor::<1, Int>::from_data(TensorData::new(labels, [count]), &device);
         let logits = model.forward(input.into(), pass).into_value();

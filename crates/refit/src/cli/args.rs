@@ -2,8 +2,11 @@
 
 use clap::{Args, ValueEnum};
 use refit_core::Seed;
-use refit_io::atomic::Overwrite;
-use std::{num::NonZeroUsize, path::PathBuf};
+use refit_io::atomic::{AtomicError, Overwrite};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 /// What every verb takes.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -95,6 +98,28 @@ pub(super) struct OutArgs {
     /// Replace the output of an earlier run
     #[arg(long)]
     pub(super) force: bool,
+}
+
+impl OutArgs {
+    /// Checks the place before any work, without touching it.
+    pub(super) fn check(&self) -> Result<(), AtomicError> {
+        check_place(&self.out, self.force)
+    }
+}
+
+/// Checks that `out` is free, or may be replaced, and has a parent; the writer looks again, and closer.
+pub(super) fn check_place(out: &Path, force: bool) -> Result<(), AtomicError> {
+    let path = || out.to_path_buf();
+    if !force && std::fs::symlink_metadata(out).is_ok() {
+        return Err(AtomicError::Exists { path: path() });
+    }
+    match out.parent() {
+        Some(parent) if parent != Path::new("") && !parent.is_dir() => Err(AtomicError::NoParent {
+            path: path(),
+            parent: parent.into(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// What `--force` means to the writer.

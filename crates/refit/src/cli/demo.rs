@@ -1,7 +1,7 @@
 //! `refit demo`.
 
 use super::{
-    args::{RunArgs, overwrite},
+    args::{RunArgs, check_place, overwrite},
     error::{CliError, Exit},
     ui::{Show, Ui},
 };
@@ -24,8 +24,8 @@ use std::{
 /// Watch one base become eight experts, and the experts one model without labels
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without --data the eight tasks are generated; nothing is downloaded. A folder for --data holds one .npz file or one
-folder of pictures (CLASS/*.png) per task, all of one size.
+Without --data the eight tasks are generated; nothing is downloaded. A folder for --data holds one .npz file or \
+one folder of pictures (CLASS/*.png) per task, all of one size.
 
 Examples:
   refit demo --quick --out runs/quick
@@ -61,6 +61,9 @@ struct Plan {
 
 pub(super) fn run(args: &DemoArgs, ui: &Ui) -> Result<(), CliError> {
     args.run.start_threads();
+    if let Some(out) = &args.out {
+        check_place(out, args.force)?;
+    }
     let plan = Plan::make(args)?;
     if args.run.dry_run {
         return ui.show(&plan.summary());
@@ -165,7 +168,7 @@ fn free_name(home: &Path, name: &str) -> PathBuf {
             format!("{name}-{n}")
         })
     };
-    (1..)
+    (1..10_000)
         .map(nth)
         .find(|path| fs::symlink_metadata(path).is_err())
         .unwrap_or_else(|| home.join(name))

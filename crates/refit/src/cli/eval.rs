@@ -8,9 +8,11 @@ use super::{
 };
 use crate::{
     classifier::{Classifier, ModelFolder, Score, read_config},
+    report::count,
     source::{TaskSource, folder_options},
 };
 use clap::ValueEnum;
+use refit_core::Source;
 use refit_io::data::{ImageSet, Normalise};
 use serde::Serialize;
 use std::{fmt::Write, path::PathBuf, sync::Arc};
@@ -18,8 +20,8 @@ use std::{fmt::Write, path::PathBuf, sync::Arc};
 /// Score an image classifier
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-MODEL is a folder as `refit train` and `refit merge` write it, or a .safetensors file with --model.
-A merged model has the head of its base; --head takes the one of an expert.
+MODEL is a folder as `refit train` and `refit merge` write it, or a .safetensors file with --model. A merged \
+model has the head of its base; --head takes the one of an expert.
 
 Examples:
   refit eval runs/digits --data generated:digits
@@ -40,7 +42,7 @@ pub(super) struct EvalArgs {
     /// Take the classifier from this model
     #[arg(long, value_name = "MODEL")]
     head: Option<PathBuf>,
-    /// How tensors of the classifier begin (default: Hugging Face's name)
+    /// How tensors of the classifier begin (Hugging Face's name)
     #[arg(
         long,
         value_name = "PREFIX",
@@ -54,7 +56,7 @@ pub(super) struct EvalArgs {
     /// Look at the first images only
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Images per forward pass (default: ours)
+    /// Images per forward pass (ours)
     #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
     #[command(flatten)]
@@ -83,7 +85,7 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
     args.run.start_threads();
     let folder = open(args)?;
     if args.run.dry_run {
-        return dry_run(args, &folder, ui);
+        return ui.show(&Summary::of(args, &folder));
     }
     let model = load(args, &folder)?;
     let task = args.data.read(&folder_options(&model.config))?;
@@ -141,17 +143,42 @@ fn load(args: &EvalArgs, folder: &ModelFolder) -> Result<Classifier, CliError> {
     Ok(model)
 }
 
-fn dry_run(args: &EvalArgs, folder: &ModelFolder, ui: &Ui) -> Result<(), CliError> {
-    let values: u64 = refit_core::Source::tensors(&folder.checkpoint)
-        .iter()
-        .map(|m| m.len() as u64)
-        .sum();
-    ui.print(&format!(
-        "model       {}: {values} values\ndata        {:?}, part {:?}\nnothing was computed (dry run)",
-        args.path.display(),
-        args.data,
-        args.split,
-    ))
+/// What a dry run prints.
+#[derive(Serialize)]
+struct Summary {
+    model: PathBuf,
+    parameters: u64,
+    data: String,
+    split: Split,
+}
+
+impl Summary {
+    fn of(args: &EvalArgs, folder: &ModelFolder) -> Self {
+        Self {
+            model: args.path.clone(),
+            parameters: folder
+                .checkpoint
+                .tensors()
+                .iter()
+                .map(|m| m.len() as u64)
+                .sum(),
+            data: args.data.to_string(),
+            split: args.split,
+        }
+    }
+}
+
+impl Show for Summary {
+    fn text(&self, _: &Ui) -> String {
+        let split = serde_json::to_value(self.split).unwrap_or_default();
+        format!(
+            "model       {}: {} values\ndata        {}, part {}\nnothing was computed (dry run)",
+            self.model.display(),
+            count(self.parameters),
+            self.data,
+            split.as_str().unwrap_or_default(),
+        )
+    }
 }
 
 /// What an evaluation prints.

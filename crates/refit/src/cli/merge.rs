@@ -6,7 +6,7 @@ use super::{
     ui::{Show, Ui},
 };
 use crate::{
-    recipe::{PlanSummary, Recipe},
+    recipe::{NamedPath, PlanSummary, Recipe},
     report::{bytes, duration},
     run::{RunFolder, RunRecord},
 };
@@ -17,7 +17,7 @@ use std::{fmt::Write, path::PathBuf};
 /// Combine fine-tuned checkpoints of one base into one model
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Paths in a recipe are relative to the current folder. `recipes/` holds a commented recipe for every method; they
+Paths in a recipe are relative to the current folder. `recipes/` holds a commented recipe for every method; they \
 merge runs/digits and runs/letters, trained from runs/base as `refit train --help` shows.
 
 Examples:
@@ -35,6 +35,7 @@ pub(super) struct MergeArgs {
 
 pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
     args.run.start_threads();
+    args.out.check()?;
     let plan = Recipe::load(&args.recipe)?.plan()?;
     let summary = plan.summary();
     if args.run.dry_run {
@@ -81,8 +82,8 @@ impl Show for PlanSummary {
         }
         line("base", self.base.clone());
         let shown = if ui.verbose() { self.experts.len() } else { 8 };
-        for (name, path) in self.experts.iter().take(shown) {
-            line("expert", format!("{name} ({path})"));
+        for NamedPath { name, path } in self.experts.iter().take(shown) {
+            line("expert", format!("{name} ({})", path.display()));
         }
         if self.experts.len() > shown {
             line("", format!("and {} more", self.experts.len() - shown));

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 /// Rebuild the page of a run from its files
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without --out the page inside the run folder is replaced: it is made from run.json, results.json and
+Without --out the page inside the run folder is replaced: it is made from run.json, results.json and \
 metrics.jsonl alone, so nothing is lost.
 
 Examples:

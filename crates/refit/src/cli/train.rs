@@ -37,13 +37,14 @@ const LOG_EVERY: u64 = 10;
 /// Train an image classifier
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Data: an .npz file with train, val and test parts, a folder of pictures (DIR/CLASS/*.png), of IDX files or of CIFAR
-binaries, or generated:NAME (digits, letters, shapes, textures, counting, arrows, faces, scripts).
-The number of classes comes from the data. Ctrl-C saves the state; --resume goes on from it bit for bit.
+Data: an .npz file with train, val and test parts, a folder of pictures (DIR/CLASS/*.png), of IDX files or of \
+CIFAR binaries, or generated:NAME (digits, letters, shapes, textures, counting, arrows, faces, scripts). The \
+number of classes comes from the data. Ctrl-C saves the state; --resume goes on from it bit for bit.
 
 Examples:
-  refit train --data generated:shapes --model recipes/models/vit-tiny.json --out runs/base --steps 30
-  refit train --data generated:digits --init runs/base --out runs/digits --steps 30")]
+  refit train --data generated:shapes --model recipes/models/mlp.json \\
+      --out runs/base
+  refit train --data generated:digits --init runs/base --out runs/digits")]
 pub(super) struct TrainArgs {
     /// Images to learn from
     #[arg(long, value_name = "DATA", value_parser = parse_source, required_unless_present = "resume")]
@@ -70,28 +71,28 @@ pub(super) struct TrainArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
 struct FitArgs {
-    /// Optimiser steps (default: ours)
+    /// Optimiser steps; the origin of defaults is in brackets (ours)
     #[arg(long, value_name = "N", default_value_t = FitSettings::default().steps)]
     steps: u64,
-    /// Images per step (default: ours)
+    /// Images per step (ours)
     #[arg(long, value_name = "N", default_value_t = FitSettings::default().batch)]
     batch: usize,
-    /// Optimiser (default: ours)
+    /// Optimiser (ours)
     #[arg(long, value_enum, default_value_t = OptimizerName::Adamw)]
     optimizer: OptimizerName,
-    /// Peak learning rate (default: usual for AdamW)
+    /// Peak learning rate (usual for AdamW)
     #[arg(long, value_name = "X", default_value_t = FitSettings::default().rate)]
     rate: f64,
-    /// Weight decay (default: ours)
+    /// Weight decay (ours)
     #[arg(long, value_name = "X", default_value_t = FitSettings::default().decay)]
     decay: f64,
-    /// Steps until the peak is reached; a cosine follows (default: ours)
+    /// Steps until the peak is reached; a cosine follows (ours)
     #[arg(long, value_name = "N", default_value_t = FitSettings::default().warmup)]
     warmup: u64,
-    /// Label smoothing, a share in [0, 1) (default: ours)
+    /// Label smoothing, a share in [0, 1) (ours)
     #[arg(long, value_name = "X", default_value_t = FitSettings::default().smoothing)]
     smoothing: f32,
-    /// How training images are varied (default: ours)
+    /// How training images are varied (ours)
     #[arg(long, value_enum, default_value_t = AugmentName::None)]
     augment: AugmentName,
 }
@@ -134,6 +135,7 @@ struct Plan {
 
 pub(super) fn run(args: &TrainArgs, ui: &Ui) -> Result<(), CliError> {
     args.run.start_threads();
+    args.out.check()?;
     let plan = Plan::make(args)?;
     if args.run.dry_run {
         return ui.show(&plan.summary(&args.out.out));
@@ -161,7 +163,7 @@ pub(super) fn run(args: &TrainArgs, ui: &Ui) -> Result<(), CliError> {
         ));
     }
     let (fitted, task) = plan.train(&folder, ui)?;
-    finish(fitted, &task, folder, ui, &args.out.out)
+    finish(&fitted, &task, folder, ui, &args.out.out)
 }
 
 impl Plan {
@@ -170,7 +172,11 @@ impl Plan {
         let settings = match &args.resume {
             Some(run) => resumed_settings(run)?,
             None => Settings {
-                data: args.data.as_ref().map(describe).unwrap_or_default(),
+                data: args
+                    .data
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
                 model: args.model.clone(),
                 init: args.init.clone(),
                 fit: args.fit.settings(),
@@ -251,7 +257,7 @@ impl Plan {
 
 /// Writes everything and says what was reached.
 fn finish(
-    fitted: Fitted,
+    fitted: &Fitted,
     task: &Task,
     folder: RunFolder,
     ui: &Ui,
@@ -290,13 +296,6 @@ fn finish(
             };
             ui.show(&result)
         }
-    }
-}
-
-fn describe(source: &TaskSource) -> String {
-    match source {
-        TaskSource::Generated(name) => format!("generated:{name}"),
-        TaskSource::Path(path) => path.display().to_string(),
     }
 }
 
@@ -375,7 +374,10 @@ impl Show for Summary {
                 self.data, self.classes
             ),
         );
-        line("model", format!("{} values", self.parameters));
+        line(
+            "model",
+            format!("{} values", crate::report::count(self.parameters)),
+        );
         line(
             "steps",
             format!("{} of {} images, {} done", fit.steps, fit.batch, self.done),

@@ -36,6 +36,10 @@ impl Ui {
     }
 
     /// How tables are printed on stdout.
+    #[expect(
+        clippy::unused_self,
+        reason = "a property of the terminal this speaks to"
+    )]
     pub(super) fn style(&self) -> Style {
         let terminal = io::stdout().is_terminal();
         let width = terminal.then(terminal_width).flatten();

@@ -22,9 +22,9 @@ use std::sync::Arc;
 /// Checks that every expert says what it is; reads no weight and no image.
 pub(super) fn check(recipe: &Recipe, experts: &[Checkpoint]) -> Result<(), RecipeError> {
     for (expert, checkpoint) in recipe.experts.iter().zip(experts) {
-        let wrap = |source| RecipeError::Model {
+        let wrap = |problem| RecipeError::Model {
             name: expert.name.clone(),
-            source,
+            problem,
         };
         let folder = ModelFolder::open(checkpoint.path()).map_err(wrap)?;
         folder.config.check().map_err(|e| wrap(e.into()))?;
@@ -106,9 +106,9 @@ impl Task {
         checkpoint: &Checkpoint,
         tasks: &TaskVectors<'_>,
     ) -> Result<Self, RecipeError> {
-        let wrap = |source| RecipeError::Model {
+        let wrap = |problem| RecipeError::Model {
             name: expert.name.clone(),
-            source,
+            problem,
         };
         let folder = ModelFolder::open(checkpoint.path()).map_err(wrap)?;
         let model = folder.load(&Device::flex()).map_err(wrap)?;
@@ -118,9 +118,9 @@ impl Task {
             .expect("access was checked when the plan was made");
         let task = source
             .read(&folder_options(&model.config))
-            .map_err(|source| RecipeError::Data {
+            .map_err(|problem| RecipeError::Data {
                 name: expert.name.clone(),
-                source,
+                problem,
             })?;
         model.check(task.train()).map_err(wrap)?;
         let place = |path: &ParamPath| {

@@ -14,12 +14,12 @@ pub enum RecipeError {
     #[error(transparent)]
     Yaml(#[from] YamlError),
     /// The file does not describe a merge.
-    #[error("`{}`: {source}", path.display())]
+    #[error("`{}`: {problem}", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: ConfigError,
+        problem: ConfigError,
     },
     /// A method was asked for that needs more than the recipe gives.
     #[error(transparent)]
@@ -31,20 +31,20 @@ pub enum RecipeError {
     #[error(transparent)]
     Merge(#[from] MergeError),
     /// A model that learns cannot be built.
-    #[error("`{name}`: {source}")]
+    #[error("`{name}`: {problem}")]
     Model {
         /// The expert.
         name: String,
         /// Why.
-        source: ClassifierError,
+        problem: ClassifierError,
     },
     /// Inputs cannot be read.
-    #[error("the data of `{name}`: {source}")]
+    #[error("the data of `{name}`: {problem}")]
     Data {
         /// The expert.
         name: String,
         /// Why.
-        source: DataError,
+        problem: DataError,
     },
     /// A small file beside the models cannot be read.
     #[error("cannot read `{}`", path.display())]
@@ -63,15 +63,15 @@ impl Hint for RecipeError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Yaml(error) => error.hint(),
-            Self::Invalid { source, .. } => source.hint(),
+            Self::Invalid { problem, .. } => problem.hint(),
             Self::Access(_) => Some(
                 "give every expert `data:` with inputs of its task; labels are not looked at"
                     .into(),
             ),
             Self::Checkpoint(error) => error.hint(),
             Self::Merge(error) => error.hint(),
-            Self::Model { source, .. } => source.hint(),
-            Self::Data { source, .. } => source.hint(),
+            Self::Model { problem, .. } => problem.hint(),
+            Self::Data { problem, .. } => problem.hint(),
             Self::Output(error) => error.hint(),
             Self::Read { .. } => None,
         }

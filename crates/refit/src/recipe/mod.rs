@@ -18,7 +18,7 @@ mod error;
 mod plan;
 
 pub use error::RecipeError;
-pub use plan::{MergePlan, Merged, PlanSummary};
+pub use plan::{MergePlan, Merged, NamedPath, PlanSummary};
 
 use crate::{source::TaskSource, yaml::read_mapping};
 use refit_core::{Access, Card, ConfigError, DataAccess, ModelAccess, nearest};
@@ -82,9 +82,9 @@ impl Recipe {
     /// When the file cannot be read, or does not describe a merge.
     pub fn load(path: &Path) -> Result<Self, RecipeError> {
         let mapping = read_mapping(path)?;
-        Self::parse(path, mapping).map_err(|source| RecipeError::Invalid {
+        Self::parse(path, mapping).map_err(|problem| RecipeError::Invalid {
             path: path.into(),
-            source,
+            problem,
         })
     }
 

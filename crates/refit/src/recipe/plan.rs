@@ -50,8 +50,8 @@ pub struct PlanSummary {
     pub settings: serde_json::Value,
     /// The base.
     pub base: String,
-    /// The experts: name and path.
-    pub experts: Vec<(String, String)>,
+    /// The experts.
+    pub experts: Vec<NamedPath>,
     /// Tensors that are merged.
     pub merged_tensors: usize,
     /// Values that are merged.
@@ -62,6 +62,15 @@ pub struct PlanSummary {
     pub output_bytes: u64,
     /// Bytes that are read.
     pub input_bytes: u64,
+}
+
+/// An expert of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NamedPath {
+    /// Its name.
+    pub name: String,
+    /// Its folder or file.
+    pub path: PathBuf,
 }
 
 /// What a merge gave.
@@ -158,7 +167,10 @@ impl MergePlan {
             settings,
             base: self.recipe.base.display().to_string(),
             experts: experts
-                .map(|e| (e.name.clone(), e.path.display().to_string()))
+                .map(|e| NamedPath {
+                    name: e.name.clone(),
+                    path: e.path.clone(),
+                })
                 .collect(),
             merged_tensors: merged.len(),
             merged_values: merged.iter().map(|m| m.len() as u64).sum(),

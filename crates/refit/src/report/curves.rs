@@ -1,6 +1,7 @@
 //! What happened over steps and over scales.
 
 use super::{
+    format::number,
     html::Html,
     lines::{Chart, Series, legend},
     palette::{label, method_class, series_class},
@@ -100,6 +101,36 @@ const MAX_SERIES: usize = 12;
 /// More charts than this are no summary.
 const MAX_CHARTS: usize = 9;
 
+/// What readers look for first.
+const FIRST: [&str; 2] = ["accuracy", "loss"];
+
+/// Appends the last value of the quantities that were measured once.
+fn final_values(h: &mut Html, metrics: &[Metric], keys: &[&str]) {
+    let of = |key: &str| -> Vec<(&Metric, f64)> {
+        let value = |m: &Metric| m.values.iter().find(|(k, _)| k == key).map(|(_, v)| *v);
+        metrics
+            .iter()
+            .filter_map(|m| Some((m, value(m)?)))
+            .collect()
+    };
+    let single: Vec<_> = keys
+        .iter()
+        .map(|key| (key, of(key)))
+        .filter(|(_, found)| found.len() == 1)
+        .collect();
+    if single.is_empty() {
+        return;
+    }
+    h.el("dl", &[], |h| {
+        for (key, found) in single {
+            let (metric, value) = found[0];
+            h.leaf("dt", &[], format_args!("{} {key}", metric.series));
+            let text = number(value, 4);
+            h.leaf("dd", &[], format_args!("{text} at step {}", metric.step));
+        }
+    });
+}
+
 /// Appends one chart per measured quantity of `metrics.jsonl`.
 pub(crate) fn training(h: &mut Html, metrics: &[Metric]) {
     let mut names: Vec<&str> = Vec::new();
@@ -111,6 +142,13 @@ pub(crate) fn training(h: &mut Html, metrics: &[Metric]) {
             .iter()
             .for_each(|(key, _)| push_new(&mut keys, key));
     }
+    keys.sort_by_key(|key| {
+        FIRST
+            .iter()
+            .position(|first| first == key)
+            .unwrap_or(FIRST.len())
+    });
+    final_values(h, metrics, &keys);
     let left_out = names.len().saturating_sub(MAX_SERIES);
     names.truncate(MAX_SERIES);
     let series = |key: &str| -> Vec<Series> {
@@ -126,6 +164,10 @@ pub(crate) fn training(h: &mut Html, metrics: &[Metric]) {
     h.el("div", &[("class", &"charts")], |h| {
         for key in keys.iter().take(MAX_CHARTS) {
             let series = series(key);
+            // One value is no curve; it stands in the list above.
+            if series.iter().all(|line| line.points.len() < 2) {
+                continue;
+            }
             Chart {
                 title: (*key).to_owned(),
                 x_label: "step",

@@ -300,8 +300,8 @@ const CAVEATS: Section = Section {
     lead: "",
     body: |h, run| {
         with_outcome(h, run, |h, outcome| {
-            provenance::sentences(h, &outcome.caveats)
-        })
+            provenance::sentences(h, &outcome.caveats);
+        });
     },
 };
 const RECORD: Section = Section {

@@ -79,7 +79,8 @@ impl Show for CheckpointInfo {
             let _ = writeln!(
                 text,
                 "  {:<10}{} tensors, {values} values",
-                total.dtype, total.tensors
+                total.dtype.name(),
+                total.tensors
             );
         }
         for (key, value) in &self.metadata {

@@ -1,0 +1,83 @@
+//! The examples at the end of every help page work as printed.
+
+use crate::sandbox::Sandbox;
+use std::process::Command;
+
+/// Commands below `Examples:`, each on a line or on several that end in a backslash.
+fn examples(help: &str) -> Vec<String> {
+    let (_, rest) = help.split_once("Examples:\n").unwrap_or_default();
+    let joined = rest.replace("\\\n", " ");
+    joined
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(Into::into)
+        .collect()
+}
+
+/// In the order in which a newcomer meets them: what one writes, another reads.
+const VERBS: [&str; 8] = [
+    "train",
+    "eval",
+    "info",
+    "report",
+    "merge",
+    "completions",
+    "man",
+    "demo",
+];
+
+#[test]
+fn every_verb_is_covered() {
+    let mut known: Vec<String> = refit::cli::command()
+        .get_subcommands()
+        .map(|c| c.get_name().to_owned())
+        .collect();
+    let mut covered = VERBS.map(String::from).to_vec();
+    known.sort();
+    covered.sort();
+    assert_eq!(known, covered);
+}
+
+#[test]
+fn the_examples_of_every_verb_work_as_printed() {
+    let sandbox = Sandbox::new();
+    for verb in VERBS {
+        let help = sandbox.done(&format!("{verb} --help")).out;
+        let lines = examples(&help);
+        assert_eq!(lines.len(), 2, "{verb}: {lines:?}");
+        for line in lines {
+            assert!(line.starts_with("refit "), "{line}");
+            run(&sandbox, &line);
+        }
+        if verb == "train" {
+            // The recipes merge a second expert, which the help of `merge` speaks of.
+            run(
+                &sandbox,
+                "refit train --data generated:letters --init runs/base --out runs/letters",
+            );
+        }
+    }
+    let page = std::fs::read_to_string(sandbox.path().join("runs/quick/report.html")).unwrap();
+    assert!(page.contains("id=\"accuracy\""));
+}
+
+/// Runs a line through a shell, as a user would.
+fn run(sandbox: &Sandbox, line: &str) {
+    let program = env!("CARGO_BIN_EXE_refit");
+    let folder = std::path::Path::new(program).parent().unwrap();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&path));
+    let output = Command::new("sh")
+        .args(["-c", line])
+        .current_dir(sandbox.path())
+        .env("PATH", std::env::join_paths(paths).unwrap())
+        .output()
+        .unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}\n{err}");
+    assert!(
+        !output.stdout.is_empty() || line.contains('>'),
+        "{line} said nothing"
+    );
+}

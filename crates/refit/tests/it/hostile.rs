@@ -1,0 +1,259 @@
+//! Wrong files, wrong words, wrong places: a sentence and the right exit code, never a panic, nothing half-written.
+
+use crate::sandbox::{Said, Sandbox};
+use std::{ffi::OsString, process::Stdio};
+
+/// A refusal: this exit code, one error that holds `words`, no panic, nothing on stdout.
+fn refused(said: &Said, code: i32, words: &str) {
+    assert_eq!(said.code, Some(code), "{}{}", said.out, said.err);
+    assert!(
+        said.err.contains(words),
+        "expected {words:?} in:\n{}",
+        said.err
+    );
+    assert!(!said.err.contains("panicked"), "{}", said.err);
+    assert_eq!(said.out, "");
+}
+
+#[test]
+fn files_that_are_missing_empty_huge_deep_or_no_text() {
+    let sandbox = Sandbox::new();
+    sandbox.file("empty.yaml", "");
+    sandbox.file("large.yaml", vec![b'a'; 10 << 20]);
+    sandbox.file("deep.yaml", "a: ".to_owned() + &"[".repeat(100_000));
+    sandbox.file("binary.yaml", [0xff, 0xfe, 0, 1]);
+    let merge = |recipe: &str| sandbox.refit(&format!("merge {recipe} --out runs/x"));
+    refused(&merge("missing.yaml"), 3, "cannot read `missing.yaml`");
+    refused(
+        &merge("empty.yaml"),
+        3,
+        "`empty.yaml` holds nothing, expected `key: value` pairs",
+    );
+    refused(
+        &merge("large.yaml"),
+        3,
+        "`large.yaml` is larger than 1048576 bytes",
+    );
+    refused(&merge("deep.yaml"), 3, "`deep.yaml`");
+    refused(&merge("binary.yaml"), 3, "`binary.yaml` is not UTF-8 text");
+    refused(&merge("runs"), 3, "cannot read `runs`");
+    assert_eq!(sandbox.names("runs"), Vec::<String>::new());
+}
+
+#[test]
+fn misspelt_words_get_the_nearest_valid_one() {
+    let sandbox = Sandbox::new();
+    sandbox.file("r.yaml", "method: teis\nbase: a\nexperts: [b]\n");
+    refused(
+        &sandbox.refit("merge r.yaml --out runs/x"),
+        3,
+        "hint: did you mean `ties`?",
+    );
+    sandbox.file(
+        "r.yaml",
+        "method: ties\nbase: a\nexperts: [b]\nkeeep: 0.2\n",
+    );
+    refused(
+        &sandbox.refit("merge r.yaml --out runs/x"),
+        3,
+        "hint: did you mean `keep`?",
+    );
+    let train = "train --model recipes/models/mlp.json --out runs/x --data";
+    refused(
+        &sandbox.refit(&format!("{train} generated:digts")),
+        2,
+        "did you mean `digits`?",
+    );
+    refused(&sandbox.refit("mrege r.yaml"), 2, "merge");
+    refused(&sandbox.refit("demo --dry-rum"), 2, "--dry-run");
+    refused(
+        &sandbox.refit(&format!("{train} generated:digits --optimizer adamv")),
+        2,
+        "'adamw'",
+    );
+    sandbox.file("models.json", r#"{"model_type": "vti"}"#);
+    let said = sandbox.refit("train --model models.json --out runs/x --data generated:digits");
+    refused(&said, 3, "hint: did you mean `vit`?");
+    refused(
+        &sandbox.refit("info recipse"),
+        3,
+        "hint: did you mean `recipes`?",
+    );
+}
+
+#[test]
+fn outputs_that_exist_or_have_no_home_are_refused_before_work() {
+    let sandbox = Sandbox::new();
+    let train = "train --data generated:digits --model recipes/models/mlp.json --steps 1 --out";
+    refused(
+        &sandbox.refit(&format!("{train} runs")),
+        3,
+        "`runs` already exists",
+    );
+    sandbox.file("runs/thesis.txt", "mine");
+    let foreign = "a folder that `refit` did not write";
+    refused(&sandbox.refit(&format!("{train} runs --force")), 3, foreign);
+    refused(
+        &sandbox.refit(&format!("{train} no/such/place")),
+        3,
+        "there is no folder `no/such`",
+    );
+    sandbox.file("note.txt", "mine");
+    refused(
+        &sandbox.refit(&format!("{train} note.txt --force")),
+        3,
+        "`note.txt`",
+    );
+    for name in ["note.txt", "runs/thesis.txt"] {
+        assert_eq!(
+            std::fs::read_to_string(sandbox.path().join(name)).unwrap(),
+            "mine"
+        );
+    }
+}
+
+#[test]
+fn settings_out_of_range_and_images_that_do_not_fit_are_refused() {
+    let sandbox = Sandbox::new();
+    let with = |extra: &str| {
+        sandbox.refit(&format!(
+            "train --data generated:digits --model recipes/models/mlp.json --out runs/x {extra}"
+        ))
+    };
+    refused(
+        &with("--rate nan"),
+        3,
+        "`rate` is NaN, expected a positive number",
+    );
+    refused(&with("--batch 0"), 3, "`batch` is 0, expected 1 to 65536");
+    refused(
+        &with("--smoothing 1"),
+        3,
+        "`smoothing` is 1, expected a share in [0, 1)",
+    );
+    refused(&with("--steps many"), 2, "'many'");
+    let resnet = "train --data generated:digits --model recipes/models/resnet20.json --out runs/x";
+    refused(
+        &sandbox.refit(resnet),
+        3,
+        "images are 1x28x28, the model takes 3x32x32",
+    );
+    let missing = "train --data no.npz --model recipes/models/mlp.json --out runs/x";
+    refused(&sandbox.refit(missing), 3, "no.npz");
+    assert_eq!(sandbox.names("runs"), Vec::<String>::new());
+}
+
+#[test]
+#[cfg(unix)]
+fn arguments_that_are_no_text_are_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let sandbox = Sandbox::new();
+    let odd = OsString::from_vec(b"m\xff.yaml".to_vec());
+    let said: Said = sandbox
+        .command()
+        .arg("info")
+        .arg(&odd)
+        .output()
+        .unwrap()
+        .into();
+    refused(&said, 3, "there is no such file or folder");
+    let said: Said = sandbox
+        .command()
+        .args(["demo", "--seed"])
+        .arg(&odd)
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(said.code, Some(2), "{}", said.err);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_that_may_not_be_read_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::new();
+    let path = sandbox
+        .path()
+        .join(sandbox.file("secret.yaml", "method: ties"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    if std::fs::File::open(&path).is_ok() {
+        return; // this user may read everything
+    }
+    let said = sandbox.refit("merge secret.yaml --out runs/x");
+    refused(&said, 3, "because: ");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox
+        .command()
+        .args(["completions", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let said: Said = child.wait_with_output().unwrap().into();
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_checkpoint_with_a_hostile_header_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.file("long.safetensors", u64::MAX.to_le_bytes());
+    sandbox.file("short.safetensors", [1, 2, 3]);
+    for name in ["long", "short"] {
+        refused(
+            &sandbox.refit(&format!("info {name}.safetensors")),
+            3,
+            &format!("`{name}.safetensors`"),
+        );
+    }
+    refused(&sandbox.refit("info runs"), 3, "`runs` holds neither");
+}
+
+#[test]
+fn a_config_file_sets_flags_and_the_command_line_wins() {
+    let sandbox = Sandbox::new();
+    sandbox.file("c.yaml", "steps: 7\nbatch: 5\ndry-run: true\ndata: generated:faces\nmodel: recipes/models/mlp.json\n");
+    let plan = sandbox
+        .done("train --config c.yaml --out runs/x --batch 9")
+        .out;
+    assert!(
+        plan.contains("7 of 9 images") && plan.contains("generated:faces"),
+        "{plan}"
+    );
+    sandbox.file("c.yaml", "stpes: 7\n");
+    let said = sandbox.refit("train --config c.yaml --out runs/x");
+    refused(
+        &said,
+        3,
+        "`c.yaml` sets `stpes`, which `refit train` does not know\nhint: did you mean `steps`?",
+    );
+    sandbox.file("c.yaml", "steps: {a: 1}\n");
+    refused(
+        &sandbox.refit("train --config=c.yaml --out runs/x"),
+        3,
+        "expected a single value",
+    );
+}
+
+#[test]
+fn folders_of_tasks_that_are_none_are_refused_before_work() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path().join("nothing")).unwrap();
+    refused(
+        &sandbox.refit("demo --data nothing --out runs/x"),
+        3,
+        "nothing",
+    );
+    std::fs::create_dir_all(sandbox.path().join("one/a")).unwrap();
+    refused(&sandbox.refit("demo --data one --out runs/x"), 3, "one");
+    refused(
+        &sandbox.refit("demo --data missing --out runs/x"),
+        3,
+        "missing",
+    );
+    assert_eq!(sandbox.names("runs"), Vec::<String>::new());
+}

@@ -1,0 +1,128 @@
+//! Merging checkpoints from recipes, from training to scoring.
+
+use crate::sandbox::Sandbox;
+use refit_core::Source;
+use refit_io::ckpt::Checkpoint;
+
+#[test]
+fn every_method_merges_trained_experts() {
+    let sandbox = Sandbox::new();
+    sandbox.train_experts();
+    for method in ["average", "task-arithmetic", "ties", "dare"] {
+        let plan = sandbox
+            .done(&format!(
+                "merge recipes/{method}.yaml --out runs/{method} --dry-run"
+            ))
+            .out;
+        assert!(
+            plan.contains("2 kept from the base") && plan.contains("nothing was written"),
+            "{plan}"
+        );
+        sandbox.done(&format!("merge recipes/{method}.yaml --out runs/{method}"));
+        let files = sandbox.names(&format!("runs/{method}"));
+        for file in [
+            "config.json",
+            "model.safetensors",
+            "preprocessor_config.json",
+            "report.html",
+            "run.json",
+        ] {
+            assert!(files.iter().any(|f| f == file), "{method}: {files:?}");
+        }
+        let args = format!(
+            "eval runs/{method} --head runs/digits --head-prefix layers.1. --data generated:digits --limit 50 --json"
+        );
+        let score: serde_json::Value = serde_json::from_str(&sandbox.done(&args).out).unwrap();
+        assert_eq!(score["images"], 50);
+    }
+    the_average_is_the_mean(&sandbox);
+    adamerging_learns_coefficients_that_can_be_used_again(&sandbox);
+}
+
+fn open(sandbox: &Sandbox, run: &str) -> Checkpoint {
+    Checkpoint::open(sandbox.path().join(run)).unwrap()
+}
+
+fn the_average_is_the_mean(sandbox: &Sandbox) {
+    let [merged, digits, letters, base] =
+        ["runs/average", "runs/digits", "runs/letters", "runs/base"].map(|run| open(sandbox, run));
+    for meta in merged.tensors() {
+        let name = meta.path.as_str();
+        let values = |c: &Checkpoint| c.tensor_f32(name).unwrap();
+        let found = values(&merged);
+        if name.starts_with("layers.1.") {
+            assert_eq!(found, values(&base), "{name}");
+            continue;
+        }
+        for ((m, d), l) in found.iter().zip(values(&digits)).zip(values(&letters)) {
+            assert!((m - f32::midpoint(d, l)).abs() < 1e-6, "{name}");
+        }
+    }
+}
+
+fn adamerging_learns_coefficients_that_can_be_used_again(sandbox: &Sandbox) {
+    let recipe = std::fs::read_to_string(sandbox.path().join("recipes/adamerging.yaml")).unwrap();
+    let quick = recipe
+        .replace("steps: 500", "steps: 3")
+        .replace("batch-size: 16", "batch-size: 4");
+    sandbox.file("quick.yaml", quick);
+    sandbox.done("merge quick.yaml --out runs/learned");
+    let text = sandbox.done("info runs/learned/coefficients.json").out;
+    assert!(
+        text.contains("digits") && text.contains("letters"),
+        "{text}"
+    );
+    let again = "coefficients: runs/learned/coefficients.json\nbase: runs/base\n\
+                 experts: [runs/letters, runs/digits]\nskip: [layers.1.]\n";
+    sandbox.file("again.yaml", again);
+    sandbox.done("merge again.yaml --out runs/again");
+    let (learned, again) = (open(sandbox, "runs/learned"), open(sandbox, "runs/again"));
+    for meta in learned.tensors() {
+        let name = meta.path.as_str();
+        let (a, b) = (
+            learned.tensor_f32(name).unwrap(),
+            again.tensor_f32(name).unwrap(),
+        );
+        assert!(
+            a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn experts_that_do_not_fit_are_refused_by_the_dry_run() {
+    let sandbox = Sandbox::new();
+    let train = "--steps 1 --batch 8 -q";
+    for model in ["conv-net", "mlp"] {
+        sandbox.done(&format!(
+            "train --data generated:digits --model recipes/models/{model}.json --out runs/{model} {train}"
+        ));
+    }
+    sandbox.file(
+        "r.yaml",
+        "method: average\nbase: runs/conv-net\nexperts: [runs/mlp]\n",
+    );
+    let said = sandbox.refit("merge r.yaml --out runs/x --dry-run");
+    assert_eq!(said.code, Some(3));
+    assert!(
+        said.err.contains("differ from the base: missing"),
+        "{}",
+        said.err
+    );
+    assert!(
+        said.err.contains("hint: experts must share one base"),
+        "{}",
+        said.err
+    );
+    let learns = "method: adamerging\nbase: runs/mlp\nexperts: [runs/mlp]\n";
+    sandbox.file("r.yaml", learns);
+    let said = sandbox.refit("merge r.yaml --out runs/x --dry-run");
+    assert_eq!(said.code, Some(4), "{}", said.err);
+    assert!(
+        said.err
+            .contains("needs data access `unlabelled`, granted is `none`"),
+        "{}",
+        said.err
+    );
+}
