@@ -180,7 +180,7 @@ mod tests {
         count.done = 60;
         assert_eq!(count.line(start + Duration::from_secs(9)), None);
         let line = count.line(start + Duration::from_secs(12)).unwrap();
-        assert_eq!(line, "experts: 60/400, 5.0/s, 1 min 08 s left");
+        assert_eq!(line, "experts: 60/400, 5.0/s, 68.0 s left");
         count.done = 110;
         count.note = "loss 0.5".into();
         assert_eq!(count.line(start + Duration::from_secs(21)), None);

@@ -149,34 +149,31 @@ impl FusionConfig {
     /// The demonstration on generated images: minutes on two cores.
     pub fn demo() -> Self {
         let stage = Stage {
-            steps: 500,
+            steps: 1200,
             batch: 128,
-            rate: 1e-3,
+            rate: 2e-3,
             decay: 0.05,
-            warmup: 50,
+            warmup: 100,
             smoothing: 0.0,
-            augment: Variation::Broad,
+            augment: Variation::None,
         };
         Self {
-            encoder: encoder(128, 4, 7),
+            encoder: encoder(96, 4, 7),
             head_scale: 10.0,
-            base_images: 300,
+            base_images: 1000,
             auxiliary_images: 0,
             heads: Heads::Trained,
             expert: Stage {
-                steps: 100,
+                steps: 150,
                 batch: 64,
-                rate: 1e-4,
-                warmup: 10,
-                augment: Variation::Mild,
+                rate: 5e-4,
+                warmup: 15,
                 ..stage.clone()
             },
             joint: Stage {
                 steps: 300,
-                batch: 128,
-                rate: 3e-4,
-                warmup: 20,
-                augment: Variation::Mild,
+                rate: 5e-4,
+                warmup: 30,
                 ..stage.clone()
             },
             base: stage,
@@ -201,9 +198,10 @@ impl FusionConfig {
     pub fn quick() -> Self {
         let mut config = Self::demo();
         config.encoder = encoder(64, 3, 7);
-        config.base.steps = 150;
-        config.expert.steps = 30;
-        config.joint.steps = 60;
+        config.base.steps = 400;
+        config.base.rate = 3e-3;
+        config.expert.steps = 60;
+        config.joint.steps = 100;
         config.scales = vec![0.1, 0.2, 0.3, 0.5];
         config.tuning_images = 50;
         config.adamerging.steps = 20;
@@ -216,21 +214,24 @@ impl FusionConfig {
     /// The experiment on real 28 x 28 images.
     pub fn real() -> Self {
         let mut config = Self::demo();
+        let mild = Variation::Mild;
         config.encoder = encoder(256, 6, 7);
-        config.base_images = 500;
+        config.base_images = 100;
         config.base = Stage {
-            steps: 2000,
-            warmup: 100,
+            steps: 1000,
+            augment: mild,
             ..config.base
         };
         config.expert = Stage {
-            steps: 200,
-            warmup: 20,
+            steps: 300,
+            rate: 3e-4,
+            augment: mild,
             ..config.expert
         };
         config.joint = Stage {
             steps: 1600,
-            warmup: 50,
+            rate: 3e-4,
+            augment: mild,
             ..config.joint
         };
         config.adamerging = AdaMergingConfig::default();

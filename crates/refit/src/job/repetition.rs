@@ -114,7 +114,7 @@ impl<'a> Repetition<'a> {
 
     pub(super) fn run(&self) -> Result<Found, JobError> {
         let mut found = Found::default();
-        let (base, heads) = self.phase(&mut found, "base and heads", || self.train_base())?;
+        let (base, heads) = phase(&mut found, "base and heads", || self.train_base())?;
         self.score(
             &mut found,
             "base",
@@ -123,7 +123,7 @@ impl<'a> Repetition<'a> {
             &Candidate::Shared(&base),
             0.0,
         )?;
-        let experts = self.phase(&mut found, "experts", || self.train_experts(&base, &heads))?;
+        let experts = phase(&mut found, "experts", || self.train_experts(&base, &heads))?;
         self.score(
             &mut found,
             "experts",
@@ -133,14 +133,14 @@ impl<'a> Repetition<'a> {
             0.0,
         )?;
         let start = Instant::now();
-        let joint = self.phase(&mut found, "joint training", || {
+        let joint = phase(&mut found, "joint training", || {
             self.train(
                 &self.model,
                 &self.config.joint,
                 "joint model",
                 &base,
                 Some(&heads),
-                self.joint_drawer()?,
+                &self.joint_drawer()?,
             )
         })?;
         let seconds = start.elapsed().as_secs_f64();
@@ -156,22 +156,6 @@ impl<'a> Repetition<'a> {
         self.merge_without_data(&mut found, &sets, &base, &heads)?;
         self.merge_with_entropy(&mut found, &sets, &base, &heads)?;
         Ok(found)
-    }
-
-    fn phase<R>(
-        &self,
-        found: &mut Found,
-        name: &str,
-        work: impl FnOnce() -> Result<R, JobError>,
-    ) -> Result<R, JobError> {
-        let start = Instant::now();
-        let result = work()?;
-        found.phases.push(Phase {
-            name: name.to_owned(),
-            seconds: start.elapsed().as_secs_f64(),
-            peak_bytes: crate::run::peak_bytes().unwrap_or(0),
-        });
-        Ok(result)
     }
 
     fn drawer(
@@ -211,7 +195,7 @@ impl<'a> Repetition<'a> {
         }
         let fresh = model.create(self.seed.fork("base"), &self.device)?;
         let drawer = self.drawer(sets, "base batches", stage.augment)?;
-        let all = self.train(&model, stage, "base", &fresh, None, drawer)?;
+        let all = self.train(&model, stage, "base", &fresh, None, &drawer)?;
         let base = self.model.encoder_weights(&all)?;
         let heads = match self.config.heads {
             Heads::Trained => {
@@ -253,7 +237,7 @@ impl<'a> Repetition<'a> {
                 let set = vec![(k, Arc::clone(&split.train))];
                 let drawer = self.drawer(set, "expert batches", stage.augment)?;
                 let name = format!("expert `{}`", self.tasks[k].name());
-                self.train(&self.model, stage, &name, base, Some(heads), drawer)
+                self.train(&self.model, stage, &name, base, Some(heads), &drawer)
             })
             .collect()
     }
@@ -265,7 +249,7 @@ impl<'a> Repetition<'a> {
         name: &str,
         start: &Weights,
         heads: Option<&[CosineHead]>,
-        drawer: Drawer,
+        drawer: &Drawer,
     ) -> Result<Weights, JobError> {
         let per_set = stage.batch.div_ceil(drawer.sets());
         let mut objective = Supervised {
@@ -550,6 +534,22 @@ impl<'a> Repetition<'a> {
         });
         Ok(merged)
     }
+}
+
+/// Does a piece of work and notes what it cost.
+fn phase<R>(
+    found: &mut Found,
+    name: &str,
+    work: impl FnOnce() -> Result<R, JobError>,
+) -> Result<R, JobError> {
+    let start = Instant::now();
+    let result = work()?;
+    found.phases.push(Phase {
+        name: name.to_owned(),
+        seconds: start.elapsed().as_secs_f64(),
+        peak_bytes: crate::run::peak_bytes().unwrap_or(0),
+    });
+    Ok(result)
 }
 
 /// Class-marginal entropy as a share of its maximum.

@@ -136,7 +136,7 @@ fn wrong_types_and_ranges_name_the_key() {
 
 #[test]
 fn a_method_that_learns_needs_inputs_of_every_expert() {
-    let text = "method: adamerging\nbase: b\nexperts: [{path: x, data: generated:digits}, y]\n";
+    let text = "method: adamerging\nbase: b\nexperts: [{path: x, data: generated:digits}, z]\n";
     let recipe = load(text).unwrap();
     let error = recipe.plan().unwrap_err();
     assert!(matches!(error, RecipeError::Access(_)), "{error}");
