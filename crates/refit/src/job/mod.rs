@@ -1,6 +1,6 @@
 //! The main job: a shared base becomes experts, and the experts become one model without labels.
 //!
-//! One repetition ([`repetition`]) trains a base on a few labelled images of every task and freezes one head per task,
+//! One repetition trains a base on a few labelled images of every task and freezes one head per task,
 //! fine-tunes one expert per task, merges the experts by every method, and scores everything on test images that
 //! nothing was tuned on. [`fusion`] repeats that over seeds and averages.
 
