@@ -44,7 +44,7 @@ pub(crate) fn tasks(h: &mut Html, outcome: &Outcome) {
     let Some(scale) = Scale::around(values) else {
         return;
     };
-    let best = summary.best(|_| true);
+    let best = summary.hero();
     h.el("div", &[("class", &"ladder")], |h| {
         for task in &outcome.tasks {
             let value = |m: Option<&MethodResult>| {
@@ -73,7 +73,7 @@ pub(crate) fn tasks(h: &mut Html, outcome: &Outcome) {
                         ],
                     );
                 }
-                for method in on_the_way(outcome, &summary) {
+                for method in on_the_way(outcome, &summary).chain(best) {
                     if let Some(value) = value(Some(method)) {
                         let class = method_class(outcome, &method.name);
                         let is_best = best.is_some_and(|b| b.name == method.name);

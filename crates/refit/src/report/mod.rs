@@ -15,6 +15,7 @@ mod lines;
 mod palette;
 mod provenance;
 mod scale;
+mod strip;
 mod summary;
 mod table;
 mod words;
@@ -129,9 +130,7 @@ fn kicker(h: &mut Html, run: &RunFiles) {
 /// A handful of figures in large type.
 fn tiles(h: &mut Html, outcome: &Outcome) {
     let summary = Summary::of(outcome);
-    let best = summary
-        .best(|m| !summary::needs_labels(m))
-        .or_else(|| summary.best(|_| true));
+    let best = summary.hero();
     let mean = |m: Option<&crate::outcome::MethodResult>| m.map(|m| words::share(m.mean));
     let tiles = [
         ("Common base", mean(summary.base)),
@@ -242,7 +241,7 @@ const ACCURACY: Section = Section {
             ladder::means(h, outcome);
             accuracy::table(h, outcome);
             h.leaf("h3", &[], "Task by task");
-            h.leaf("p", &[("class", &"note")], "The bar runs from the base to the task's own expert; the large disc and the figure are the best merged model.");
+            h.leaf("p", &[("class", &"note")], "The bar runs from the base to the task's own expert; the large disc and the figure are the model of the headline.");
             ladder::tasks(h, outcome);
         });
     },

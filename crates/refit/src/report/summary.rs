@@ -39,6 +39,13 @@ impl<'a> Summary<'a> {
             .max_by(|a, b| a.mean.total_cmp(&b.mean))
     }
 
+    /// The model that the page speaks of: the best that needs no labels, since that is the promise of the job; only where
+    /// there is none, the best of all.
+    pub(crate) fn hero(&self) -> Option<&'a MethodResult> {
+        self.best(|m| !needs_labels(m))
+            .or_else(|| self.best(|_| true))
+    }
+
     /// Share of the way from base to experts that `mean` covers; `None` where there is no way to cover.
     pub(crate) fn recovered(&self, mean: f64) -> Option<f64> {
         let (low, high) = (self.base?.mean, self.experts?.mean);

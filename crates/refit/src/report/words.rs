@@ -6,6 +6,10 @@ use super::{
 };
 use crate::outcome::{MethodResult, Outcome};
 
+/// Said where there is nothing to merge.
+const NO_GAP: &str =
+    "The experts are no better than the base here, so this run says nothing about merging.";
+
 /// A headline and the sentences under it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Headline {
@@ -16,10 +20,8 @@ pub(crate) struct Headline {
 /// Says what the best merged model reaches, against base and experts.
 pub(crate) fn headline(outcome: &Outcome) -> Headline {
     let summary = Summary::of(outcome);
-    // The promise of the job is a model that needs no labels; one that does must not take its headline.
-    let without = summary.best(|m| !needs_labels(m));
     let with = summary.best(needs_labels);
-    let Some(best) = without.or(with) else {
+    let Some(best) = summary.hero() else {
         return Headline {
             title: "No merged model in this run".into(),
             lines: vec![],
@@ -41,7 +43,12 @@ pub(crate) fn headline(outcome: &Outcome) -> Headline {
         share(best.mean)
     );
     let mut lines = vec![against_bounds(&summary, best)];
-    if let (Some(_), Some(rival)) = (without, with) {
+    if let (Some(base), Some(experts)) = (summary.base, summary.experts)
+        && experts.mean <= base.mean
+    {
+        lines.push(NO_GAP.into());
+    }
+    if let Some(rival) = with.filter(|rival| rival.name != best.name) {
         lines.push(against_rival(&summary, best, rival));
     }
     Headline { title, lines }
@@ -163,6 +170,22 @@ mod tests {
                  label-free model is 10.0 points below it.",
             ]
         );
+    }
+
+    #[test]
+    fn experts_that_learned_nothing_are_called_so() {
+        let found = headline(&outcome(vec![
+            method("base", MethodKind::Bound, 0.5, "none"),
+            method(
+                "experts",
+                MethodKind::Bound,
+                0.5,
+                "labelled training images",
+            ),
+            method("ada", MethodKind::Merged, 0.6, "unlabelled images"),
+        ]));
+        assert_eq!(found.lines[1..], [NO_GAP]);
+        assert!(!found.lines[0].contains("It recovers"));
     }
 
     #[test]

@@ -1,29 +1,28 @@
 //! `refit train`.
 
+mod show;
+mod state;
+
 use super::{
     args::{OutArgs, RunArgs, overwrite},
     error::{CliError, Exit},
     model::parse_source,
-    ui::{Show, Ui},
+    ui::Ui,
 };
 use crate::{
     classifier::{
         AugmentName, Classifier, FitSettings, Fitted, ModelFolder, OptimizerName, TrainingRun,
         read_config,
     },
-    report::duration,
     run::{METRICS, RunFiles, RunFolder, RunRecord},
     source::{TaskSource, folder_options},
 };
-use refit_core::{DType, Seed, Sink, StopReason, TensorMeta};
-use refit_io::{
-    ckpt::{Checkpoint, CheckpointWriter, WriteOptions},
-    data::Task,
-};
+use refit_core::{Seed, StopReason};
+use refit_io::data::Task;
 use refit_train::TrainState;
 use serde::{Deserialize, Serialize};
+use show::{Summary, Trained};
 use std::{
-    fmt::Write,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -198,7 +197,7 @@ impl Plan {
             afresh = model.start_from(&ModelFolder::open(init)?)?;
         }
         let state = match &args.resume {
-            Some(run) => Some(read_state(&run.join(STATE), &model)?),
+            Some(run) => Some(state::read(&run.join(STATE), &model)?),
             None => None,
         };
         Ok(Self {
@@ -267,7 +266,7 @@ fn finish(
     let step = fitted.state.step();
     match fitted.stop {
         StopReason::Interrupted => {
-            write_state(&folder.path().join(STATE), &fitted.state)?;
+            state::write(&folder.path().join(STATE), &fitted.state)?;
             let path = folder.finish(StopReason::Interrupted)?;
             let words = format!(
                 "interrupted after step {step}; the state is in `{}`",
@@ -312,103 +311,4 @@ fn resumed_settings(run: &Path) -> Result<Settings, CliError> {
             format!("`{}` has unknown settings: {e}", run.display()),
         )
     })
-}
-
-fn write_state(path: &Path, state: &TrainState) -> Result<(), CliError> {
-    let metas: Vec<TensorMeta> = state.tensors().into_iter().map(|(meta, _)| meta).collect();
-    debug_assert!(metas.iter().all(|m| m.dtype == DType::F32));
-    let options = WriteOptions {
-        metadata: state.metadata().into_iter().collect(),
-        ..WriteOptions::default()
-    };
-    let mut writer = CheckpointWriter::create(path, metas, options)?;
-    let mut sink = ByRef(&mut writer);
-    state
-        .save(&mut sink)
-        .map_err(|e| CliError::new(Exit::Failed, &e))?;
-    Ok(writer.finish()?)
-}
-
-/// A sink that is finished by its owner.
-struct ByRef<'a>(&'a mut CheckpointWriter);
-
-impl Sink for ByRef<'_> {
-    type Error = <CheckpointWriter as Sink>::Error;
-
-    fn put(&mut self, meta: &TensorMeta, bytes: &[u8]) -> Result<(), Self::Error> {
-        self.0.put(meta, bytes)
-    }
-}
-
-fn read_state(path: &Path, model: &Classifier) -> Result<TrainState, CliError> {
-    let checkpoint = Checkpoint::open(path)?;
-    TrainState::load(&checkpoint, checkpoint.metadata(), model.weights.layout())
-        .map_err(|e| CliError::bad_input(&e))
-}
-
-/// What a dry run prints.
-#[derive(Serialize)]
-struct Summary {
-    data: String,
-    images: [usize; 3],
-    classes: usize,
-    parameters: u64,
-    settings: Settings,
-    done: u64,
-    state_bytes: u64,
-    out: PathBuf,
-}
-
-impl Show for Summary {
-    fn text(&self, _: &Ui) -> String {
-        let fit = &self.settings.fit;
-        let [train, val, test] = self.images;
-        let mut text = String::new();
-        let mut line = |key: &str, value: String| {
-            let _ = writeln!(text, "{key:<12}{value}");
-        };
-        line(
-            "data",
-            format!(
-                "{}: {train} / {val} / {test} images, {} classes",
-                self.data, self.classes
-            ),
-        );
-        line(
-            "model",
-            format!("{} values", crate::report::count(self.parameters)),
-        );
-        line(
-            "steps",
-            format!("{} of {} images, {} done", fit.steps, fit.batch, self.done),
-        );
-        line(
-            "memory",
-            format!("{} and activations", crate::report::bytes(self.state_bytes)),
-        );
-        line("out", self.out.display().to_string());
-        text + "nothing was written (dry run)"
-    }
-}
-
-/// What a training prints.
-#[derive(Serialize)]
-struct Trained {
-    out: PathBuf,
-    steps: u64,
-    loss: Option<f64>,
-    val_accuracy: f64,
-    seconds: f64,
-}
-
-impl Show for Trained {
-    fn text(&self, _: &Ui) -> String {
-        format!(
-            "{}: {} steps in {}, validation accuracy {:.1} %",
-            self.out.display(),
-            self.steps,
-            duration(self.seconds),
-            100.0 * self.val_accuracy
-        )
-    }
 }
