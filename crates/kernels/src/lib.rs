@@ -13,6 +13,7 @@ mod math;
 mod memory;
 mod norm;
 mod parallel;
+mod pool;
 mod route;
 mod simd;
 mod softmax;
