@@ -133,11 +133,6 @@ pub(crate) struct MatMut<'a> {
 }
 
 impl MatMut<'_> {
-    /// Sets every entry to 0.
-    pub(crate) fn clear(&mut self) {
-        (0..self.rows).for_each(|i| self.row(i).fill(0.0));
-    }
-
     pub(crate) fn row(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows, "invariant: row index in range");
         // SAFETY: the constructor checked that each row lies inside the slice, which the view owns.

@@ -13,7 +13,6 @@ mod math;
 mod memory;
 mod norm;
 mod parallel;
-mod pool;
 mod route;
 mod simd;
 mod softmax;

@@ -1,23 +1,28 @@
 //! Host memory behind tensors: read as slices, taken over when nobody else holds it.
 
-use crate::pool;
-pub(crate) use crate::pool::buffer;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{DType, Element, TensorMetadata};
-use burn::tensor::Shape;
+use burn::tensor::{Bytes, Shape};
 use bytemuck::Pod;
+
+/// A buffer of `len` values, which may be left over from an earlier use.
+pub(crate) fn buffer(len: usize) -> Vec<f32> {
+    vec![0.0; len]
+}
 
 /// A buffer of `len` zeros.
 pub(crate) fn zeros(len: usize) -> Vec<f32> {
-    let mut zeros = buffer(len);
-    zeros.fill(0.0);
-    zeros
+    vec![0.0; len]
 }
 
 /// A new tensor over `values`, in row-major order.
 pub(crate) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     debug_assert_eq!(values.len(), shape.num_elements());
-    FlexTensor::new(pool::bytes(values), Layout::contiguous(shape), DType::F32)
+    FlexTensor::new(
+        Bytes::from_elems(values),
+        Layout::contiguous(shape),
+        DType::F32,
+    )
 }
 
 /// The tensor in row-major order, copied only when it is not.
