@@ -24,7 +24,7 @@ pub enum Last {
     Drop,
 }
 
-/// Settings of a [`Loader`].
+/// Settings of a [`Loader`](super::Loader).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LoaderConfig {
