@@ -218,11 +218,17 @@ impl Classifier {
         };
         write_json(&folder.join(CONFIG), &self.config)?;
         write_json(&folder.join(PREPROCESSOR), &preprocessor)?;
-        save_weights(&folder.join(WEIGHTS), &self.weights)
+        save_weights(&weights_file(folder), &self.weights)
     }
 }
 
-fn save_weights(path: &Path, weights: &Weights) -> Result<(), ClassifierError> {
+/// The file of the weights inside a folder.
+pub(crate) fn weights_file(folder: &Path) -> PathBuf {
+    folder.join(WEIGHTS)
+}
+
+/// Writes weights in single precision.
+pub(crate) fn save_weights(path: &Path, weights: &Weights) -> Result<(), ClassifierError> {
     let metas: Vec<TensorMeta> = weights
         .layout()
         .specs()

@@ -29,6 +29,7 @@ mod score;
 pub use error::ClassifierError;
 pub use fit::{AugmentName, FitSettings, Fitted, OptimizerName, TrainingRun};
 pub use folder::{CONFIG, ModelFolder, PREPROCESSOR, read_config};
+pub(crate) use folder::{save_weights, weights_file};
 pub use score::Score;
 
 use burn::tensor::{Device, Tensor, TensorData};

@@ -25,9 +25,9 @@ pub(super) struct UiArgs {
 /// What every verb takes that computes.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RunArgs {
-    /// Seed of all chance
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(super) seed: u64,
+    /// Seed of all chance [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Compute device
     #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
     pub(super) device: DeviceName,
@@ -70,8 +70,13 @@ impl DeviceName {
 
 impl RunArgs {
     /// The seed of all chance.
-    pub(super) const fn seed(&self) -> Seed {
-        Seed::new(self.seed)
+    pub(super) fn seed(&self) -> Seed {
+        self.given_seed().unwrap_or(Seed::new(0))
+    }
+
+    /// The seed, where the command line or its `--config` file gives one.
+    pub(super) fn given_seed(&self) -> Option<Seed> {
+        self.seed.map(Seed::new)
     }
 
     /// Number of worker threads.

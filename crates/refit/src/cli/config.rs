@@ -1,9 +1,9 @@
 //! `--config FILE`: flags from a YAML file.
 //!
 //! The file's pairs are put in front of the flags of the command line, so that there is one parser, one set of names
-//! and one set of checks, and so that the command line wins.
+//! and one set of checks, and so that the command line wins. Settings that have no flag are left to the verb.
 
-use super::{Cli, error::CliError};
+use super::{Cli, demo, error::CliError};
 use crate::yaml::read_mapping;
 use clap::{Arg, Command, CommandFactory};
 use refit_core::{ConfigError, nearest};
@@ -22,10 +22,14 @@ pub(super) fn expand(mut args: Vec<OsString>) -> Result<Vec<OsString>, CliError>
     let Some(verb) = args.get(1).and_then(|v| command.find_subcommand(v)) else {
         return Ok(args); // the parser knows better what is wrong
     };
+    let settings = settings_of(verb);
     let mut flags = Vec::new();
-    for (key, value) in read_mapping(&path).map_err(|e| CliError::bad_input(&e))? {
-        let arg = find(verb, &key).ok_or_else(|| unknown(verb, &key, &path))?;
-        push(&mut flags, arg, &key, &value).map_err(|e| in_file(&e, &path))?;
+    for (key, value) in read_mapping(&path)? {
+        match find(verb, &key) {
+            Some(arg) => push(&mut flags, arg, &key, &value).map_err(|e| in_file(&e, &path))?,
+            None if settings.contains(&key) => {} // read by the verb, which knows its preset
+            None => return Err(unknown(verb, &settings, &key, &path)),
+        }
     }
     args.splice(2..2, flags.into_iter().map(OsString::from));
     Ok(args)
@@ -50,12 +54,19 @@ fn find<'a>(verb: &'a Command, key: &str) -> Option<&'a Arg> {
         .find(|arg| arg.get_long() == Some(key) && key != "config")
 }
 
-fn unknown(verb: &Command, key: &str, path: &Path) -> CliError {
-    let valid: Vec<&str> = verb
-        .get_arguments()
-        .filter_map(Arg::get_long)
+/// Keys that a verb takes from the file beside its flags.
+fn settings_of(verb: &Command) -> Vec<String> {
+    match verb.get_name() {
+        "demo" => demo::setting_keys(),
+        _ => Vec::new(),
+    }
+}
+
+fn unknown(verb: &Command, settings: &[String], key: &str, path: &Path) -> CliError {
+    let flags = verb.get_arguments().filter_map(Arg::get_long);
+    let valid = flags
         .filter(|name| *name != "config")
-        .collect();
+        .chain(settings.iter().map(String::as_str));
     let error = CliError::plain(
         super::error::Exit::BadInput,
         format!(

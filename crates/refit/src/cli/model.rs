@@ -2,7 +2,10 @@
 
 use super::error::{CliError, Exit};
 use crate::{
-    classifier::ClassifierError, job::JobError, recipe::RecipeError, source::TaskSource,
+    classifier::ClassifierError,
+    job::{JobError, StoreError},
+    recipe::RecipeError,
+    source::TaskSource,
     yaml::YamlError,
 };
 use refit_core::Hint;
@@ -37,7 +40,10 @@ impl From<JobError> for CliError {
     fn from(error: JobError) -> Self {
         match error {
             JobError::Interrupted => Self::interrupted(),
-            JobError::Train { .. } | JobError::Diverged { .. } | JobError::Merge(_) => {
+            JobError::Train { .. }
+            | JobError::Diverged { .. }
+            | JobError::Merge(_)
+            | JobError::Store(StoreError::Keep { .. } | StoreError::Run(_)) => {
                 Self::new(Exit::Failed, &error)
             }
             error => Self::bad_input(&error),

@@ -4,6 +4,7 @@ use super::{JobError, batches::MixedBatch};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use refit_core::Seed;
 use refit_io::data::{Batch, ImageSet, Normalise};
+use refit_kernels::dual::Dual;
 use refit_nn::{
     ImageConfig, ImageModel, Init, NnError, Pass, Scope, Weights, blocks::CosineHead, to_host,
 };
@@ -27,7 +28,7 @@ impl MultiTask {
         })
     }
 
-    fn directions(&self, scope: &Scope<'_>) -> Result<Vec<refit_kernels::dual::Dual<2>>, NnError> {
+    fn directions(&self, scope: &Scope<'_>) -> Result<Vec<Dual<2>>, NnError> {
         let init = Init::Normal(1.0);
         (0..self.classes.len())
             .map(|k| {
@@ -40,14 +41,14 @@ impl MultiTask {
     }
 
     /// The rows of every head, of unit length times the scale.
-    pub(super) fn heads(&self, weights: &Weights) -> Result<Vec<CosineHead>, NnError> {
+    pub(super) fn head_rows(&self, weights: &Weights) -> Result<Vec<Dual<2>>, NnError> {
         let directions = weights.bind(|scope| self.directions(scope))?;
         Ok(directions
             .into_iter()
             .map(|rows| {
                 let square = (rows.clone() * rows.clone()).sum_dim(1);
                 let length = square.add_scalar(1e-12).sqrt().recip();
-                CosineHead::new((rows * length).mul_scalar(self.scale))
+                (rows * length).mul_scalar(self.scale)
             })
             .collect())
     }
@@ -110,7 +111,10 @@ impl Objective for Supervised<'_> {
     ) -> Result<Tensor<1>, NnError> {
         let trained = match self.heads {
             Some(_) => Vec::new(),
-            None => self.model.heads(weights)?,
+            None => {
+                let rows = self.model.head_rows(weights)?;
+                rows.into_iter().map(CosineHead::new).collect()
+            }
         };
         let heads = self.heads.unwrap_or(&trained);
         let logits = self.model.logits(weights, heads, &mut batch, pass)?;
@@ -132,13 +136,13 @@ fn targets(labels: &[u32], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(labels, [len]), device)
 }
 
-/// A head whose row `j` points along the mean of the unit features of class `j`, scaled as all heads are.
-pub(super) fn prototype_head(
+/// Rows of a head: row `j` points along the mean of the unit features of class `j`, scaled as all heads are.
+pub(super) fn prototype_rows(
     model: &MultiTask,
     weights: &Weights,
     set: &ImageSet,
     normalise: &Normalise,
-) -> Result<CosineHead, JobError> {
+) -> Result<Tensor<2>, JobError> {
     let bound = weights.bind(|scope| model.encoder.bind(scope))?;
     let mut sums = vec![0f64; set.class_count() * model.width];
     for batch in Batch::chunks(set, 250, normalise) {
@@ -164,9 +168,7 @@ pub(super) fn prototype_head(
         })
         .collect();
     let rows = TensorData::new(rows, [set.class_count(), model.width]);
-    Ok(CosineHead::new(
-        Tensor::<2>::from_data(rows, &weights.device()).into(),
-    ))
+    Ok(Tensor::from_data(rows, &weights.device()))
 }
 
 /// Features of a batch, without a graph.

@@ -2,25 +2,37 @@
 //!
 //! One repetition trains a base on a few labelled images of every task and freezes one head per task,
 //! fine-tunes one expert per task, merges the experts by every method, and scores everything on test images that
-//! nothing was tuned on. [`fusion`] repeats that over seeds and averages.
+//! nothing was tuned on. [`fusion`] repeats that over seeds and averages. What is finished goes to a [`Store`], from
+//! which a job that was cut goes on.
 
 mod adapt;
+mod adaptation;
 mod batches;
 mod config;
 mod encoder;
+mod files;
+mod found;
+mod heads;
+mod images;
+mod merging;
 mod repetition;
+mod scoring;
+mod store;
 mod suite;
 mod summary;
+mod training;
 
 pub use config::{AdaptOn, FusionConfig, Heads, Stage, Variation};
+pub use store::{Store, StoreError};
 pub use suite::{DEFAULT_SIZES, QUICK_SIZES, generated};
 
 use crate::outcome::Outcome;
 use refit_core::{ConfigError, Hint, Progress};
 use refit_io::data::{DataError, Task};
-use refit_merge::MergeError;
-use refit_nn::NnError;
+use refit_merge::{AdaMerging, MergeError};
+use refit_nn::{ImageConfig, Layout, NnError};
 use refit_train::TrainError;
+use repetition::Repetition;
 use std::{borrow::Cow, time::Instant};
 
 /// The job could not be done.
@@ -55,7 +67,7 @@ pub enum JobError {
     #[error(transparent)]
     Model(#[from] NnError),
     /// A training stage failed.
-    #[error("training the {stage} failed")]
+    #[error("stage `{stage}` failed")]
     Train {
         /// Which stage.
         stage: String,
@@ -64,7 +76,7 @@ pub enum JobError {
         source: TrainError,
     },
     /// A training stage left the finite numbers.
-    #[error("training the {stage} diverged")]
+    #[error("stage `{stage}` diverged")]
     Diverged {
         /// Which stage.
         stage: String,
@@ -72,6 +84,9 @@ pub enum JobError {
     /// A merge failed.
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// A finished stage could not be kept or read back.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The listener asked for a stop.
     #[error("interrupted")]
     Interrupted,
@@ -85,6 +100,7 @@ impl Hint for JobError {
             Self::Model(error) => error.hint(),
             Self::Train { source, .. } => source.hint(),
             Self::Merge(error) => error.hint(),
+            Self::Store(error) => error.hint(),
             Self::Diverged { .. } => Some("lower the learning rate of that stage".into()),
             Self::TooFewTasks { .. } => Some(
                 "give a folder with at least two sub-folders or npz files, one per task".into(),
@@ -101,6 +117,7 @@ impl Hint for JobError {
 /// The first thing that does not fit.
 pub fn check(config: &FusionConfig, tasks: &[Task]) -> Result<(), JobError> {
     config.check()?;
+    check_parts(config)?;
     if tasks.len() < 2 {
         return Err(JobError::TooFewTasks { found: tasks.len() });
     }
@@ -110,7 +127,11 @@ pub fn check(config: &FusionConfig, tasks: &[Task]) -> Result<(), JobError> {
         height: encoder.image_size,
         width: encoder.image_size,
     };
-    for task in tasks {
+    for (k, task) in tasks.iter().enumerate() {
+        if tasks[..k].iter().any(|other| other.name() == task.name()) {
+            let problem = format!("holds two tasks called `{}`", task.name());
+            return Err(ConfigError::conflict("data", problem).into());
+        }
         if task.shape() != expected {
             return Err(JobError::Shape {
                 task: task.name().to_owned(),
@@ -122,26 +143,45 @@ pub fn check(config: &FusionConfig, tasks: &[Task]) -> Result<(), JobError> {
     Ok(())
 }
 
-/// Does the whole job once per seed and averages.
+/// Checks the settings that are handed on to others, by those who will take them.
+fn check_parts(config: &FusionConfig) -> Result<(), ConfigError> {
+    ImageConfig::Vit(config.encoder.clone()).check()?;
+    for stage in [&config.base, &config.expert, &config.joint] {
+        stage.trainer().optimizer.build(&Layout::default())?;
+    }
+    for &scale in &config.scales {
+        for method in merging::scaled(scale) {
+            method.check()?;
+        }
+    }
+    AdaMerging::try_from(config.adamerging.clone())?;
+    Ok(())
+}
+
+/// Does the whole job once per seed and averages. Stages that `store` holds are taken from there; it must be that of a
+/// job with the same settings, tasks and seeds.
 ///
 /// # Errors
-/// Settings or data that do not fit, before any work starts; a stage that fails or diverges; an interruption.
+/// Settings or data that do not fit, before any work starts; a stage that fails, diverges, cannot be kept or was
+/// damaged since; an interruption.
 pub fn fusion(
     suite: &str,
     config: &FusionConfig,
     tasks: &[Task],
     seeds: &[u64],
+    store: &Store,
     progress: &dyn Progress,
 ) -> Result<Outcome, JobError> {
     check(config, tasks)?;
     let start = Instant::now();
     let mut runs = Vec::with_capacity(seeds.len());
     for &seed in seeds {
-        let context = repetition::Repetition::new(config, tasks, seed, progress);
+        let context = Repetition::new(config, tasks, store.of(seed), progress);
         runs.push(context.run()?);
     }
+    let spared: f64 = runs.iter().map(|found| found.spared).sum();
     let mut outcome = summary::outcome(suite, config, tasks, seeds, runs);
-    outcome.seconds = start.elapsed().as_secs_f64();
+    outcome.seconds = spared + start.elapsed().as_secs_f64();
     outcome.peak_bytes = crate::run::peak_bytes().unwrap_or(0);
     Ok(outcome)
 }

@@ -2,7 +2,8 @@
 
 use super::{
     AdaptOn, FusionConfig, Heads,
-    repetition::{Found, Scored, mean},
+    found::{Found, Scored},
+    scoring::mean,
 };
 use crate::outcome::{MethodKind, MethodResult, Outcome, TaskSummary};
 use refit_io::data::{Corruption, Task};
@@ -92,7 +93,7 @@ fn method(tasks: &[Task], runs: &[&Scored]) -> MethodResult {
         mean(&runs.iter().map(|run| value(run)).collect::<Vec<_>>())
     };
     let first = runs[0];
-    let (label, kind, data) = about(first.name);
+    let (label, kind, data) = about(&first.name);
     let per_seed: Vec<f64> = runs.iter().map(|run| mean(&run.per_task)).collect();
     let per_corruption: BTreeMap<String, f64> = Corruption::ALL
         .into_iter()
@@ -109,7 +110,7 @@ fn method(tasks: &[Task], runs: &[&Scored]) -> MethodResult {
     let mut settings: Vec<&str> = runs.iter().map(|run| run.settings.as_str()).collect();
     settings.dedup();
     MethodResult {
-        name: first.name.to_owned(),
+        name: first.name.clone(),
         label: label.to_owned(),
         kind,
         mean: mean(&per_seed),

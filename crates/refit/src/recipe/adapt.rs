@@ -46,7 +46,7 @@ pub(super) fn adapt(
             .experts
             .iter()
             .zip(plan.experts())
-            .map(|(expert, checkpoint)| Task::open(expert, checkpoint, &tasks))
+            .map(|(expert, checkpoint)| Task::open(expert, checkpoint, &tasks, plan.recipe().seed))
             .collect::<Result<_, _>>()?,
         batches: method.config().batches as u64,
         batch_size: method.config().batch_size,
@@ -105,6 +105,7 @@ impl Task {
         expert: &super::Expert,
         checkpoint: &Checkpoint,
         tasks: &TaskVectors<'_>,
+        seed: Seed,
     ) -> Result<Self, RecipeError> {
         let wrap = |problem| RecipeError::Model {
             name: expert.name.clone(),
@@ -138,7 +139,7 @@ impl Task {
         Ok(Self {
             places: places.map_err(|e| wrap(ClassifierError::from(e)))?,
             images: Arc::clone(task.train()),
-            seed: Seed::new(0).fork("adapt").fork(&expert.name),
+            seed: seed.fork("adapt").fork(&expert.name),
             config: model.config,
             normalise: model.normalise,
             weights: model.weights,

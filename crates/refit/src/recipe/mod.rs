@@ -21,7 +21,7 @@ pub use error::RecipeError;
 pub use plan::{MergePlan, Merged, NamedPath, PlanSummary};
 
 use crate::{source::TaskSource, yaml::read_mapping};
-use refit_core::{Access, Card, ConfigError, DataAccess, ModelAccess, nearest};
+use refit_core::{Access, Card, ConfigError, DataAccess, ModelAccess, Seed, nearest};
 use refit_merge::{Checks, MergeConfig};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -42,6 +42,8 @@ pub struct Recipe {
     pub skip: Vec<String>,
     /// What is checked before models are put together.
     pub checks: Checks,
+    /// Where chance comes from: what is dropped, and which inputs are drawn.
+    pub seed: Seed,
 }
 
 /// One of the models to merge.
@@ -106,6 +108,10 @@ impl Recipe {
             Some(file) => How::Coefficients(only_coefficients(file, &mapping)?),
             None => How::Method(method(mapping)?),
         };
+        let seed = match &how {
+            How::Method(MergeConfig::Dare(config)) => config.seed,
+            _ => Seed::new(0),
+        };
         let recipe = Self {
             path: path.into(),
             base,
@@ -113,9 +119,20 @@ impl Recipe {
             how,
             skip,
             checks,
+            seed,
         };
         recipe.check_data()?;
         Ok(recipe)
+    }
+
+    /// The recipe with another seed than its own.
+    #[must_use]
+    pub fn with_seed(mut self, seed: Seed) -> Self {
+        self.seed = seed;
+        if let How::Method(MergeConfig::Dare(config)) = &mut self.how {
+            config.seed = seed;
+        }
+        self
     }
 
     /// The method's card; `None` for coefficients that were learned before.
@@ -279,7 +296,7 @@ fn settings<T: DeserializeOwned + serde::Serialize>(
 }
 
 /// A value that its key does not take; a misspelt name gets the nearest valid one.
-fn wrong_value(key: String, value: &Value, error: &serde_json::Error) -> ConfigError {
+pub(crate) fn wrong_value(key: String, value: &Value, error: &serde_json::Error) -> ConfigError {
     let text = error.to_string();
     // Serde lists the valid names in backticks: "unknown variant `sun`, expected `mean` or `sum`".
     if let Some((_, expected)) = text.split_once(", expected ")

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     outcome::{Curve, CurvePoint, Outcome},
-    run::Metric,
+    run::{Metric, RunFiles},
 };
 
 /// Appends entropy, marginal entropy and validation accuracy of the adaptive methods.
@@ -105,12 +105,12 @@ const MAX_CHARTS: usize = 9;
 const FIRST: [&str; 2] = ["accuracy", "loss"];
 
 /// Appends the last value of the quantities that were measured once.
-fn final_values(h: &mut Html, metrics: &[Metric], keys: &[&str]) {
+fn final_values(h: &mut Html, metrics: &[&Metric], keys: &[&str]) {
     let of = |key: &str| -> Vec<(&Metric, f64)> {
         let value = |m: &Metric| m.values.iter().find(|(k, _)| k == key).map(|(_, v)| *v);
         metrics
             .iter()
-            .filter_map(|m| Some((m, value(m)?)))
+            .filter_map(|&m| Some((m, value(m)?)))
             .collect()
     };
     let single: Vec<_> = keys
@@ -131,11 +131,24 @@ fn final_values(h: &mut Html, metrics: &[Metric], keys: &[&str]) {
     });
 }
 
+/// The measurements that are charted as training: those of the first seed, without adaptation, which has charts of
+/// its own.
+pub(crate) fn of_training(run: &RunFiles) -> Vec<&Metric> {
+    let curves = run.outcome.iter().flat_map(|outcome| &outcome.curves);
+    let adapted: Vec<&str> = curves.map(|curve| curve.method.as_str()).collect();
+    let first = run.metrics.first().and_then(|metric| metric.seed);
+    run.metrics
+        .iter()
+        .filter(|m| m.seed == first && !adapted.contains(&m.series.as_str()))
+        .collect()
+}
+
 /// Appends one chart per measured quantity of `metrics.jsonl`.
-pub(crate) fn training(h: &mut Html, metrics: &[Metric]) {
+pub(crate) fn training(h: &mut Html, run: &RunFiles) {
+    let metrics = of_training(run);
     let mut names: Vec<&str> = Vec::new();
     let mut keys: Vec<&str> = Vec::new();
-    for metric in metrics {
+    for metric in &metrics {
         push_new(&mut names, &metric.series);
         metric
             .values
@@ -148,14 +161,14 @@ pub(crate) fn training(h: &mut Html, metrics: &[Metric]) {
             .position(|first| first == key)
             .unwrap_or(FIRST.len())
     });
-    final_values(h, metrics, &keys);
+    final_values(h, &metrics, &keys);
     let left_out = names.len().saturating_sub(MAX_SERIES);
     names.truncate(MAX_SERIES);
     let series = |key: &str| -> Vec<Series> {
         names
             .iter()
             .enumerate()
-            .map(|(i, name)| line(metrics, name, key, i))
+            .map(|(i, name)| line(&metrics, name, key, i))
             .collect()
     };
     if names.len() > 1 {
@@ -184,8 +197,8 @@ pub(crate) fn training(h: &mut Html, metrics: &[Metric]) {
     }
 }
 
-fn line(metrics: &[Metric], name: &str, key: &str, index: usize) -> Series {
-    let value = |m: &Metric| {
+fn line(metrics: &[&Metric], name: &str, key: &str, index: usize) -> Series {
+    let value = |m: &&Metric| {
         let found = m.values.iter().find(|(k, _)| k == key)?;
         Some((m.step as f64, found.1))
     };

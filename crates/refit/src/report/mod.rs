@@ -207,7 +207,7 @@ fn sections(run: &RunFiles) -> Vec<Section> {
         (has(|o| !o.curves.is_empty()), ADAPTATION),
         (has(|o| !o.sweeps.is_empty()), SWEEPS),
         (has(corruption::measured), ROBUSTNESS),
-        (!run.metrics.is_empty(), TRAINING),
+        (!curves::of_training(run).is_empty(), TRAINING),
         (
             has(|o| !o.phases.is_empty() || o.methods.iter().any(|m| m.kind != MethodKind::Bound)),
             COST,
@@ -274,7 +274,7 @@ const TRAINING: Section = Section {
     id: "training",
     title: "Training",
     lead: "",
-    body: |h, run| curves::training(h, &run.metrics),
+    body: curves::training,
 };
 const COST: Section = Section {
     id: "cost",

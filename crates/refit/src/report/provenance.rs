@@ -7,6 +7,9 @@ use super::{
 };
 use crate::{outcome::Outcome, run::RunRecord};
 
+/// More input files than this are left to `run.json`: folders of pictures have many.
+const MAX_INPUTS: usize = 50;
+
 /// Appends the table of tasks.
 pub(crate) fn tasks(h: &mut Html, outcome: &Outcome) {
     h.el(
@@ -120,7 +123,7 @@ fn inputs(h: &mut Html, record: &RunRecord) {
                 h.leaf("caption", &[], "Input files");
                 head(h, &["File", "Size", "SHA-256"]);
                 h.el("tbody", &[], |h| {
-                    for input in &record.inputs {
+                    for input in record.inputs.iter().take(MAX_INPUTS) {
                         h.el("tr", &[], |h| {
                             h.leaf("th", &[("scope", &"row")], &input.path);
                             h.leaf("td", &[], bytes(input.bytes));
@@ -131,6 +134,11 @@ fn inputs(h: &mut Html, record: &RunRecord) {
             });
         },
     );
+    let left_out = record.inputs.len().saturating_sub(MAX_INPUTS);
+    if left_out > 0 {
+        let text = format!("{left_out} more files are in run.json.");
+        h.leaf("p", &[("class", &"note")], text);
+    }
 }
 
 fn settings(h: &mut Html, record: &RunRecord) {

@@ -30,6 +30,34 @@ pub enum RunError {
         /// The file it lacks.
         missing: &'static str,
     },
+    /// A run of that name was started and not finished.
+    #[error("`{}` holds an unfinished run", path.display())]
+    Unfinished {
+        /// Its folder.
+        path: PathBuf,
+        /// The name it will have.
+        target: PathBuf,
+    },
+    /// There is nothing to go on with.
+    #[error("there is no unfinished run `{}`", path.display())]
+    NotUnfinished {
+        /// The name it would have.
+        path: PathBuf,
+    },
+    /// Another process writes the run.
+    #[error("`{}` is being written by another process", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// An input is not what it was when the run began.
+    #[error("`{path}` {problem} since the run began")]
+    InputChanged {
+        /// The file.
+        path: String,
+        /// How, as the rest of the sentence: `has changed`, `is gone`, `is new`.
+        problem: &'static str,
+    },
     /// A document of the folder does not say what it should.
     #[error("cannot understand `{}`", path.display())]
     Document {
@@ -71,6 +99,19 @@ impl Hint for RunError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::NotARun { .. } => Some("give the folder that a verb wrote with --out".into()),
+            Self::Unfinished { target, .. } => {
+                let target = target.display();
+                let next =
+                    format!("go on with `--resume {target}`, or pass --force to start again");
+                Some(next.into())
+            }
+            Self::NotUnfinished { .. } => {
+                Some("only a run that was stopped before its end can go on".into())
+            }
+            Self::Busy { .. } => Some("wait for it, or end it".into()),
+            Self::InputChanged { .. } => {
+                Some("restore the file, or start a new run with the data as it is".into())
+            }
             Self::Document { .. } => {
                 Some("the file may come from another version; run the command again".into())
             }

@@ -33,6 +33,29 @@ impl InputFile {
     }
 }
 
+/// Checks that the files that are there are those that a run began with.
+///
+/// # Errors
+/// [`RunError::InputChanged`] names the first that has changed, is gone or is new.
+pub fn same_inputs(recorded: &[InputFile], found: &[InputFile]) -> Result<(), RunError> {
+    let changed = |file: &InputFile, problem| {
+        let path = file.path.clone();
+        Err(RunError::InputChanged { path, problem })
+    };
+    for before in recorded {
+        match found.iter().find(|now| now.path == before.path) {
+            None => return changed(before, "is gone"),
+            Some(now) if now != before => return changed(before, "has changed"),
+            Some(_) => {}
+        }
+    }
+    let is_new = |now: &&InputFile| recorded.iter().all(|before| before.path != now.path);
+    match found.iter().find(is_new) {
+        Some(new) => changed(new, "is new"),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +68,25 @@ mod tests {
         // FIPS 180-4, the example for "abc".
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!((input.bytes, input.sha256.as_str()), (3, expected));
+    }
+
+    #[test]
+    fn a_file_that_changed_went_or_came_is_named() {
+        let file = |path: &str, bytes| InputFile {
+            path: path.into(),
+            bytes,
+            sha256: String::new(),
+        };
+        let before = [file("a", 1), file("b", 2)];
+        let said = |now: &[InputFile]| same_inputs(&before, now).map_err(|e| e.to_string());
+        assert_eq!(said(&before), Ok(()));
+        for (now, words) in [
+            (vec![file("a", 1)], "`b` is gone"),
+            (vec![file("a", 1), file("b", 3)], "`b` has changed"),
+            (vec![file("a", 1), file("b", 2), file("c", 0)], "`c` is new"),
+        ] {
+            assert_eq!(said(&now), Err(format!("{words} since the run began")));
+        }
     }
 
     #[test]

@@ -240,6 +240,47 @@ fn a_config_file_sets_flags_and_the_command_line_wins() {
 }
 
 #[test]
+fn a_config_file_of_a_demonstration_holds_flags_and_settings() {
+    let sandbox = Sandbox::new();
+    let text = "seeds: 2\nbase: {steps: 7}\nadamerging: {steps: 3}\nquick: true\n";
+    sandbox.file("c.yaml", text);
+    let plan = |args: &str| -> serde_json::Value {
+        let said = sandbox.done(&format!("demo --dry-run --json {args}"));
+        serde_json::from_str(&said.out).unwrap()
+    };
+    let effective = plan("--config c.yaml --seeds 3");
+    assert_eq!(effective["seeds"].as_array().unwrap().len(), 3);
+    assert_eq!(effective["config"]["base"]["steps"], 7);
+    assert_eq!(effective["config"]["adamerging"]["steps"], 3);
+    let preset = plan("--quick");
+    assert_eq!(effective["config"]["expert"], preset["config"]["expert"]);
+    // What is printed can be given back, whole.
+    sandbox.file("again.json", effective["config"].to_string());
+    assert_eq!(
+        plan("--quick --config again.json")["config"],
+        effective["config"]
+    );
+
+    for (text, words) in [
+        (
+            "base: {stpes: 7}",
+            "unknown key `base.stpes`\nhint: did you mean `base.steps`?",
+        ),
+        ("sacles: [1]", "does not know\nhint: did you mean `scales`?"),
+        ("base: {rate: -1}", "`rate`"),
+        ("heads: trianed", "did you mean `trained`?"),
+    ] {
+        sandbox.file("c.yaml", text);
+        refused(
+            &sandbox.refit("demo --config c.yaml --out runs/x"),
+            3,
+            words,
+        );
+    }
+    assert_eq!(sandbox.names("runs"), Vec::<String>::new());
+}
+
+#[test]
 fn folders_of_tasks_that_are_none_are_refused_before_work() {
     let sandbox = Sandbox::new();
     std::fs::create_dir(sandbox.path().join("nothing")).unwrap();

@@ -13,6 +13,7 @@ mod merge;
 mod program;
 mod real;
 mod report;
+mod resume;
 mod sample;
 mod sandbox;
 mod snapshots;

@@ -314,6 +314,7 @@ pub(crate) fn run(outcome: Outcome) -> RunFiles {
     }];
     let metric = |series: &str, n: usize, salt: usize| Metric {
         series: series.into(),
+        seed: Some(0),
         step: 20 * n as u64,
         values: vec![
             (

@@ -64,7 +64,6 @@ fn dry_run_plans() {
     let mut text = String::new();
     for args in [
         "demo --dry-run",
-        "demo --quick --dry-run --json",
         "train --data generated:digits --model recipes/models/mlp.json --out runs/x --dry-run",
         "merge recipes/ties.yaml --out runs/x --dry-run",
         "merge recipes/adamerging.yaml --out runs/x --dry-run --json",

@@ -14,7 +14,7 @@ use crate::{
         AugmentName, Classifier, FitSettings, Fitted, ModelFolder, OptimizerName, TrainingRun,
         read_config,
     },
-    run::{METRICS, RunFiles, RunFolder, RunRecord},
+    run::{METRICS, RunFiles, RunFolder, RunRecord, is_logged, step_values},
     source::{TaskSource, folder_options},
 };
 use refit_core::{Seed, StopReason};
@@ -30,8 +30,6 @@ use std::{
 
 /// File of an interrupted run that holds what is needed to go on.
 const STATE: &str = "state.safetensors";
-/// Steps between two lines of `metrics.jsonl`.
-const LOG_EVERY: u64 = 10;
 
 /// Train an image classifier
 #[derive(Debug, clap::Args)]
@@ -214,13 +212,8 @@ impl Plan {
         let mut metrics = folder.metrics()?;
         let (steps, mut failed) = (self.settings.fit.steps, None);
         let on_step = |step: &refit_train::Step| {
-            let due = step.step.is_multiple_of(LOG_EVERY) || step.step == steps;
-            if due && failed.is_none() {
-                let values = [
-                    ("loss", step.loss),
-                    ("learning rate", step.rate),
-                    ("gradient norm", step.gradient_norm),
-                ];
+            if is_logged(step, steps) && failed.is_none() {
+                let values = step_values(step);
                 failed = metrics.write("train", step.step, &values).err();
             }
         };

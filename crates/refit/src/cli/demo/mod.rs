@@ -1,0 +1,141 @@
+//! `refit demo`.
+
+mod inputs;
+mod plan;
+mod settings;
+mod show;
+
+pub(super) use settings::keys as setting_keys;
+
+use super::{
+    args::{RunArgs, check_place, overwrite},
+    error::{CliError, Exit},
+    ui::Ui,
+};
+use crate::{
+    job::{self, JobError, Store},
+    report::text_table,
+    run::{REPORT, RunFolder, RunRecord},
+};
+use plan::{Plan, Settings, create_runs_folder, free_name};
+use refit_core::StopReason;
+use show::JsonOutcome;
+use std::path::{Path, PathBuf};
+
+/// Watch one base become eight experts, and the experts one model without labels
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Without --data the eight tasks are generated; nothing is downloaded. A folder for --data holds one .npz file or \
+one folder of pictures (CLASS/*.png) per task, all of one size. Every model is kept in the run folder. A run that \
+was stopped, by Ctrl-C or otherwise, is in RUN.part; --resume goes on from its last finished stage. A --config file \
+may hold settings of the job beside flags: `config` in the output of --dry-run --json, whole or in part.
+
+Examples:
+  refit demo --quick --out runs/quick
+  refit demo --dry-run")]
+pub(super) struct DemoArgs {
+    /// A small run: enough to see every part move, too little to conclude from
+    #[arg(long)]
+    quick: bool,
+    /// Folder of tasks instead of the generated ones
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Repeat with this many seeds, from --seed on [default: 1; 3 with --data]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
+    seeds: Option<u64>,
+    /// Go on with an interrupted run, its data and its settings
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["quick", "data", "seeds", "seed", "out", "config"])]
+    resume: Option<PathBuf>,
+    /// New folder for results, models, record and page [default: runs/demo, or runs/demo-2, .. if that exists]
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace the output of an earlier run
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+pub(super) fn run(args: &DemoArgs, ui: &Ui) -> Result<(), CliError> {
+    args.run.start_threads();
+    match &args.resume {
+        None => begin(args, ui),
+        Some(run) => go_on(args, run, ui),
+    }
+}
+
+fn begin(args: &DemoArgs, ui: &Ui) -> Result<(), CliError> {
+    if let Some(out) = &args.out {
+        check_place(out, args.force)?;
+    }
+    let plan = Plan::make(Settings::of(args)?)?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => free_name(Path::new("runs"), "demo"),
+    };
+    if args.run.dry_run {
+        return ui.show(&plan.summary(&out));
+    }
+    let settings = serde_json::to_value(&plan.settings).unwrap_or_default();
+    let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
+    let mut record = RunRecord::start("demo", device, threads, args.run.seed(), settings);
+    record.inputs = inputs::read(plan.settings.data.as_deref())?;
+    if args.out.is_none() {
+        create_runs_folder(&out)?;
+    }
+    let folder = RunFolder::create_resumable(&out, overwrite(args.force), record)?;
+    work(&plan, folder, ui)
+}
+
+fn go_on(args: &DemoArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
+    let folder = RunFolder::resume(run, overwrite(args.force))?;
+    let settings = Settings::recorded(folder.record(), run)?;
+    inputs::check(folder.record(), settings.data.as_deref())?;
+    let plan = Plan::make(settings)?;
+    if args.run.dry_run {
+        return ui.show(&plan.summary(folder.target()));
+    }
+    work(&plan, folder, ui)
+}
+
+fn work(plan: &Plan, mut folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
+    let store = Store::open(folder.path())?;
+    let Settings { job, seeds, .. } = &plan.settings;
+    let suite = plan.settings.suite();
+    let outcome = match job::fusion(&suite, job, &plan.tasks, seeds, &store, ui) {
+        Ok(outcome) => outcome,
+        Err(error) => return Err(stopped(error, folder, &store)),
+    };
+    folder.set_outcome(outcome.clone());
+    let path = folder.finish(StopReason::Done)?;
+    if ui.json() {
+        return ui.print_json(&JsonOutcome::of(&outcome));
+    }
+    ui.print(&text_table(&outcome, ui.style()))?;
+    ui.say(format_args!("page: {}", path.join(REPORT).display()));
+    Ok(())
+}
+
+/// Keeps what is finished and says how to go on; a run that failed before its first stage was finished leaves nothing.
+fn stopped(error: JobError, folder: RunFolder, store: &Store) -> CliError {
+    let interrupted = matches!(error, JobError::Interrupted);
+    if !interrupted && store.is_empty() {
+        return folder
+            .discard()
+            .err()
+            .map_or_else(|| error.into(), Into::into);
+    }
+    let run = folder.target().display().to_string();
+    match folder.pause() {
+        Err(error) => error.into(),
+        Ok(_) if !interrupted => error.into(),
+        Ok(path) => {
+            let words = format!(
+                "interrupted; finished stages are kept in `{}`",
+                path.display()
+            );
+            CliError::plain(Exit::Interrupted, words)
+                .hint(format!("go on with `refit demo --resume {run}`"))
+        }
+    }
+}

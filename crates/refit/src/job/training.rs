@@ -1,0 +1,201 @@
+//! Everything that sees labels: the base with its heads, the experts, the joint model.
+
+use super::{
+    Heads, JobError, Stage,
+    batches::Drawer,
+    encoder::{MultiTask, Supervised, prototype_rows},
+    files::Form,
+    found::{Found, Notes},
+    heads::FrozenHeads,
+    images::{Split, auxiliary, few_shot},
+    repetition::{Named, Repetition},
+};
+use crate::{
+    classifier::{ClassifierError, save_weights, weights_file},
+    run::{is_logged, step_values},
+};
+use burn::tensor::Tensor;
+use refit_core::StopReason;
+use refit_io::ckpt::Checkpoint;
+use refit_kernels::dual::Dual;
+use refit_nn::{Weights, blocks::CosineHead};
+use refit_train::{Step, Trainer};
+use std::{path::Path, sync::Arc};
+
+/// What one stage trains.
+struct Training<'a> {
+    model: &'a MultiTask,
+    settings: &'a Stage,
+    /// Its folder, and its series among the measurements.
+    name: &'a str,
+    start: &'a Weights,
+    /// Frozen heads; trained with the model where there are none.
+    heads: Option<&'a [CosineHead]>,
+    drawer: Drawer,
+}
+
+impl Repetition<'_> {
+    /// The encoder of the base, and one frozen head per task.
+    pub(super) fn base(&self, found: &mut Found) -> Result<(Weights, FrozenHeads), JobError> {
+        let mut fresh = None;
+        let (base, _) = self.stage(found, "base", "base and heads", Form::Encoder, |_| {
+            let (base, heads) = self.train_base()?;
+            // Kept first: where there is a base, there are heads.
+            let save = |folder: &Path| save_weights(&weights_file(folder), heads.weights());
+            self.shelf.keep("heads", Notes::default(), save)?;
+            fresh = Some(heads);
+            Ok(base)
+        })?;
+        match fresh {
+            Some(heads) => Ok((base, heads)),
+            None => Ok((base, self.finished_heads()?)),
+        }
+    }
+
+    fn train_base(&self) -> Result<(Weights, FrozenHeads), JobError> {
+        let stage = &self.config.base;
+        let mut model = self.model.clone();
+        let mut sets = match self.config.base_images {
+            0 => Vec::new(),
+            _ => self.every(|s| &s.base),
+        };
+        for task in auxiliary(self.config.auxiliary_images, self.seed()) {
+            sets.push((model.classes.len(), Arc::clone(task.train())));
+            model.classes.push(task.class_count());
+        }
+        let all = self.train(Training {
+            model: &model,
+            settings: stage,
+            name: "base",
+            start: &model.create(self.seed().fork("base"), &self.device)?,
+            heads: None,
+            drawer: self.drawer(sets, "base batches", stage.augment)?,
+        })?;
+        let base = self.model.encoder_weights(&all)?;
+        let rows = match self.config.heads {
+            Heads::Trained => {
+                let rows = model.head_rows(&all)?.into_iter();
+                rows.take(self.tasks.len()).map(Dual::into_value).collect()
+            }
+            Heads::Prototypes(per_class) => self.prototypes(&base, per_class)?,
+        };
+        Ok((base, FrozenHeads::new(self.tasks, rows, &self.device)?))
+    }
+
+    fn prototypes(&self, base: &Weights, per_class: usize) -> Result<Vec<Tensor<2>>, JobError> {
+        let seed = self.seed().fork("prototypes");
+        self.tasks
+            .iter()
+            .map(|task| {
+                let picked = few_shot(task.train(), per_class, seed.fork(task.name()));
+                prototype_rows(&self.model, base, &picked, &self.normalise)
+            })
+            .collect()
+    }
+
+    fn finished_heads(&self) -> Result<FrozenHeads, JobError> {
+        let read = |folder: &Path| {
+            let checkpoint = Checkpoint::open(weights_file(folder))?;
+            let width = self.model.width;
+            FrozenHeads::load(&checkpoint, self.tasks, width, &self.device)
+                .map_err(ClassifierError::from)
+        };
+        Ok(self.shelf.load_beside("base", "heads", read)?)
+    }
+
+    /// One expert per task, each fine-tuned from the base under its frozen head.
+    pub(super) fn experts(
+        &self,
+        found: &mut Found,
+        base: &Weights,
+        heads: &FrozenHeads,
+    ) -> Result<Vec<Weights>, JobError> {
+        let settings = &self.config.expert;
+        let expert = |(k, split): (usize, &Split)| {
+            let name = format!("experts/{}", self.tasks[k].name());
+            let make = |_: &mut Notes| {
+                self.train(Training {
+                    model: &self.model,
+                    settings,
+                    name: &name,
+                    start: base,
+                    heads: Some(heads),
+                    drawer: self.drawer(
+                        vec![(k, Arc::clone(&split.train))],
+                        "expert batches",
+                        settings.augment,
+                    )?,
+                })
+            };
+            let form = Form::Classifier(heads, k);
+            let (weights, _) = self.stage(found, &name, "experts", form, make)?;
+            Ok(weights)
+        };
+        self.parts.iter().enumerate().map(expert).collect()
+    }
+
+    /// One model trained on the labelled images of all tasks.
+    pub(super) fn joint(
+        &self,
+        found: &mut Found,
+        base: &Weights,
+        heads: &FrozenHeads,
+    ) -> Result<(Weights, Notes), JobError> {
+        let settings = &self.config.joint;
+        self.stage(found, "joint", "joint training", Form::Encoder, |_| {
+            self.train(Training {
+                model: &self.model,
+                settings,
+                name: "joint",
+                start: base,
+                heads: Some(heads),
+                drawer: self.drawer(self.every(|s| &s.train), "joint batches", settings.augment)?,
+            })
+        })
+    }
+
+    fn train(&self, training: Training<'_>) -> Result<Weights, JobError> {
+        let Training {
+            model,
+            settings,
+            name,
+            start,
+            heads,
+            drawer,
+        } = training;
+        let per_set = settings.batch.div_ceil(drawer.sets());
+        let mut objective = Supervised {
+            model,
+            heads,
+            smoothing: settings.smoothing,
+        };
+        let log = |step: &Step| {
+            if is_logged(step, settings.steps) {
+                self.shelf.log(name, step.step, &step_values(step));
+            }
+        };
+        let fit = Trainer::new(settings.trainer())?
+            .on_step(log)
+            .fit(
+                start.clone(),
+                &mut objective,
+                |i| drawer.draw(i, per_set),
+                &Named {
+                    name,
+                    inner: self.progress,
+                },
+            )
+            .map_err(|source| JobError::Train {
+                stage: name.to_owned(),
+                source,
+            })?;
+        self.shelf.check()?;
+        match fit.stop {
+            StopReason::Diverged => Err(JobError::Diverged {
+                stage: name.to_owned(),
+            }),
+            StopReason::Interrupted => Err(JobError::Interrupted),
+            _ => Ok(fit.weights),
+        }
+    }
+}
