@@ -18,7 +18,8 @@ use std::{fmt::Write, path::PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Paths in a recipe are relative to the current folder. `recipes/` holds a commented recipe for every method; they \
-merge runs/digits and runs/letters, trained from runs/base as `refit train --help` shows.
+merge runs/digits and runs/letters, trained from runs/base as `refit train --help` shows. A recipe may have a seed \
+of its own; --seed wins.
 
 Examples:
   refit merge recipes/ties.yaml --out runs/merged --dry-run
@@ -36,14 +37,20 @@ pub(super) struct MergeArgs {
 pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
     args.run.start_threads();
     args.out.check()?;
-    let plan = Recipe::load(&args.recipe)?.plan()?;
+    let recipe = Recipe::load(&args.recipe)?;
+    let recipe = match args.run.given_seed() {
+        Some(seed) => recipe.with_seed(seed),
+        None => recipe,
+    };
+    let seed = recipe.seed;
+    let plan = recipe.plan()?;
     let summary = plan.summary();
     if args.run.dry_run {
         return ui.show(&summary);
     }
     let settings = serde_json::to_value(&summary).unwrap_or_default();
     let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
-    let record = RunRecord::start("merge", device, threads, args.run.seed(), settings);
+    let record = RunRecord::start("merge", device, threads, seed, settings);
     let mut folder = RunFolder::create(&args.out.out, overwrite(args.out.force), record)?;
     for file in plan.files() {
         folder.add_input(&file)?;

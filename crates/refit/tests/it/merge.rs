@@ -36,6 +36,7 @@ fn every_method_merges_trained_experts() {
         assert_eq!(score["images"], 50);
     }
     the_average_is_the_mean(&sandbox);
+    a_seed_on_the_command_line_wins_over_that_of_the_recipe(&sandbox);
     adamerging_learns_coefficients_that_can_be_used_again(&sandbox);
 }
 
@@ -58,6 +59,30 @@ fn the_average_is_the_mean(sandbox: &Sandbox) {
             assert!((m - f32::midpoint(d, l)).abs() < 1e-6, "{name}");
         }
     }
+}
+
+fn a_seed_on_the_command_line_wins_over_that_of_the_recipe(sandbox: &Sandbox) {
+    let recipe = std::fs::read_to_string(sandbox.path().join("recipes/dare.yaml")).unwrap();
+    assert!(recipe.contains("seed: 0"));
+    sandbox.file("seven.yaml", recipe.replace("seed: 0", "seed: 7"));
+    let merged = |recipe: &str, out: &str, flags: &str| {
+        sandbox.done(&format!("merge {recipe} --out runs/{out} {flags}"));
+        let run = sandbox.path().join("runs").join(out);
+        let record = std::fs::read_to_string(run.join("run.json")).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        assert_eq!(record["seed"], record["settings"]["settings"]["seed"]);
+        let weights = std::fs::read(run.join("model.safetensors")).unwrap();
+        (record["seed"].as_u64().unwrap(), weights)
+    };
+    let (seed, own) = merged("seven.yaml", "dare-own", "");
+    assert_eq!(seed, 7);
+    let (seed, flag) = merged("recipes/dare.yaml", "dare-flag", "--seed 7");
+    assert_eq!(seed, 7);
+    assert!(flag == own, "--seed 7 and `seed: 7` differ");
+    let (seed, won) = merged("seven.yaml", "dare-won", "--seed 0");
+    let zero = std::fs::read(sandbox.path().join("runs/dare/model.safetensors")).unwrap();
+    assert_eq!(seed, 0);
+    assert!(won == zero && zero != own, "--seed 0 did not win");
 }
 
 fn adamerging_learns_coefficients_that_can_be_used_again(sandbox: &Sandbox) {
