@@ -34,7 +34,10 @@ pub(super) fn run(args: &ManArgs, ui: &Ui) -> Result<(), CliError> {
         }
     };
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.bin_name(title.replace('-', " ")))
+    let command = command
+        .bin_name(title.replace('-', " "))
+        .display_name(title.clone());
+    clap_mangen::Man::new(command)
         .title(title.to_uppercase())
         .render(&mut page)
         .map_err(|e| CliError::plain(Exit::Failed, format!("cannot write the page: {e}")))?;

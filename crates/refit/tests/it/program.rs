@@ -83,3 +83,19 @@ fn quiet_says_nothing() {
     );
     assert_eq!(said.err, "");
 }
+
+#[test]
+fn the_manual_page_of_a_verb_is_named_after_it() {
+    let sandbox = Sandbox::new();
+    let page = sandbox.done("man merge").out;
+    assert!(page.contains(".TH REFIT-MERGE 1"), "{page}");
+    let name =
+        ".SH NAME\nrefit\\-merge \\- Combine fine\\-tuned checkpoints of one base into one model\n";
+    assert!(page.contains(name), "{page}");
+    assert!(page.contains("\\fBrefit merge\\fR "), "{page}");
+    let page = sandbox.done("man").out;
+    assert!(
+        page.contains(".SH NAME\nrefit \\- Learn from models that already exist\n"),
+        "{page}"
+    );
+}
