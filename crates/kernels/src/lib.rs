@@ -13,11 +13,13 @@ mod math;
 mod memory;
 mod norm;
 mod parallel;
+mod pool;
 mod route;
 mod simd;
 mod softmax;
 #[cfg(test)]
 mod testing;
+mod transpose;
 
 pub use activation::{gelu, gelu_tanh, silu};
 pub use attention::{AttentionMask, attention};

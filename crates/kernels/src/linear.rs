@@ -1,8 +1,8 @@
 //! Affine maps `y = x W' + b`, through one matrix product for each of `y`, `dx` and `dW`.
 
-use crate::gemm::{ALL_THREADS, Mat, Store, gemm, rows_mut};
+use crate::gemm::{Mat, product};
 use crate::memory::{buffer, contiguous, floats, tensor, width};
-use crate::parallel::{for_row_blocks, sum_rows};
+use crate::parallel::sum_rows;
 use crate::route::is_host_f32;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -156,28 +156,16 @@ fn rows(t: &FlexTensor) -> Mat<'_> {
     Mat::rows(floats(t), [count, width])
 }
 
-/// The bias is written into the rows first and the product added to it: one pass instead of two.
 fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
     let (input, weight) = (rows(x), matrix(weight));
     let dims = [input.dims()[0], weight.dims()[0]];
     let mut y = buffer(dims[0] * dims[1]);
-    let mut store = Store::Set;
-    if let Some(bias) = bias.map(contiguous) {
-        let bias = floats(&bias);
-        for_row_blocks(&mut y, dims[1], |_, block| {
-            for row in block.chunks_exact_mut(bias.len()) {
-                row.copy_from_slice(bias);
-            }
-        });
-        store = Store::Add;
-    }
-    gemm(
-        &mut rows_mut(&mut y, dims),
-        store,
-        1.0,
+    let bias = bias.map(contiguous);
+    product(
+        &mut y,
         input,
         weight.transposed(),
-        ALL_THREADS,
+        bias.as_ref().map(floats),
     );
     tensor(y, with_width(x.shape(), dims[1]))
 }
@@ -194,14 +182,7 @@ fn input_gradient(grad: &FlexTensor, weight: &FlexTensor, shape: Shape) -> FlexT
     let (grad, weight) = (rows(grad), matrix(weight));
     let dims = [grad.dims()[0], weight.dims()[1]];
     let mut dx = buffer(dims[0] * dims[1]);
-    gemm(
-        &mut rows_mut(&mut dx, dims),
-        Store::Set,
-        1.0,
-        grad,
-        weight,
-        ALL_THREADS,
-    );
+    product(&mut dx, grad, weight, None);
     tensor(dx, shape)
 }
 
@@ -210,14 +191,7 @@ fn weight_gradient(grad: &FlexTensor, x: &FlexTensor, shape: Shape) -> FlexTenso
     let (grad, x) = (rows(grad), rows(x));
     let dims = [grad.dims()[1], x.dims()[1]];
     let mut dw = buffer(dims[0] * dims[1]);
-    gemm(
-        &mut rows_mut(&mut dw, dims),
-        Store::Set,
-        1.0,
-        grad.transposed(),
-        x,
-        ALL_THREADS,
-    );
+    product(&mut dw, grad.transposed(), x, None);
     tensor(dw, shape)
 }
 
@@ -237,7 +211,7 @@ mod tests {
     use refit_testkit::{close_in_norm, reference};
 
     /// `[rows, in, out]`.
-    const SIZES: [[usize; 3]; 7] = [
+    const SIZES: [[usize; 3]; 8] = [
         [1, 1, 1],
         [3, 5, 7],
         [31, 13, 17],
@@ -245,6 +219,7 @@ mod tests {
         [3, 0, 2],
         [3, 2, 0],
         [17, 64, 33],
+        [9, 5, 65],
     ];
 
     fn inputs([n, k, o]: [usize; 3]) -> Vec<Vec<f64>> {
@@ -304,5 +279,6 @@ mod tests {
         nan_reaches(op([3, 5, 7], true), &inputs([3, 5, 7]), 6, 8);
         same_for_any_thread_count(op([257, 129, 130], true), &inputs([257, 129, 130]));
         same_for_any_thread_count(op([1000, 64, 96], true), &inputs([1000, 64, 96]));
+        same_for_any_thread_count(op([390, 1100, 200], true), &inputs([390, 1100, 200]));
     }
 }

@@ -1,28 +1,39 @@
 //! Host memory behind tensors: read as slices, taken over when nobody else holds it.
 
+use crate::pool;
+pub(crate) use crate::pool::buffer;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{DType, Element, TensorMetadata};
-use burn::tensor::{Bytes, Shape};
+use burn::tensor::Shape;
 use bytemuck::Pod;
+use std::cell::RefCell;
 
-/// A buffer of `len` values, which may be left over from an earlier use.
-pub(crate) fn buffer(len: usize) -> Vec<f32> {
-    vec![0.0; len]
+thread_local! {
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends `len` floats of unspecified content that stay with the thread: a fresh allocation of this
+/// size would fault in its pages for every task.
+pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|buffer| {
+        if buffer.len() < len {
+            buffer.resize(len, 0.0);
+        }
+        work(&mut buffer[..len])
+    })
 }
 
 /// A buffer of `len` zeros.
 pub(crate) fn zeros(len: usize) -> Vec<f32> {
-    vec![0.0; len]
+    let mut zeros = buffer(len);
+    zeros.fill(0.0);
+    zeros
 }
 
 /// A new tensor over `values`, in row-major order.
 pub(crate) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     debug_assert_eq!(values.len(), shape.num_elements());
-    FlexTensor::new(
-        Bytes::from_elems(values),
-        Layout::contiguous(shape),
-        DType::F32,
-    )
+    FlexTensor::new(pool::bytes(values), Layout::contiguous(shape), DType::F32)
 }
 
 /// The tensor in row-major order, copied only when it is not.

@@ -153,8 +153,8 @@ impl Problem {
         of_mask: bool,
     ) -> [Option<FlexTensor>; 4] {
         let mut dq = buffer(self.batch * self.queries * self.heads * self.dim);
-        let mut dk = zeros(self.batch * self.keys * self.kv_heads * self.dim);
-        let mut dv = zeros(dk.len());
+        let mut dk = buffer(self.batch * self.keys * self.kv_heads * self.dim);
+        let mut dv = buffer(dk.len());
         let pairs = self.batch * self.heads * self.queries * self.keys;
         let mut dmask = zeros(if of_mask { pairs } else { 0 });
         let outputs = [&mut dq, &mut dk, &mut dv, &mut dmask].map(|t| Shared::new(t));
@@ -163,6 +163,12 @@ impl Problem {
             .for_each(|task| {
                 let (b, group) = (task / self.kv_heads, task % self.kv_heads);
                 let size = self.heads / self.kv_heads;
+                let (dims, width) = ([self.keys, self.dim], self.kv_heads * self.dim);
+                let offset = b * self.keys * width + group * self.dim;
+                for t in &outputs[1..3] {
+                    // SAFETY: each task has the columns of its own group of heads and batch entry.
+                    unsafe { t.matrix(offset, dims, width) }.clear();
+                }
                 for h in group * size..(group + 1) * size {
                     self.head_backward(state, grad, &outputs, [b, h], of_mask);
                 }

@@ -8,8 +8,9 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::grid::{Grid, Layout, Strip};
-use super::pack::{Source, Target, fill_planes, with_scratch, write_channel};
+use super::pack::{Source, Target, fill_planes, write_channel};
 use super::tile::{LANES, Panels, WIDE};
+use crate::memory::with_scratch;
 
 /// Flat positions that a task aims at: planes and results stay in a 2 MiB second-level cache.
 const STRIP: usize = 1536;

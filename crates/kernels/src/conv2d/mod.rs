@@ -17,7 +17,6 @@ mod passes;
 #[cfg(test)]
 mod tests;
 mod tile;
-mod transpose;
 mod weight_grad;
 
 use burn::backend::autodiff::NodeId;

@@ -5,27 +5,11 @@
     reason = "rows are copied with full vectors, and tasks write disjoint parts of one tensor"
 )]
 
-use std::cell::RefCell;
 use std::ops::Range;
 
 use pulp::Simd;
 
 use super::grid::{Grid, Layout, Strip};
-
-thread_local! {
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lends `len` floats of unspecified content that stay with the thread: a fresh allocation of this
-/// size would fault in its pages for every task.
-pub(super) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    SCRATCH.with_borrow_mut(|buffer| {
-        if buffer.len() < len {
-            buffer.resize(len, 0.0);
-        }
-        work(&mut buffer[..len])
-    })
-}
 
 /// Copies a row with full vectors; rows are too short for a call of `memcpy` each.
 ///

@@ -10,6 +10,7 @@ use super::geometry::ConvShape;
 use super::grid::Grid;
 use super::pack::{Source, Target};
 use super::tile::Panels;
+use crate::memory::buffer;
 use crate::simd::{sum1, vectorized};
 
 /// `y [batch, out, h', w']` of `x [batch, in, h, w]` and `weight [out, in, kh, kw]`.
@@ -64,14 +65,12 @@ unsafe fn fill(
     write: impl FnOnce(Target),
 ) -> Vec<f32> {
     let len = batch * channels * size[0] * size[1];
-    let mut out = Vec::with_capacity(len);
+    let mut out = buffer(len);
     write(Target {
         data: out.as_mut_ptr(),
         channels,
         size,
     });
-    // SAFETY: the capacity is `len`, and the caller vouches for the content.
-    unsafe { out.set_len(len) }
     out
 }
 

@@ -15,9 +15,10 @@ use rayon::prelude::*;
 
 use super::geometry::ConvShape;
 use super::grid::{Grid, Layout, Strip};
-use super::pack::{Source, fill_planes, with_scratch};
-use super::transpose::transpose;
+use super::pack::{Source, fill_planes};
+use crate::memory::with_scratch;
 use crate::parallel::add_up;
+use crate::transpose::transpose;
 
 /// Taps in a register tile with 32 registers, and with 16.
 const WIDE: usize = 8;

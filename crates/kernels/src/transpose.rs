@@ -4,7 +4,7 @@
 
 /// `target[p * ld + o] = source[o * stride + p]` for `o < outputs`, `p < positions`; zero for the
 /// remaining `o < ld`.
-pub(super) fn transpose(
+pub(crate) fn transpose(
     source: &[f32],
     stride: usize,
     outputs: usize,

@@ -5,11 +5,12 @@
     reason = "`gemm` takes pointers; bounds are checked where views are made"
 )]
 
+mod product;
+
+pub(crate) use product::product;
+
 use gemm::Parallelism;
 use std::marker::PhantomData;
-
-/// Inner loops of the `gemm` crate run on all threads of the current rayon pool.
-pub(crate) const ALL_THREADS: Parallelism = Parallelism::Rayon(0);
 
 /// A strided view of a matrix.
 #[derive(Clone, Copy)]
@@ -80,6 +81,53 @@ impl<'a> Mat<'a> {
         }
     }
 
+    /// `dims` entries from `(start[0], start[1])` on.
+    fn part(self, start: [usize; 2], dims: [usize; 2]) -> Self {
+        let inside = start[0] + dims[0] <= self.rows && start[1] + dims[1] <= self.cols;
+        assert!(inside, "invariant: a part lies inside its matrix");
+        let [rows, cols] = dims;
+        let start = self.pointer(start[0], start[1]);
+        Self {
+            start,
+            rows,
+            cols,
+            ..self
+        }
+    }
+
+    /// Where entry `(i, j)` lies, if it exists.
+    fn pointer(&self, i: usize, j: usize) -> *const f32 {
+        let offset = i.cast_signed() * self.row_stride + j.cast_signed() * self.col_stride;
+        self.start.wrapping_offset(offset)
+    }
+
+    /// Entries `row .. row + N` of column `j`, which are adjacent.
+    #[inline(always)]
+    fn column_chunk<const N: usize>(&self, row: usize, j: usize) -> [f32; N] {
+        let inside = row + N <= self.rows && j < self.cols && self.row_stride == 1;
+        assert!(inside, "invariant: adjacent entries of the matrix");
+        // SAFETY: `new` checked that every entry lies inside the slice.
+        unsafe { self.pointer(row, j).cast::<[f32; N]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    fn entry(&self, i: usize, j: usize) -> f32 {
+        assert!(
+            i < self.rows && j < self.cols,
+            "invariant: an entry of the matrix"
+        );
+        // SAFETY: `new` checked that every entry lies inside the slice.
+        unsafe { *self.pointer(i, j) }
+    }
+
+    /// From the first entry to the last, for adjacent columns and rows in ascending order.
+    fn span(&self) -> &'a [f32] {
+        assert!(self.col_stride == 1 && self.row_stride >= 0 && self.rows > 0 && self.cols > 0);
+        let len = (self.rows - 1) * self.row_stride.cast_unsigned() + self.cols;
+        // SAFETY: first and last entry lie inside the slice, and so does what is between them.
+        unsafe { std::slice::from_raw_parts(self.start, len) }
+    }
+
     /// Row `i` of a matrix with adjacent columns.
     pub(crate) fn row(&self, i: usize) -> &'a [f32] {
         assert!(
@@ -133,6 +181,24 @@ pub(crate) struct MatMut<'a> {
 }
 
 impl MatMut<'_> {
+    /// `dims` entries from `(start[0], start[1])` on.
+    fn part(&mut self, start: [usize; 2], dims: [usize; 2]) -> MatMut<'_> {
+        let inside = start[0] + dims[0] <= self.rows && start[1] + dims[1] <= self.cols;
+        assert!(inside, "invariant: a part lies inside its matrix");
+        let offset = start[0].cast_signed() * self.row_stride + start[1].cast_signed();
+        MatMut {
+            start: self.start.wrapping_offset(offset),
+            rows: dims[0],
+            cols: dims[1],
+            ..*self
+        }
+    }
+
+    /// Sets every entry to 0.
+    pub(crate) fn clear(&mut self) {
+        (0..self.rows).for_each(|i| self.row(i).fill(0.0));
+    }
+
     pub(crate) fn row(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows, "invariant: row index in range");
         // SAFETY: the constructor checked that each row lies inside the slice, which the view owns.
