@@ -21,14 +21,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod documents;
 mod error;
 mod fit;
 mod folder;
 mod score;
+mod transfer;
 
+pub use documents::read_config;
 pub use error::ClassifierError;
 pub use fit::{AugmentName, FitSettings, Fitted, OptimizerName, TrainingRun};
-pub use folder::{CONFIG, ModelFolder, PREPROCESSOR, read_config};
+pub use folder::{CONFIG, ModelFolder, PREPROCESSOR};
 pub(crate) use folder::{save_weights, weights_file};
 pub use score::Score;
 

@@ -1,5 +1,6 @@
 use super::*;
-use refit_core::Seed;
+use crate::report;
+use refit_core::{Seed, StopReason};
 
 fn record() -> RunRecord {
     RunRecord::start(
@@ -56,7 +57,7 @@ fn a_folder_or_file_that_is_no_run_is_refused() {
             .ends_with("is not a run folder: it holds no `run.json`")
     );
     let file = home.path().join("file");
-    atomic::write_file(&file, b"x", Overwrite::Refuse).unwrap();
+    write_file(&file, b"x", Overwrite::Refuse).unwrap();
     assert!(matches!(
         RunFiles::read(&file),
         Err(RunError::NotARun { .. })
@@ -70,7 +71,7 @@ fn a_folder_or_file_that_is_no_run_is_refused() {
 #[test]
 fn a_broken_document_is_named() {
     let home = tempfile::tempdir().unwrap();
-    atomic::write_file(
+    write_file(
         home.path().join(RECORD),
         b"{\"verb\": 3}",
         Overwrite::Refuse,
@@ -78,4 +79,28 @@ fn a_broken_document_is_named() {
     .unwrap();
     let error = RunFiles::read(home.path()).unwrap_err();
     assert!(matches!(&error, RunError::Document { path, .. } if path.ends_with(RECORD)));
+}
+
+#[test]
+fn a_run_that_goes_on_keeps_its_record_and_adds_up_its_time() {
+    let home = tempfile::tempdir().unwrap();
+    let target = home.path().join("run");
+    let begun = RunFolder::create_resumable(&target, Overwrite::Refuse, record()).unwrap();
+    // Whoever finds the folder now, after a kill, sees an interrupted run.
+    let found = RunFiles::read(begun.path()).unwrap();
+    assert_eq!(found.record.stop, StopReason::Interrupted);
+    let first = begun.pause().unwrap();
+    assert_eq!(first, part_path(&target));
+
+    let again = RunFolder::resume(&first, Overwrite::Refuse).unwrap();
+    assert_eq!(
+        (again.target(), &again.record().settings),
+        (&*target, &record().settings)
+    );
+    let before = again.record().seconds;
+    assert_eq!(again.finish(StopReason::Done).unwrap(), target);
+    let record = RunFiles::read(&target).unwrap().record;
+    assert!(record.seconds > before && record.stop == StopReason::Done);
+    let done = RunFolder::resume(&target, Overwrite::Refuse).unwrap_err();
+    assert!(matches!(done, RunError::NotUnfinished { .. }), "{done}");
 }

@@ -1,6 +1,6 @@
 //! What a training prints.
 
-use super::Settings;
+use super::plan::Settings;
 use crate::{
     cli::ui::{Show, Ui},
     report::{bytes, count, duration},

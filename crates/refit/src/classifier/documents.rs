@@ -1,0 +1,134 @@
+//! The small files beside the weights: architecture and pre-processing.
+
+use super::ClassifierError;
+use refit_core::nearest;
+use refit_io::{
+    atomic::{Overwrite, write_file},
+    data::Normalise,
+};
+use refit_nn::ImageConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    fs::File,
+    io::{ErrorKind, Read},
+    path::Path,
+};
+
+/// Files of settings are small.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// `preprocessor_config.json`, the part we write; other keys of other tools are read over.
+#[derive(Debug, Serialize, Deserialize)]
+struct Preprocessor {
+    image_mean: Vec<f32>,
+    image_std: Vec<f32>,
+    /// Pixels are multiplied by this first; 1/255 is the only value we know.
+    #[serde(default = "per_byte")]
+    rescale_factor: f64,
+}
+
+const fn per_byte() -> f64 {
+    1.0 / 255.0
+}
+
+/// Writes the pre-processing.
+pub(super) fn write_normalise(path: &Path, normalise: &Normalise) -> Result<(), ClassifierError> {
+    let preprocessor = Preprocessor {
+        image_mean: normalise.mean().to_vec(),
+        image_std: normalise.std().to_vec(),
+        rescale_factor: per_byte(),
+    };
+    write_json(path, &preprocessor)
+}
+
+/// Reads the pre-processing; `None` where the file is not there.
+pub(super) fn read_normalise(path: &Path) -> Result<Option<Normalise>, ClassifierError> {
+    let bytes = match read_small(path) {
+        Err(ClassifierError::Read { source, .. })
+            if matches!(
+                source.kind(),
+                ErrorKind::NotFound | ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
+        bytes => bytes?,
+    };
+    let read: Preprocessor =
+        serde_json::from_slice(&bytes).map_err(|e| document_error(path, &e))?;
+    if (read.rescale_factor * 255.0 - 1.0).abs() > 1e-3 {
+        return Err(ClassifierError::Document {
+            path: path.into(),
+            problem: format!(
+                "`rescale_factor` is {}, expected 1/255",
+                read.rescale_factor
+            ),
+            nearest: None,
+        });
+    }
+    Ok(Some(Normalise::new(read.image_mean, read.image_std)?))
+}
+
+/// Writes a small document.
+pub(super) fn write_json(path: &Path, document: &impl Serialize) -> Result<(), ClassifierError> {
+    let text = serde_json::to_string_pretty(document).map_err(|e| document_error(path, &e))?;
+    Ok(write_file(
+        path,
+        (text + "\n").as_bytes(),
+        Overwrite::Refuse,
+    )?)
+}
+
+/// Reads an architecture.
+///
+/// # Errors
+/// When the file cannot be read, or names no architecture that we know.
+pub fn read_config(path: &Path) -> Result<ImageConfig, ClassifierError> {
+    let bytes = read_small(path)?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|e| document_error(path, &e))?;
+    let found = value
+        .get("model_type")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if !ImageConfig::MODEL_TYPES.contains(&found) {
+        let known = ImageConfig::MODEL_TYPES
+            .map(|name| format!("`{name}`"))
+            .join(", ");
+        return Err(ClassifierError::Document {
+            path: path.into(),
+            problem: format!("`model_type` is `{found}`, expected one of {known}"),
+            nearest: nearest(found, ImageConfig::MODEL_TYPES).map(Into::into),
+        });
+    }
+    serde_json::from_value(value).map_err(|e| document_error(path, &e))
+}
+
+fn read_small(path: &Path) -> Result<Vec<u8>, ClassifierError> {
+    let read = |source| ClassifierError::Read {
+        path: path.into(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .map_err(read)?
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(read)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(ClassifierError::Document {
+            path: path.into(),
+            problem: format!("is larger than {MAX_BYTES} bytes, expected a file of settings"),
+            nearest: None,
+        });
+    }
+    Ok(bytes)
+}
+
+fn document_error(path: &Path, error: &serde_json::Error) -> ClassifierError {
+    ClassifierError::Document {
+        path: path.into(),
+        problem: error.to_string(),
+        nearest: None,
+    }
+}

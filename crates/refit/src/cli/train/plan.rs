@@ -1,0 +1,140 @@
+//! What a training will do.
+
+use super::{STATE, args::TrainArgs, show::Summary, state};
+use crate::{
+    classifier::{Classifier, FitSettings, Fitted, ModelFolder, TrainingRun, read_config},
+    cli::{
+        error::{CliError, Exit},
+        ui::Ui,
+    },
+    run::{RunFiles, RunFolder, is_logged, step_values},
+    source::{TaskSource, folder_options},
+};
+use refit_core::Seed;
+use refit_io::data::Task;
+use refit_train::TrainState;
+use serde::{Deserialize, Serialize};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What `run.json` says about a training, and what `--resume` reads back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Settings {
+    pub(super) data: String,
+    pub(super) model: Option<PathBuf>,
+    pub(super) init: Option<PathBuf>,
+    pub(super) fit: FitSettings,
+    pub(super) seed: Seed,
+}
+
+/// A checked training.
+pub(super) struct Plan {
+    pub(super) settings: Settings,
+    pub(super) source: TaskSource,
+    task: Task,
+    model: Classifier,
+    state: Option<TrainState>,
+    pub(super) afresh: Vec<String>,
+}
+
+impl Plan {
+    pub(super) fn make(args: &TrainArgs) -> Result<Self, CliError> {
+        let device = args.run.device.open();
+        let settings = match &args.resume {
+            Some(run) => resumed_settings(run)?,
+            None => Settings {
+                data: args
+                    .data
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                model: args.model.clone(),
+                init: args.init.clone(),
+                fit: args.fit.settings(),
+                seed: args.run.seed(),
+            },
+        };
+        settings.fit.check()?;
+        let source = TaskSource::parse(&settings.data)?;
+        let config = match (&settings.init, &settings.model) {
+            (Some(init), _) => ModelFolder::open(init)?.config,
+            (None, Some(path)) => read_config(path)?,
+            (None, None) => return Err(CliError::plain(Exit::Usage, "no architecture was given")),
+        };
+        let task = source.read(&folder_options(&config))?;
+        let seed = settings.seed.fork("init");
+        let mut model = Classifier::create(config, &task, seed, &device)?;
+        let mut afresh = Vec::new();
+        if let Some(init) = &settings.init {
+            afresh = model.start_from(&ModelFolder::open(init)?)?;
+        }
+        let state = match &args.resume {
+            Some(run) => Some(state::read(&run.join(STATE), &model)?),
+            None => None,
+        };
+        Ok(Self {
+            settings,
+            source,
+            task,
+            model,
+            state,
+            afresh,
+        })
+    }
+
+    pub(super) fn train(self, folder: &RunFolder, ui: &Ui) -> Result<(Fitted, Task), CliError> {
+        let mut metrics = folder.metrics()?;
+        let (steps, mut failed) = (self.settings.fit.steps, None);
+        let on_step = |step: &refit_train::Step| {
+            if is_logged(step, steps) && failed.is_none() {
+                let values = step_values(step);
+                failed = metrics.write("train", step.step, &values).err();
+            }
+        };
+        let run = TrainingRun {
+            settings: &self.settings.fit,
+            set: Arc::clone(self.task.train()),
+            seed: self.settings.seed,
+            resume: self.state,
+            on_step: Box::new(on_step),
+        };
+        let fitted = self.model.fit(run, ui)?;
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok((fitted, self.task)),
+        }
+    }
+
+    pub(super) fn summary(&self, out: &Path) -> Summary {
+        let parameters = self.model.weights.layout().num_values() as u64;
+        Summary {
+            data: self.settings.data.clone(),
+            images: [self.task.train(), self.task.val(), self.task.test()].map(|set| set.len()),
+            classes: self.task.class_count(),
+            parameters,
+            settings: self.settings.clone(),
+            done: self.state.as_ref().map_or(0, TrainState::step),
+            // Weights, gradient and two moments, all f32.
+            state_bytes: 16 * parameters,
+            out: out.to_path_buf(),
+        }
+    }
+}
+
+fn resumed_settings(run: &Path) -> Result<Settings, CliError> {
+    let record = RunFiles::read(run)?.record;
+    if record.verb != "train" || !run.join(STATE).is_file() {
+        let words = format!("`{}` holds no interrupted training", run.display());
+        return Err(CliError::plain(Exit::BadInput, words)
+            .hint("only a run that was stopped by Ctrl-C can go on"));
+    }
+    serde_json::from_value(record.settings).map_err(|e| {
+        CliError::plain(
+            Exit::BadInput,
+            format!("`{}` has unknown settings: {e}", run.display()),
+        )
+    })
+}

@@ -1,0 +1,147 @@
+//! What the page shows, section by section.
+
+use super::{accuracy, corruption, cost, curves, heat, html::Html, ladder, provenance};
+use crate::{
+    outcome::{MethodKind, Outcome},
+    run::RunFiles,
+};
+
+/// One section: its anchor, its heading, the sentence under it and what it shows.
+pub(super) struct Section {
+    pub(super) id: &'static str,
+    pub(super) title: &'static str,
+    lead: &'static str,
+    body: fn(&mut Html, &RunFiles),
+}
+
+impl Section {
+    pub(super) fn render(&self, h: &mut Html, run: &RunFiles) {
+        h.el("section", &[("id", &self.id)], |h| {
+            h.leaf("h2", &[], self.title);
+            if !self.lead.is_empty() {
+                h.leaf("p", &[("class", &"lead")], self.lead);
+            }
+            (self.body)(h, run);
+        });
+        h.newline();
+    }
+}
+
+/// The sections for which there is something to show, in order.
+pub(super) fn sections(run: &RunFiles) -> Vec<Section> {
+    let outcome = run.outcome.as_ref();
+    let has = |test: fn(&Outcome) -> bool| outcome.is_some_and(test);
+    let candidates = [
+        (has(|o| !o.methods.is_empty()), ACCURACY),
+        (has(|o| !o.coefficients.is_empty()), COEFFICIENTS),
+        (has(|o| !o.curves.is_empty()), ADAPTATION),
+        (has(|o| !o.sweeps.is_empty()), SWEEPS),
+        (has(corruption::measured), ROBUSTNESS),
+        (!curves::of_training(run).is_empty(), TRAINING),
+        (
+            has(|o| !o.phases.is_empty() || o.methods.iter().any(|m| m.kind != MethodKind::Bound)),
+            COST,
+        ),
+        (has(|o| !o.tasks.is_empty() || !o.setup.is_empty()), SETUP),
+        (has(|o| !o.caveats.is_empty()), CAVEATS),
+        (true, RECORD),
+        (true, REPRODUCE),
+    ];
+    candidates
+        .into_iter()
+        .filter(|(shown, _)| *shown)
+        .map(|(_, section)| section)
+        .collect()
+}
+
+/// Runs `body` on the outcome, which the choice of sections made sure of.
+fn with_outcome(h: &mut Html, run: &RunFiles, body: impl FnOnce(&mut Html, &Outcome)) {
+    if let Some(outcome) = &run.outcome {
+        body(h, outcome);
+    }
+}
+
+const ACCURACY: Section = Section {
+    id: "accuracy",
+    title: "Accuracy",
+    lead: "",
+    body: |h, run| {
+        with_outcome(h, run, |h, outcome| {
+            h.leaf("p", &[("class", &"lead")], "Mean over tasks. Dashed lines: the common base and the separate experts. Squares are bounds, discs one merged model, rings one merged model that saw the test images.");
+            ladder::means(h, outcome);
+            accuracy::table(h, outcome);
+            h.leaf("h3", &[], "Task by task");
+            h.leaf("p", &[("class", &"note")], "The bar runs from the base to the task's own expert; the large disc and the figure are the model of the headline.");
+            ladder::tasks(h, outcome);
+        });
+    },
+};
+const COEFFICIENTS: Section = Section {
+    id: "coefficients",
+    title: "What was learned",
+    lead: "How much of each expert's change the merged model takes on, by layer and task (first seed).",
+    body: |h, run| with_outcome(h, run, heat::panels),
+};
+const ADAPTATION: Section = Section {
+    id: "adaptation",
+    title: "Adaptation",
+    lead: "Entropy is what is minimised. The spread of predictions (the entropy of the average prediction) watches for collapse: near 0 the model gives one answer to everything. Validation accuracy is shown, never used.",
+    body: |h, run| with_outcome(h, run, curves::adaptation),
+};
+const SWEEPS: Section = Section {
+    id: "scales",
+    title: "Scales",
+    lead: "Methods with one scale for all layers are tuned on labelled validation images; this is how much the choice matters.",
+    body: |h, run| with_outcome(h, run, curves::sweeps),
+};
+const ROBUSTNESS: Section = Section {
+    id: "robustness",
+    title: "Robustness",
+    lead: "Accuracy in percent on corrupted test images, mean over tasks.",
+    body: |h, run| with_outcome(h, run, corruption::bars),
+};
+const TRAINING: Section = Section {
+    id: "training",
+    title: "Training",
+    lead: "",
+    body: curves::training,
+};
+const COST: Section = Section {
+    id: "cost",
+    title: "Cost",
+    lead: "",
+    body: |h, run| with_outcome(h, run, cost::tables),
+};
+const SETUP: Section = Section {
+    id: "setup",
+    title: "Set-up",
+    lead: "",
+    body: |h, run| {
+        with_outcome(h, run, |h, outcome| {
+            provenance::sentences(h, &outcome.setup);
+            provenance::tasks(h, outcome);
+        });
+    },
+};
+const CAVEATS: Section = Section {
+    id: "caveats",
+    title: "Before you quote a number",
+    lead: "",
+    body: |h, run| {
+        with_outcome(h, run, |h, outcome| {
+            provenance::sentences(h, &outcome.caveats);
+        });
+    },
+};
+const RECORD: Section = Section {
+    id: "record",
+    title: "Run record",
+    lead: "",
+    body: |h, run| provenance::record(h, &run.record),
+};
+const REPRODUCE: Section = Section {
+    id: "reproduce",
+    title: "Repeat it",
+    lead: "",
+    body: |h, run| provenance::reproduce(h, &run.record),
+};

@@ -1,0 +1,203 @@
+//! A run folder while it is written.
+
+use super::{
+    InputFile, MetricsWriter, RECORD, REPORT, RESULTS, RunError, RunFiles, RunRecord, now,
+    part::{Part, part_path, target_of},
+    peak_bytes, read_document, read_metrics, write_document,
+};
+use crate::{outcome::Outcome, report};
+use refit_core::StopReason;
+use refit_io::atomic::{OutputDir, Overwrite, write_file};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// A run folder that is being written.
+#[derive(Debug)]
+pub struct RunFolder {
+    place: Place,
+    record: RunRecord,
+    outcome: Option<Outcome>,
+    started: Instant,
+    /// Seconds before this process went on with the run.
+    before: f64,
+}
+
+/// Where a run is written until it is complete.
+#[derive(Debug)]
+enum Place {
+    /// Nowhere to be found, and gone when the work is given up.
+    Hidden(OutputDir),
+    /// Where `--resume` finds it.
+    Part(Part),
+}
+
+impl RunFolder {
+    /// Starts a run whose folder will be `path`.
+    ///
+    /// # Errors
+    /// When the path is taken or its parent cannot be written to.
+    pub fn create(
+        path: impl Into<PathBuf>,
+        overwrite: Overwrite,
+        record: RunRecord,
+    ) -> Result<Self, RunError> {
+        let place = Place::Hidden(OutputDir::create(path, overwrite)?);
+        Ok(Self::new(place, record))
+    }
+
+    /// Starts a run whose folder will be `path` and which [`resume`](Self::resume) can go on with at any time, whatever
+    /// happens to this process. Its record says `interrupted` until it is complete.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create); when there is an unfinished run of that name.
+    pub fn create_resumable(
+        path: impl Into<PathBuf>,
+        overwrite: Overwrite,
+        mut record: RunRecord,
+    ) -> Result<Self, RunError> {
+        record.stop = StopReason::Interrupted;
+        let write =
+            |folder: &Path| write_document(&folder.join(RECORD), &record, Overwrite::Refuse);
+        let place = Place::Part(Part::create(path.into(), overwrite, write)?);
+        Ok(Self::new(place, record))
+    }
+
+    /// Goes on with the unfinished run `path`.
+    ///
+    /// # Errors
+    /// When there is none, its record cannot be understood, another process writes it, or a complete run of that name
+    /// may not be replaced.
+    pub fn resume(path: &Path, overwrite: Overwrite) -> Result<Self, RunError> {
+        let target = target_of(path);
+        let part = part_path(&target);
+        if !part.is_dir() {
+            return Err(RunError::NotUnfinished { path: target });
+        }
+        let part = Part::open(target, overwrite)?;
+        let record: RunRecord = read_document(&part.path().join(RECORD))?;
+        let before = record.seconds;
+        Ok(Self {
+            before,
+            ..Self::new(Place::Part(part), record)
+        })
+    }
+
+    fn new(place: Place, record: RunRecord) -> Self {
+        Self {
+            place,
+            record,
+            outcome: None,
+            started: Instant::now(),
+            before: 0.0,
+        }
+    }
+
+    /// Where outputs are written until the end.
+    pub fn path(&self) -> &Path {
+        match &self.place {
+            Place::Hidden(output) => output.path(),
+            Place::Part(part) => part.path(),
+        }
+    }
+
+    /// The name that the folder will have.
+    pub fn target(&self) -> &Path {
+        match &self.place {
+            Place::Hidden(output) => output.target(),
+            Place::Part(part) => part.target(),
+        }
+    }
+
+    /// Opens the file of measurements.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn metrics(&self) -> Result<MetricsWriter, RunError> {
+        MetricsWriter::append(self.path())
+    }
+
+    /// Adds a file to the list of inputs.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn add_input(&mut self, path: &Path) -> Result<(), RunError> {
+        self.record.inputs.push(InputFile::hash(path)?);
+        Ok(())
+    }
+
+    /// The record so far.
+    pub const fn record(&self) -> &RunRecord {
+        &self.record
+    }
+
+    /// The record, for what is only known while the work goes on.
+    pub const fn record_mut(&mut self) -> &mut RunRecord {
+        &mut self.record
+    }
+
+    /// Seconds since the run began, without those between an interruption and its resumption.
+    pub fn elapsed(&self) -> f64 {
+        self.before + self.started.elapsed().as_secs_f64()
+    }
+
+    /// Keeps what the work found.
+    pub fn set_outcome(&mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+    }
+
+    /// Ends this process's part of a run that can be gone on with; returns where it is.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn pause(mut self) -> Result<PathBuf, RunError> {
+        self.close(StopReason::Interrupted)?;
+        Ok(self.path().to_path_buf())
+    }
+
+    /// Gives the run up and leaves nothing.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn discard(self) -> Result<(), RunError> {
+        match self.place {
+            Place::Hidden(output) => drop(output),
+            Place::Part(part) => part.discard()?,
+        }
+        Ok(())
+    }
+
+    /// Writes record, results and page, and gives the folder its name.
+    ///
+    /// # Errors
+    /// When the disk refuses; what was being written is then not left behind half.
+    pub fn finish(mut self, stop: StopReason) -> Result<PathBuf, RunError> {
+        self.close(stop)?;
+        let folder = self.path();
+        if let Some(outcome) = &self.outcome {
+            write_document(&folder.join(RESULTS), outcome, Overwrite::Replace)?;
+        }
+        let files = RunFiles {
+            metrics: read_metrics(folder)?,
+            record: self.record.clone(),
+            outcome: self.outcome.clone(),
+        };
+        let page = report::render(&files);
+        write_file(folder.join(REPORT), page.as_bytes(), Overwrite::Replace)?;
+        match self.place {
+            Place::Hidden(output) => Ok(output.finish()?),
+            Place::Part(part) => part.finish(),
+        }
+    }
+
+    /// Writes the record as it stands now.
+    fn close(&mut self, stop: StopReason) -> Result<(), RunError> {
+        self.record.finished = now();
+        self.record.seconds = self.elapsed();
+        self.record.peak_bytes = peak_bytes();
+        self.record.stop = stop;
+        let path = self.path().join(RECORD);
+        write_document(&path, &self.record, Overwrite::Replace)
+    }
+}
