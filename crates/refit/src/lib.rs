@@ -7,5 +7,6 @@ pub mod outcome;
 pub mod recipe;
 pub mod report;
 pub mod run;
+mod settings;
 pub mod source;
 pub mod yaml;

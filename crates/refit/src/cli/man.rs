@@ -39,6 +39,7 @@ pub(super) fn run(args: &ManArgs, ui: &Ui) -> Result<(), CliError> {
         .display_name(title.clone());
     clap_mangen::Man::new(command)
         .title(title.to_uppercase())
+        .source(concat!("refit ", env!("CARGO_PKG_VERSION")))
         .render(&mut page)
         .map_err(|e| CliError::plain(Exit::Failed, format!("cannot write the page: {e}")))?;
     ui.print(&String::from_utf8_lossy(&page))

@@ -20,8 +20,12 @@ mod plan;
 pub use error::RecipeError;
 pub use plan::{MergePlan, Merged, NamedPath, PlanSummary};
 
-use crate::{source::TaskSource, yaml::read_mapping};
-use refit_core::{Access, Card, ConfigError, DataAccess, ModelAccess, Seed, nearest};
+use crate::{
+    settings::{cannot_be_used, lay_over},
+    source::TaskSource,
+    yaml::read_mapping,
+};
+use refit_core::{Access, Card, ConfigError, DataAccess, ModelAccess, Seed};
 use refit_merge::{Checks, MergeConfig};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -179,18 +183,11 @@ fn take<T: DeserializeOwned>(
     };
     serde_json::from_value(value)
         .map(Some)
-        .map_err(|e| ConfigError::conflict(key, is_wrong(&e)))
+        .map_err(|e| ConfigError::conflict(key, cannot_be_used(&e)))
 }
 
 fn missing(key: &'static str) -> ConfigError {
     ConfigError::conflict(key, "is missing")
-}
-
-/// `has the wrong type: ...`, without the place in a text that the user never saw.
-fn is_wrong(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    format!("cannot be used: {text}")
 }
 
 /// A path, or a mapping with a path.
@@ -257,69 +254,20 @@ fn method(mut rest: Map<String, Value>) -> Result<MergeConfig, ConfigError> {
     Ok(config)
 }
 
-/// Reads settings over their defaults, so that an error can name the key, and an unknown key its neighbour.
+/// Reads settings over their defaults.
 fn settings<T: DeserializeOwned + serde::Serialize>(
     owner: &str,
     given: Value,
     default: &T,
 ) -> Result<T, ConfigError> {
-    let Ok(Value::Object(default)) = serde_json::to_value(default) else {
-        return Err(ConfigError::conflict(owner.to_owned(), "has no settings"));
-    };
-    let Value::Object(given) = given else {
-        return Err(ConfigError::range(
+    match given {
+        Value::Object(given) => lay_over(default, given, &KEYS),
+        other => Err(ConfigError::range(
             owner.to_owned(),
-            given,
+            other,
             "`key: value` pairs",
-        ));
-    };
-    let mut all = default.clone();
-    for (key, value) in given {
-        if !default.contains_key(&key) {
-            let tag = ["method"];
-            let known = default
-                .keys()
-                .map(String::as_str)
-                .filter(|k| !tag.contains(k))
-                .chain(KEYS);
-            return Err(ConfigError::unknown("key", &key, known));
-        }
-        let mut alone = default.clone();
-        alone.insert(key.clone(), value.clone());
-        if let Err(error) = serde_json::from_value::<T>(Value::Object(alone)) {
-            return Err(wrong_value(key, &value, &error));
-        }
-        all.insert(key, value);
+        )),
     }
-    serde_json::from_value(Value::Object(all))
-        .map_err(|e| ConfigError::conflict(owner.to_owned(), is_wrong(&e)))
-}
-
-/// A value that its key does not take; a misspelt name gets the nearest valid one.
-pub(crate) fn wrong_value(key: String, value: &Value, error: &serde_json::Error) -> ConfigError {
-    let text = error.to_string();
-    // Serde lists the valid names in backticks: "unknown variant `sun`, expected `mean` or `sum`".
-    if let Some((_, expected)) = text.split_once(", expected ")
-        && text.starts_with("unknown ")
-    {
-        let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-        let found = text.split('`').nth(1).unwrap_or_default();
-        let near = nearest(found, names.iter().copied()).map(|n| format!("; did you mean `{n}`?"));
-        return ConfigError::Range {
-            key: key.into(),
-            found: format!("`{found}`"),
-            expected: format!("{expected}{}", near.unwrap_or_default()).into(),
-        };
-    }
-    let expected = text
-        .split_once(", expected ")
-        .map_or("another value", |(_, e)| e);
-    let expected = expected
-        .split(" at line ")
-        .next()
-        .unwrap_or(expected)
-        .to_owned();
-    ConfigError::range(key, value, expected)
 }
 
 #[cfg(test)]

@@ -26,6 +26,9 @@ pub fn part_path(target: &Path) -> PathBuf {
 
 /// The run that a user means by its name, or by that of its unfinished folder.
 pub(super) fn target_of(run: &Path) -> PathBuf {
+    if part_path(run).is_dir() {
+        return run.to_path_buf();
+    }
     let name = run.file_name().unwrap_or_default().to_string_lossy();
     match name.strip_suffix(PART) {
         Some(name) if !name.is_empty() => run.with_file_name(name),

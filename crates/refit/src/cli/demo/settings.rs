@@ -3,18 +3,19 @@
 use crate::{
     cli::error::{CliError, Exit},
     job::FusionConfig,
-    recipe::wrong_value,
+    settings::lay_over,
     yaml::read_mapping,
 };
-use refit_core::{ConfigError, Hint};
-use serde_json::{Map, Value};
+use refit_core::Hint;
+use serde_json::Value;
 use std::path::Path;
 
 /// The keys that a file may hold beside flags.
 pub(in crate::cli) fn keys() -> Vec<String> {
-    let all = as_json(&FusionConfig::demo());
-    let keys = all.as_object().into_iter().flat_map(Map::keys);
-    keys.cloned().collect()
+    match serde_json::to_value(FusionConfig::demo()) {
+        Ok(Value::Object(all)) => all.into_iter().map(|(key, _)| key).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Reads a file over a preset; flags in it were taken before.
@@ -22,7 +23,7 @@ pub(super) fn over(preset: &FusionConfig, file: &Path) -> Result<FusionConfig, C
     let known = keys();
     let mut given = read_mapping(file)?;
     given.retain(|key, _| known.contains(key));
-    lay_over(preset, given).map_err(|error| {
+    lay_over(preset, given, &[]).map_err(|error| {
         let words = format!("`{}`: {error}", file.display());
         let shown = CliError::plain(Exit::BadInput, words);
         match error.hint() {
@@ -30,51 +31,6 @@ pub(super) fn over(preset: &FusionConfig, file: &Path) -> Result<FusionConfig, C
             None => shown,
         }
     })
-}
-
-fn as_json(config: &FusionConfig) -> Value {
-    serde_json::to_value(config).unwrap_or_default()
-}
-
-fn lay_over(preset: &FusionConfig, given: Map<String, Value>) -> Result<FusionConfig, ConfigError> {
-    let mut whole = as_json(preset);
-    set_all(&mut whole, "", given)?;
-    serde_json::from_value(whole).map_err(|e| ConfigError::conflict("config", e.to_string()))
-}
-
-/// Sets every value below the JSON pointer `at`. Each is tried alone, so that an error can name its key.
-fn set_all(whole: &mut Value, at: &str, given: Map<String, Value>) -> Result<(), ConfigError> {
-    for (key, value) in given {
-        let here = whole.pointer(at).and_then(Value::as_object);
-        let known = here.into_iter().flat_map(Map::keys);
-        let place = format!("{at}/{key}");
-        match (here.and_then(|here| here.get(&key)), value) {
-            (None, _) => {
-                let known: Vec<String> = known.map(|k| dotted(&format!("{at}/{k}"))).collect();
-                let known = known.iter().map(String::as_str);
-                return Err(ConfigError::unknown("key", dotted(&place), known));
-            }
-            (Some(Value::Object(_)), Value::Object(inner)) => set_all(whole, &place, inner)?,
-            (Some(_), value) => set(whole, &place, &value)?,
-        }
-    }
-    Ok(())
-}
-
-fn set(whole: &mut Value, place: &str, value: &Value) -> Result<(), ConfigError> {
-    let mut changed = whole.clone();
-    if let Some(slot) = changed.pointer_mut(place) {
-        slot.clone_from(value);
-    }
-    serde_json::from_value::<FusionConfig>(changed.clone())
-        .map_err(|error| wrong_value(dotted(place), value, &error))?;
-    *whole = changed;
-    Ok(())
-}
-
-/// `base.steps` for `/base/steps`.
-fn dotted(pointer: &str) -> String {
-    pointer.trim_start_matches('/').replace('/', ".")
 }
 
 #[cfg(test)]
