@@ -9,6 +9,7 @@
 mod examples;
 mod hostile;
 mod interrupt;
+mod job;
 mod merge;
 mod program;
 mod real;
