@@ -146,6 +146,11 @@ pub fn check(config: &FusionConfig, tasks: &[Task]) -> Result<(), JobError> {
 /// Checks the settings that are handed on to others, by those who will take them.
 fn check_parts(config: &FusionConfig) -> Result<(), ConfigError> {
     ImageConfig::Vit(config.encoder.clone()).check()?;
+    if config.encoder.num_labels != 0 {
+        let found = config.encoder.num_labels;
+        let expected = "0: the job makes the heads itself";
+        return Err(ConfigError::range("encoder.num_labels", found, expected));
+    }
     for stage in [&config.base, &config.expert, &config.joint] {
         stage.trainer().optimizer.build(&Layout::default())?;
     }

@@ -78,7 +78,7 @@ impl StoreError {
 /// let home = tempfile::tempdir()?;
 /// let store = Store::open(home.path())?;
 /// assert!(!store.is_finished(0, "base"));
-/// # Ok::<(), refit::run::RunError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Store(Option<Folder>);

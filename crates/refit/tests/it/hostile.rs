@@ -268,6 +268,10 @@ fn a_config_file_of_a_demonstration_holds_flags_and_settings() {
         ),
         ("sacles: [1]", "does not know\nhint: did you mean `scales`?"),
         ("base: {rate: -1}", "`rate`"),
+        (
+            "encoder: {num_labels: 3}",
+            "`encoder.num_labels` is 3, expected 0",
+        ),
         ("heads: trianed", "did you mean `trained`?"),
     ] {
         sandbox.file("c.yaml", text);
