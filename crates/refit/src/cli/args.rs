@@ -1,12 +1,10 @@
 //! Flags that verbs share.
 
+use super::error::{CliError, Exit};
 use clap::{Args, ValueEnum};
 use refit_core::Seed;
 use refit_io::atomic::{AtomicError, Overwrite};
-use std::{
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// What every verb takes.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -31,9 +29,9 @@ pub(super) struct RunArgs {
     /// Compute device
     #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
     pub(super) device: DeviceName,
-    /// Worker threads [default: as many as the machine offers]
-    #[arg(long, value_name = "N")]
-    pub(super) threads: Option<NonZeroUsize>,
+    /// Worker threads, 1 to 1024 [default: as many as the machine offers]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
     /// Flags from a YAML file: `steps: 50` stands for `--steps 50`; the command line wins
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -81,16 +79,23 @@ impl RunArgs {
 
     /// Number of worker threads.
     pub(super) fn thread_count(&self) -> usize {
-        let offered = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.threads.map_or_else(offered, usize::from)
+        let offered = || std::thread::available_parallelism().map_or(1, |n| n.get().min(1024));
+        self.threads.map_or_else(offered, |n| n as usize)
     }
 
-    /// Starts the worker threads; the first call decides.
-    pub(super) fn start_threads(&self) {
-        // A pool that runs already (a second verb in one process, in tests) is as good.
-        let _ = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.thread_count())
-            .build_global();
+    /// Starts the worker threads: once in a process, before anything runs in parallel.
+    ///
+    /// # Errors
+    /// When the system gives fewer threads than that.
+    pub(super) fn start_threads(&self) -> Result<(), CliError> {
+        let threads = self.thread_count();
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .map_err(|error| {
+                let words = format!("cannot start {threads} worker threads: {error}");
+                CliError::plain(Exit::Failed, words).hint("give a lower number to --threads")
+            })
     }
 }
 

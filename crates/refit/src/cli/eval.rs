@@ -82,8 +82,8 @@ enum NormaliseName {
 }
 
 pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
-    args.run.start_threads();
     let folder = open(args)?;
+    args.run.start_threads()?;
     if args.run.dry_run {
         return ui.show(&Summary::of(args, &folder));
     }

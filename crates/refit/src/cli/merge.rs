@@ -35,9 +35,9 @@ pub(super) struct MergeArgs {
 }
 
 pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
-    args.run.start_threads();
     args.out.check()?;
     let recipe = Recipe::load(&args.recipe)?;
+    args.run.start_threads()?;
     let recipe = match args.run.given_seed() {
         Some(seed) => recipe.with_seed(seed),
         None => recipe,

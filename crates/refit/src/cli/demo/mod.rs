@@ -57,7 +57,6 @@ pub(super) struct DemoArgs {
 }
 
 pub(super) fn run(args: &DemoArgs, ui: &Ui) -> Result<(), CliError> {
-    args.run.start_threads();
     match &args.resume {
         None => begin(args, ui),
         Some(run) => go_on(args, run, ui),
@@ -68,7 +67,9 @@ fn begin(args: &DemoArgs, ui: &Ui) -> Result<(), CliError> {
     if let Some(out) = &args.out {
         check_place(out, args.force)?;
     }
-    let plan = Plan::make(Settings::of(args)?)?;
+    let settings = Settings::of(args)?;
+    args.run.start_threads()?;
+    let plan = Plan::make(settings)?;
     let out = match &args.out {
         Some(out) => out.clone(),
         None => free_name(Path::new("runs"), "demo"),
@@ -90,6 +91,7 @@ fn begin(args: &DemoArgs, ui: &Ui) -> Result<(), CliError> {
 fn go_on(args: &DemoArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
     let folder = RunFolder::resume(run, overwrite(args.force))?;
     let settings = Settings::recorded(folder.record(), run)?;
+    args.run.start_threads()?;
     inputs::check(folder.record(), settings.data.as_deref())?;
     let plan = Plan::make(settings)?;
     if args.run.dry_run {

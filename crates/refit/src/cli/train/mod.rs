@@ -26,7 +26,6 @@ use std::{fs, path::Path};
 const STATE: &str = "state.safetensors";
 
 pub(super) fn run(args: &TrainArgs, ui: &Ui) -> Result<(), CliError> {
-    args.run.start_threads();
     args.out.check()?;
     let plan = Plan::make(args)?;
     if args.run.dry_run {

@@ -64,6 +64,7 @@ impl Plan {
             (None, Some(path)) => read_config(path)?,
             (None, None) => return Err(CliError::plain(Exit::Usage, "no architecture was given")),
         };
+        args.run.start_threads()?;
         let task = source.read(&folder_options(&config))?;
         let seed = settings.seed.fork("init");
         let mut model = Classifier::create(config, &task, seed, &device)?;
