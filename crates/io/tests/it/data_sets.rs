@@ -291,3 +291,31 @@ fn augmentation_settings_out_of_range_are_refused() {
         assert!(Augment::try_from(config).is_err(), "{config:?}");
     }
 }
+
+#[test]
+fn a_sample_of_a_sorted_set_has_every_class_in_its_share() {
+    // As a folder is read, class by class: 60, 30 and 3 images.
+    let labels: Vec<u32> = [(0, 60), (1, 30), (2, 3)]
+        .into_iter()
+        .flat_map(|(label, n)| vec![label; n])
+        .collect();
+    let images = (0..93).flat_map(|i| [i as u8; 4]).collect();
+    let sorted = ImageSet::new("toy", classes(3), SHAPE, images, labels).unwrap();
+    let draw = |count, seed| sorted.sample_stratified(count, Seed::new(seed));
+    for seed in 0..20 {
+        assert_eq!(draw(31, seed).class_counts(), [20, 10, 1]);
+        assert_eq!(draw(3, seed).class_counts(), [1, 1, 1]);
+        let (small, large) = (draw(10, seed), draw(30, seed));
+        assert!((0..10).all(|i| (0..30).any(|j| small.image(i) == large.image(j))));
+    }
+    assert_ne!(draw(31, 0), draw(31, 1));
+    assert_eq!(draw(31, 0), draw(31, 0));
+    assert_eq!(draw(93, 0), sorted);
+    assert_eq!(draw(1000, 0), sorted);
+    assert!(draw(0, 0).is_empty());
+    let first_classes: Vec<u32> = (0..20).map(|seed| draw(1, seed).label(0)).collect();
+    assert!(
+        (0..3).all(|class| first_classes.contains(&class)),
+        "{first_classes:?}"
+    );
+}

@@ -53,7 +53,7 @@ pub(super) struct EvalArgs {
     /// What pixels go through [default: what the model's folder says, or nothing]
     #[arg(long, value_enum)]
     normalise: Option<NormaliseName>,
-    /// Look at the first images only
+    /// Look at this many images only, a share of every class, drawn by --seed
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Images per forward pass (ours)
@@ -95,7 +95,7 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
         Split::Test => task.test(),
     };
     let set: Arc<ImageSet> = match args.limit {
-        Some(limit) => Arc::new(set.first(limit)),
+        Some(limit) => Arc::new(set.sample_stratified(limit, args.run.seed())),
         None => Arc::clone(set),
     };
     if set.is_empty() {

@@ -20,26 +20,26 @@ pub(super) struct Split {
 impl Split {
     pub(super) fn new(config: &FusionConfig, task: &Task, seed: Seed) -> Self {
         let train = task.train();
-        let of_base = seed.fork("base images").fork(task.name());
+        let chance = |part: &str| seed.fork(part).fork(task.name());
         Self {
-            base: sample(train, config.base_images, of_base),
+            base: sample(train, config.base_images, chance("base images")),
             train: Arc::clone(train),
-            tune: first(task.val(), config.tuning_images),
+            tune: stratified(task.val(), config.tuning_images, chance("tuning images")),
             adapt: match config.adapt_on {
                 AdaptOn::Train => Arc::clone(train),
                 AdaptOn::Val => Arc::clone(task.val()),
             },
-            test: first(task.test(), config.test_images),
+            test: stratified(task.test(), config.test_images, chance("test images")),
         }
     }
 }
 
-/// The first `n` images, or all of them.
-fn first(set: &Arc<ImageSet>, n: usize) -> Arc<ImageSet> {
+/// `n` images with a share of every class (folders are sorted by class), or all of them.
+fn stratified(set: &Arc<ImageSet>, n: usize, seed: Seed) -> Arc<ImageSet> {
     if n == 0 || n >= set.len() {
         return Arc::clone(set);
     }
-    Arc::new(set.first(n))
+    Arc::new(set.sample_stratified(n, seed))
 }
 
 /// `n` images drawn without repetition, or all of them.
@@ -78,7 +78,7 @@ pub(super) fn few_shot(set: &ImageSet, per_class: usize, seed: Seed) -> ImageSet
     set.subset(&picked)
 }
 
-/// For each corruption the first test images of each task, corrupted.
+/// For each corruption some test images of each task, the same for all corruptions.
 pub(super) fn corrupt(config: &FusionConfig, parts: &[Split], seed: Seed) -> Vec<Vec<ImageSet>> {
     if config.corrupted_images == 0 {
         return Vec::new();
@@ -86,13 +86,8 @@ pub(super) fn corrupt(config: &FusionConfig, parts: &[Split], seed: Seed) -> Vec
     let severity = Severity::new(config.severity).expect("checked: severity 1 to 5");
     let seed = seed.fork("corruptions");
     let corrupted = |corruption: Corruption, split: &Split| {
-        let count = config.corrupted_images.min(split.test.len());
-        corruption.apply_set(
-            &split.test.first(count),
-            severity,
-            Constants::default(),
-            seed,
-        )
+        let clean = stratified(&split.test, config.corrupted_images, seed.fork("images"));
+        corruption.apply_set(&clean, severity, Constants::default(), seed)
     };
     Corruption::ALL
         .into_iter()
@@ -103,4 +98,40 @@ pub(super) fn corrupt(config: &FusionConfig, parts: &[Split], seed: Seed) -> Vec
                 .collect()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use refit_io::data::ImageShape;
+
+    /// A set as a folder is read: class by class.
+    fn sorted(per_class: usize) -> ImageSet {
+        let classes: Vec<String> = (0..4).map(|c| format!("class {c}")).collect();
+        let labels: Vec<u32> = (0..4).flat_map(|c| vec![c; per_class]).collect();
+        let pixels = (0..4 * per_class)
+            .flat_map(|i| vec![i as u8; ImageShape::GLYPH.len()])
+            .collect();
+        ImageSet::new("sorted", classes, ImageShape::GLYPH, pixels, labels).unwrap()
+    }
+
+    #[test]
+    fn parts_of_a_set_that_is_sorted_by_class_hold_every_class() {
+        let task = Task::new("sorted", sorted(20), sorted(10), sorted(15)).unwrap();
+        let config = FusionConfig {
+            tuning_images: 8,
+            test_images: 12,
+            corrupted_images: 4,
+            ..FusionConfig::quick()
+        };
+        let split = Split::new(&config, &task, Seed::new(0));
+        assert_eq!(split.tune.class_counts(), [2; 4]);
+        assert_eq!(split.test.class_counts(), [3; 4]);
+        let parts = [split];
+        for corrupted in corrupt(&config, &parts, Seed::new(0)) {
+            assert_eq!(corrupted[0].class_counts(), [1; 4]);
+        }
+        let other = Split::new(&config, &task, Seed::new(1));
+        assert_ne!(parts[0].test, other.test);
+    }
 }

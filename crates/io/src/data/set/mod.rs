@@ -161,7 +161,8 @@ impl ImageSet {
         }
     }
 
-    /// The first `count` images, or all if there are fewer.
+    /// The first `count` images, or all if there are fewer; in a set that is sorted by class, those of the first classes
+    /// ([`sample_stratified`](Self::sample_stratified) draws from all).
     #[must_use]
     pub fn first(&self, count: usize) -> Self {
         let count = count.min(self.len());

@@ -21,6 +21,37 @@ impl ImageSet {
         Ok(drawn)
     }
 
+    /// `count` images, or all if there are fewer, with the shares of the classes as in the whole set; every class is
+    /// there as soon as `count` reaches their number. The images keep their order, and a smaller sample of the same
+    /// seed is part of a larger one.
+    ///
+    /// ```
+    /// use refit_core::Seed;
+    /// use refit_io::data::{ImageSet, ImageShape};
+    /// let shape = ImageShape { channels: 1, height: 1, width: 1 };
+    /// let classes = ["a".to_owned(), "b".to_owned()];
+    /// // Sorted by class, as folders are read.
+    /// let set = ImageSet::new("toy", classes, shape, vec![0; 9], vec![0, 0, 0, 0, 0, 0, 1, 1, 1]).unwrap();
+    /// assert_eq!(set.sample_stratified(3, Seed::new(0)).labels(), [0, 0, 1]);
+    /// ```
+    #[must_use]
+    pub fn sample_stratified(&self, count: usize, seed: Seed) -> Self {
+        let mut members = self.shuffled_members(seed);
+        seed.fork("classes").rng().shuffle(&mut members);
+        // Place `j` of `n` lies at the share `j / n` of its class; the least shares are taken, whatever their class.
+        let mut places: Vec<(f64, usize)> = members
+            .iter()
+            .flat_map(|of_class| {
+                let n = of_class.len() as f64;
+                let share = move |(j, &i): (usize, &usize)| (j as f64 / n, i);
+                of_class.iter().enumerate().map(share)
+            })
+            .collect();
+        places.sort_by(|a, b| a.0.total_cmp(&b.0)); // stable: ties in the order of the shuffled classes
+        places.truncate(count);
+        self.sorted_subset(places.into_iter().map(|(_, i)| i).collect())
+    }
+
     /// Three parts: the second and third with `shares` of every class, the first with the rest; every part gets at least
     /// one image of every class. The images of a part keep their order.
     ///
