@@ -1,8 +1,8 @@
 //! DARE: drop most entries of each task vector at random and rescale the rest, so that the mean is kept.
 //! Source: Yu et al. 2024, arXiv:2311.03099.
 //!
-//! Masks are drawn on the host from a stream named after expert and tensor: neither the order of tensors nor the
-//! number of threads nor the device changes them.
+//! Masks are drawn on the host from a stream named after expert and tensor: neither the order of experts or tensors nor
+//! the number of threads nor the device changes them.
 
 use super::{
     TaskVectors,
@@ -110,10 +110,25 @@ pub fn drop_entries(task: &mut [f32], drop: f64, factor: f64, seed: Seed) {
     }
 }
 
+/// What [`Dare`] knows of each expert.
+#[derive(Clone, Debug)]
+pub struct DarePlan {
+    weights: Vec<f64>,
+    /// Where the masks of each expert come from, named after it.
+    streams: Vec<Seed>,
+}
+
 impl Dare {
-    /// The stream of expert `k` at the tensor `at`.
-    fn stream(&self, k: usize, at: &ParamPath) -> Seed {
-        self.0.seed.fork(format_args!("dare/{k}/{at}"))
+    fn plan_for<'n>(
+        &self,
+        experts: impl ExactSizeIterator<Item = &'n str>,
+    ) -> Result<DarePlan, ConfigError> {
+        Ok(DarePlan {
+            weights: weights_for(&self.0.weights, experts.len())?,
+            streams: experts
+                .map(|name| self.0.seed.fork("dare").fork(name))
+                .collect(),
+        })
     }
 }
 
@@ -127,15 +142,16 @@ impl TensorRule for Dare {
         source: "arXiv:2311.03099",
     };
     const OPERAND: Operand = Operand::TaskVectors;
-    type Plan = Vec<f64>;
+    type Plan = DarePlan;
 
-    fn plan(&self, tasks: &TaskVectors<'_>) -> Result<Vec<f64>, MergeError> {
-        Ok(weights_for(&self.0.weights, tasks.len())?)
+    fn plan(&self, tasks: &TaskVectors<'_>) -> Result<DarePlan, MergeError> {
+        let names: Vec<&str> = tasks.names().collect();
+        Ok(self.plan_for(names.into_iter())?)
     }
 
     fn apply(
         &self,
-        weights: &Vec<f64>,
+        DarePlan { weights, streams }: &DarePlan,
         at: &ParamPath,
         tasks: &[&[f32]],
         out: &mut [f32],
@@ -147,8 +163,8 @@ impl TensorRule for Dare {
             1.0
         };
         let mut dropped: Vec<Vec<f32>> = tasks.iter().map(|task| task.to_vec()).collect();
-        for (k, task) in dropped.iter_mut().enumerate() {
-            drop_entries(task, self.0.drop, factor, self.stream(k, at));
+        for (task, stream) in dropped.iter_mut().zip(streams) {
+            drop_entries(task, self.0.drop, factor, stream.fork(at));
         }
         let views: Vec<&[f32]> = dropped.iter().map(Vec::as_slice).collect();
         match self.0.combine {
@@ -168,7 +184,8 @@ mod tests {
     fn apply(config: DareConfig, at: &str, tasks: &[&[f32]]) -> Vec<f32> {
         let rule = Dare::try_from(config).unwrap();
         let mut out = vec![0.0; tasks[0].len()];
-        rule.apply(&vec![1.0; tasks.len()], &at.into(), tasks, &mut out)
+        let plan = rule.plan_for(["a", "b", "c"][..tasks.len()].iter().copied());
+        rule.apply(&plan.unwrap(), &at.into(), tasks, &mut out)
             .unwrap();
         out
     }

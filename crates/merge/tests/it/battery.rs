@@ -100,6 +100,27 @@ fn masks_depend_on_the_seed_and_not_on_the_other_tensors() {
 }
 
 #[test]
+fn masks_belong_to_experts_and_not_to_their_places() {
+    let (base, experts) = family(6, 3);
+    let in_order = |order: [usize; 3]| {
+        let named = order
+            .into_iter()
+            .map(|k| Weights::from_set(format!("e{k}"), &experts[k]));
+        let base = Weights::from_set("base", &base);
+        TaskVectors::between(base, named.collect(), &Checks::default()).unwrap()
+    };
+    for combine in ["sum", "elected-sum", "elected-mean"] {
+        let text = format!(r#"{{"method": "dare", "drop": 0.5, "combine": "{combine}"}}"#);
+        let expected = merged(&text, &in_order([0, 1, 2]));
+        for order in [[0, 2, 1], [1, 0, 2], [2, 1, 0], [1, 2, 0]] {
+            // Sums of three terms in another order differ in their last bit at most.
+            let found = distance(&merged(&text, &in_order(order)), &expected);
+            assert!(found <= 1.2e-7, "{combine} {order:?}: {found}");
+        }
+    }
+}
+
+#[test]
 fn subtracting_a_task_undoes_adding_it() {
     let (base, experts) = family(5, 1);
     let added = merged(
