@@ -39,14 +39,29 @@ impl TryFrom<AverageConfig> for Average {
 
     fn try_from(config: AverageConfig) -> Result<Self, ConfigError> {
         finite_weights(&config.weights)?;
-        let sum: f64 = config.weights.iter().sum();
-        if config.normalize && !config.weights.is_empty() && sum == 0.0 {
-            return Err(ConfigError::conflict(
-                "weights",
-                "sum to 0 and cannot be normalized",
-            ));
+        if config.normalize && !config.weights.is_empty() {
+            normalized(config.weights.clone())?;
         }
         Ok(Self(config))
+    }
+}
+
+/// Divides weights by their sum.
+fn normalized(mut weights: Vec<f64>) -> Result<Vec<f64>, ConfigError> {
+    let sum: f64 = weights.iter().sum();
+    if sum == 0.0 || !sum.is_finite() {
+        let problem = format!("sum to {sum} and cannot be normalized");
+        return Err(ConfigError::conflict("weights", problem));
+    }
+    for weight in &mut weights {
+        *weight /= sum;
+    }
+    match weights.iter().find(|w| !w.is_finite()) {
+        Some(_) => Err(ConfigError::conflict(
+            "weights",
+            format!("sum to {sum:e}, too little to be normalized"),
+        )),
+        None => Ok(weights),
     }
 }
 
@@ -56,7 +71,8 @@ impl TryFrom<AverageConfig> for Average {
 /// `models`: `K` slices of `P` values; `weights`: `K` values, or none for equal weights -> `P` values.
 ///
 /// # Errors
-/// [`MergeError::Lengths`] when slices differ in length, [`MergeError::Config`] when weights are not one per model.
+/// [`MergeError::Lengths`] when slices differ in length, [`MergeError::Config`] when weights are not one per model or
+/// have no finite sum to divide by.
 ///
 /// # Example
 /// ```
@@ -85,10 +101,7 @@ fn average_into(
     check_operands(models, weights, out)?;
     let mut factors = weights_for(weights, models.len())?;
     if normalize {
-        let sum: f64 = factors.iter().sum();
-        for factor in &mut factors {
-            *factor /= sum;
-        }
+        factors = normalized(factors)?;
     }
     weighted_sum(models, &factors, out);
     Ok(())
@@ -152,7 +165,23 @@ mod tests {
                 .to_string()
                 .contains("`weights` is NaN")
         );
-        assert!(build(vec![1.0, -1.0]).is_err());
+        for (weights, words) in [
+            (
+                vec![1.0, -1.0],
+                "`weights` sum to 0 and cannot be normalized",
+            ),
+            (
+                vec![1e308, 1e308],
+                "`weights` sum to inf and cannot be normalized",
+            ),
+            (vec![1e308, -1e308, 1e-300], "too little to be normalized"),
+        ] {
+            let error = build(weights.clone()).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+            let models = vec![&[1.0][..]; weights.len()];
+            let error = average(&models, &weights, true).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
         let error = average(&[&[1.0]], &[1.0, 1.0], true).unwrap_err();
         assert!(
             error

@@ -73,6 +73,20 @@ pub enum MergeError {
         /// What stands there.
         value: f32,
     },
+    /// A merged value that the output cannot hold.
+    #[error(
+        "`{path}` of the merged model is {value} at position {position}, which is no finite {dtype} value"
+    )]
+    Overflow {
+        /// The tensor.
+        path: ParamPath,
+        /// Flat position inside the tensor.
+        position: usize,
+        /// The value before it was rounded.
+        value: f32,
+        /// How the tensor is stored.
+        dtype: DType,
+    },
     /// An expert so far from the base that it was hardly fine-tuned from it.
     #[error("{model} lies {found:.3} base norms from the base, expected at most {limit:.3}")]
     TooFar {
@@ -175,6 +189,9 @@ impl Hint for MergeError {
             }
             Self::NotFinite { .. } => {
                 "repair or leave out that model, or allow values that are not finite".into()
+            }
+            Self::Overflow { .. } => {
+                "lower the scale or the weights, or allow values that are not finite".into()
             }
             Self::TooFar { .. } => "check that the expert was fine-tuned from this base".into(),
             Self::Experts { .. } => {

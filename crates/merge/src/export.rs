@@ -2,10 +2,11 @@
 
 use crate::{
     error::{MergeError, ModelName},
+    task_vector::NotFinite,
     tensor_set::TensorSet,
-    values::encode,
+    values::{all_stored_finite, encode},
 };
-use refit_core::{Sink, Source};
+use refit_core::{Sink, Source, TensorMeta};
 
 /// Writes every tensor of `base` to `sink` in the base's order, shape and element type, with the weights of `merged`
 /// in place of the base's own.
@@ -14,11 +15,13 @@ use refit_core::{Sink, Source};
 /// masks, heads left out on opening) are copied from the base byte by byte.
 ///
 /// # Errors
-/// [`MergeError::Size`] when a merged tensor does not have the base's size; [`MergeError::Read`] and
-/// [`MergeError::Write`] when either end fails.
+/// [`MergeError::Size`] when a merged tensor does not have the base's size; [`MergeError::Overflow`] when a merged value
+/// is not finite once it is rounded, unless `not_finite` allows that; [`MergeError::Read`] and [`MergeError::Write`]
+/// when either end fails.
 pub fn write_merged<S: Source, T: Sink>(
     base: &S,
     merged: &TensorSet,
+    not_finite: NotFinite,
     sink: &mut T,
 ) -> Result<(), MergeError> {
     let index = merged.layout().index();
@@ -49,7 +52,23 @@ pub fn write_merged<S: Source, T: Sink>(
                 unit: "values",
             });
         }
-        sink.put(meta, &encode(values, meta.dtype)).map_err(place)?;
+        let bytes = encode(values, meta.dtype);
+        if not_finite == NotFinite::Refuse && !all_stored_finite(&bytes, meta.dtype) {
+            return Err(overflow(meta, values));
+        }
+        sink.put(meta, &bytes).map_err(place)?;
     }
     Ok(())
+}
+
+/// Names the first of `values` that is not finite as `meta` stores it.
+fn overflow(meta: &TensorMeta, values: &[f32]) -> MergeError {
+    let spoils = |v: &f32| !all_stored_finite(&encode(&[*v], meta.dtype), meta.dtype);
+    let position = values.iter().position(spoils).unwrap_or(0);
+    MergeError::Overflow {
+        path: meta.path.clone(),
+        position,
+        value: values[position],
+        dtype: meta.dtype,
+    }
 }

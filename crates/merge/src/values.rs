@@ -114,6 +114,29 @@ pub(crate) fn encode(values: &[f32], dtype: DType) -> Vec<u8> {
     }
 }
 
+simd::kernel! {
+    /// Whether no little-endian weight is NaN or infinite: whether no exponent has all its bits set.
+    fn all_stored_finite(bytes: &'a [u8], dtype: DType) -> bool {
+        match dtype {
+            DType::F32 => none::<4>(bytes, |b| u32::from_le_bytes(b) & 0x7f80_0000 == 0x7f80_0000),
+            DType::F64 => none::<8>(bytes, |b| u64::from_le_bytes(b) >> 52 & 0x7ff == 0x7ff),
+            DType::BF16 => none::<2>(bytes, |b| u16::from_le_bytes(b) & 0x7f80 == 0x7f80),
+            DType::F16 => none::<2>(bytes, |b| u16::from_le_bytes(b) & 0x7c00 == 0x7c00),
+            other => unreachable!("invariant: only weights are encoded, found {other}"),
+        }
+    }
+}
+
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "inherits the instruction set of its caller"
+)]
+fn none<const N: usize>(bytes: &[u8], test: impl Fn([u8; N]) -> bool) -> bool {
+    let words = bytes.as_chunks::<N>().0.iter();
+    !words.fold(false, |any, word| any | test(*word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +164,31 @@ mod tests {
             assert_eq!(*stored.to_f32(), values);
             let owned = Values::from_bytes(dtype, Cow::Owned(bytes[1..].to_vec()));
             assert_eq!(*owned.to_f32(), values);
+        }
+    }
+
+    #[test]
+    fn stored_values_that_are_not_finite_are_found_in_every_weight_type() {
+        for bits in 0..=u16::MAX {
+            let (f16, bf16) = (half::f16::from_bits(bits), half::bf16::from_bits(bits));
+            let bytes = [0, 0, bits.to_le_bytes()[0], bits.to_le_bytes()[1]];
+            assert_eq!(all_stored_finite(&bytes, DType::F16), f16.is_finite());
+            assert_eq!(all_stored_finite(&bytes, DType::BF16), bf16.is_finite());
+        }
+        for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+            for at in [0, 17, 99] {
+                for (value, finite) in [
+                    (-3.5, true),
+                    (f32::NAN, false),
+                    (f32::INFINITY, false),
+                    (f32::NEG_INFINITY, false),
+                ] {
+                    let mut values = [1.0; 100];
+                    values[at] = value;
+                    let bytes = encode(&values, dtype);
+                    assert_eq!(all_stored_finite(&bytes, dtype), finite, "{dtype} {value}");
+                }
+            }
         }
     }
 

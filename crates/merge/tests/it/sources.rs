@@ -186,7 +186,7 @@ fn merged_weights_go_back_in_the_order_and_types_of_the_base() {
     ])
     .unwrap();
     let mut kept = Kept::default();
-    write_merged(&base, &merged, &mut kept).unwrap();
+    write_merged(&base, &merged, NotFinite::Refuse, &mut kept).unwrap();
     let (metas, bytes): (Vec<_>, Vec<_>) = kept.0.into_iter().unzip();
     assert_eq!(metas, base.tensors());
     assert_eq!(bytes[0], bf16(&[1.0, 1.5]));
@@ -196,11 +196,43 @@ fn merged_weights_go_back_in_the_order_and_types_of_the_base() {
     assert_eq!(bytes[4], (-0.25f64).to_le_bytes());
 
     let wrong = TensorSet::from_values([("b", vec![1], vec![1.0])]).unwrap();
-    let error = write_merged(&base, &wrong, &mut Kept::default()).unwrap_err();
+    let error = write_merged(&base, &wrong, NotFinite::Refuse, &mut Kept::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "`b` of the merged model holds 1 values, its shape asks for 2"
     );
+}
+
+#[test]
+fn merged_values_that_the_output_cannot_hold_are_refused_by_name() {
+    // 65504 and 3.39e38 are the largest finite values of F16 and BF16; what lies half a step above becomes infinite.
+    let largest = half::bf16::MAX.to_f32();
+    for (dtype, fits, beyond) in [
+        (DType::F16, 65_519.0, 65_520.0),
+        (DType::BF16, largest, f32::MAX),
+        (DType::F32, f32::MAX, f32::INFINITY),
+        (DType::F64, f32::MAX, f32::NAN),
+    ] {
+        let bytes = vec![0; 3 * dtype.size_bytes()];
+        let base = MemorySource::default()
+            .f32("fine", &[1.0])
+            .with("w", dtype, &[3], bytes);
+        let write = |value: f32, not_finite| {
+            let merged = TensorSet::from_values([
+                ("fine", vec![1], vec![1.0]),
+                ("w", vec![3], vec![0.0, value, 1.0]),
+            ]);
+            write_merged(&base, &merged.unwrap(), not_finite, &mut Kept::default())
+        };
+        write(fits, NotFinite::Refuse).unwrap();
+        write(beyond, NotFinite::Allow).unwrap();
+        let error = write(beyond, NotFinite::Refuse).unwrap_err();
+        let words = format!(
+            "`w` of the merged model is {beyond} at position 1, which is no finite {dtype} value"
+        );
+        assert_eq!(error.to_string(), words);
+        assert!(error.hint().unwrap().starts_with("lower the scale"));
+    }
 }
 
 /// Hands out owned bytes, and fails at one tensor.

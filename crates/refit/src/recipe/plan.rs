@@ -246,7 +246,12 @@ impl MergePlan {
         };
         let target = folder.join("model.safetensors");
         let mut writer = CheckpointWriter::create(target, self.base.tensors().to_vec(), options)?;
-        write_merged(&self.base, merged, &mut writer)?;
+        write_merged(
+            &self.base,
+            merged,
+            self.recipe.checks.not_finite,
+            &mut writer,
+        )?;
         writer.finish()?;
         // A file that changed under our hands would have given us a mixture.
         for checkpoint in std::iter::once(&self.base).chain(&self.experts) {
