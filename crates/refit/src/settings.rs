@@ -43,6 +43,7 @@ impl Over<'_> {
             let place = format!("{at}/{key}");
             match (self.whole.pointer(&place), value) {
                 (None, _) => return Err(self.unknown(at, &place)),
+                (Some(old), value) if other_kind(old, &value) => self.set(&place, &value)?,
                 (Some(Value::Object(_)), Value::Object(inner)) => self.set_all(&place, inner)?,
                 (Some(_), value) => self.set(&place, &value)?,
             }
@@ -69,6 +70,12 @@ impl Over<'_> {
         let known = known.iter().map(String::as_str).chain(also.iter().copied());
         ConfigError::unknown("key", dotted(place), known)
     }
+}
+
+/// Whether a document describes another kind of model: its keys have nothing to do with the old ones.
+fn other_kind(old: &Value, new: &Value) -> bool {
+    let kind = |document: &Value| document.get("model_type").cloned();
+    kind(new).is_some() && kind(new) != kind(old)
 }
 
 /// `base.steps` for `/base/steps`.

@@ -14,14 +14,16 @@ pub struct MlpConfig {
     pub inputs: usize,
     /// Width of each hidden layer; none for a linear classifier.
     pub hidden: Vec<usize>,
-    /// Classes.
+    /// Classes; 0 for an encoder, which gives the values of its last hidden layer.
     pub num_labels: usize,
 }
 
 impl MlpConfig {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         size("inputs", self.inputs)?;
-        size("num_labels", self.num_labels)?;
+        if self.num_labels > 0 || self.hidden.is_empty() {
+            size("num_labels", self.num_labels)?;
+        }
         self.hidden
             .iter()
             .try_for_each(|&width| size("hidden", width))
@@ -32,6 +34,8 @@ impl MlpConfig {
 #[derive(Clone, Debug)]
 pub struct Mlp {
     layers: Vec<Linear>,
+    /// Layers with a rectifier behind them.
+    hidden: usize,
 }
 
 impl Mlp {
@@ -41,8 +45,8 @@ impl Mlp {
     /// A missing or misshapen tensor.
     pub fn bind(config: &MlpConfig, scope: &Scope<'_>) -> Result<Self, NnError> {
         let mut inputs = config.inputs;
-        let widths = config.hidden.iter().chain([&config.num_labels]);
-        let layers = widths
+        let output = (config.num_labels > 0).then_some(&config.num_labels);
+        let layers = (config.hidden.iter().chain(output))
             .enumerate()
             .map(|(i, &outputs)| {
                 let layer = Linear::bind(&scope.at("layers").at(i), inputs, outputs);
@@ -50,17 +54,17 @@ impl Mlp {
                 layer
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { layers })
+        let hidden = config.hidden.len();
+        Ok(Self { layers, hidden })
     }
 
-    /// `pixels [n, c, h, w]` -> logits `[n, classes]`.
+    /// `pixels [n, c, h, w]` -> logits `[n, classes]`, or features of the width of the last hidden layer.
     pub fn forward(&self, pixels: Dual<4>) -> Dual<2> {
         let [n, c, h, w] = pixels.dims();
         let flat = pixels.reshape([n, c * h * w]);
-        let last = self.layers.len() - 1;
         self.layers.iter().enumerate().fold(flat, |x, (i, layer)| {
             let y = layer.forward(x);
-            if i < last { y.relu() } else { y }
+            if i < self.hidden { y.relu() } else { y }
         })
     }
 }

@@ -60,10 +60,21 @@ impl ImageConfig {
         }
     }
 
+    /// Classes; 0 for an encoder without a classifier.
+    pub fn num_labels(&self) -> usize {
+        match self {
+            Self::Vit(c) => c.num_labels,
+            Self::Mlp(c) => c.num_labels,
+            Self::ConvNet(c) => c.num_labels,
+            Self::CifarResnet(c) => c.num_labels,
+        }
+    }
+
     /// Width of the output: classes, or features for an encoder without a classifier.
     pub fn num_outputs(&self) -> usize {
         match self {
             Self::Vit(c) if c.num_labels == 0 => c.hidden_size,
+            Self::Mlp(c) if c.num_labels == 0 => c.hidden.last().copied().unwrap_or(0),
             Self::Vit(c) => c.num_labels,
             Self::Mlp(c) => c.num_labels,
             Self::ConvNet(c) => c.num_labels,

@@ -80,7 +80,10 @@ impl Classifier {
 }
 
 /// The architecture with as many classes as the data has.
-fn with_classes(mut config: ImageConfig, classes: usize) -> Result<ImageConfig, ClassifierError> {
+pub(crate) fn with_classes(
+    mut config: ImageConfig,
+    classes: usize,
+) -> Result<ImageConfig, ClassifierError> {
     match &mut config {
         ImageConfig::Vit(c) => c.num_labels = classes,
         ImageConfig::Mlp(c) => c.num_labels = classes,

@@ -3,7 +3,7 @@
 use refit_core::ConfigError;
 use refit_io::data::AugmentConfig;
 use refit_merge::AdaMergingConfig;
-use refit_nn::zoo::{Pooling, VitConfig};
+use refit_nn::{ImageConfig, zoo::MlpConfig};
 use refit_train::{
     TrainConfig,
     optim::{AdamWConfig, OptimConfig, Schedule},
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FusionConfig {
     /// The shared encoder.
-    pub encoder: VitConfig,
+    pub encoder: ImageConfig,
     /// Length of the rows of every head: the temperature of its cosines (CLIP: 100; ours: 10).
     pub head_scale: f64,
     /// How the base is trained, heads included.
@@ -130,13 +130,14 @@ impl Stage {
         }
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    /// Errors speak of the two `keys`.
+    fn check(&self, [batch, smoothing]: [&'static str; 2]) -> Result<(), ConfigError> {
         if self.batch == 0 || self.batch > 1 << 16 {
-            return Err(ConfigError::range("batch", self.batch, "1 to 65536"));
+            return Err(ConfigError::range(batch, self.batch, "1 to 65536"));
         }
         if !(0.0..1.0).contains(&self.smoothing) {
             return Err(ConfigError::range(
-                "smoothing",
+                smoothing,
                 self.smoothing,
                 "a share in [0, 1)",
             ));
@@ -149,40 +150,41 @@ impl FusionConfig {
     /// The demonstration on generated images: minutes on two cores.
     pub fn demo() -> Self {
         let stage = Stage {
-            steps: 1200,
+            steps: 600,
             batch: 128,
-            rate: 2e-3,
+            rate: 1e-3,
             decay: 0.05,
-            warmup: 100,
+            warmup: 50,
             smoothing: 0.0,
             augment: Variation::None,
         };
         Self {
-            encoder: encoder(96, 4, 7),
+            encoder: perceptron(&[512, 512, 256]),
             head_scale: 10.0,
-            base_images: 1000,
+            base_images: 300,
             auxiliary_images: 0,
             heads: Heads::Trained,
             expert: Stage {
-                steps: 150,
-                batch: 64,
-                rate: 5e-4,
-                warmup: 15,
-                ..stage.clone()
-            },
-            joint: Stage {
                 steps: 300,
-                rate: 5e-4,
+                batch: 64,
+                rate: 1e-4,
                 warmup: 30,
                 ..stage.clone()
             },
-            base: stage,
+            joint: Stage {
+                steps: 1000,
+                rate: 2e-4,
+                ..stage.clone()
+            },
+            // Entropy guides only where the base is less sure than its experts.
+            base: Stage {
+                smoothing: 0.3,
+                ..stage
+            },
             scales: vec![0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0],
             tuning_images: 100,
             adamerging: AdaMergingConfig {
-                steps: 60,
-                learning_rate: 1e-2,
-                batches: 1,
+                steps: 200,
                 ..AdaMergingConfig::default()
             },
             adapt_on: AdaptOn::Train,
@@ -197,41 +199,43 @@ impl FusionConfig {
     /// The demonstration in a hurry: small enough to see every part move, too small to conclude from.
     pub fn quick() -> Self {
         let mut config = Self::demo();
-        config.encoder = encoder(64, 3, 7);
-        config.base.steps = 400;
-        config.base.rate = 3e-3;
-        config.expert.steps = 60;
-        config.joint.steps = 100;
-        config.scales = vec![0.1, 0.2, 0.3, 0.5];
+        config.encoder = perceptron(&[256, 256, 128]);
+        config.base.steps = 300;
+        config.expert.steps = 100;
+        config.joint.steps = 200;
+        config.scales = vec![0.1, 0.2, 0.3, 0.5, 0.7];
         config.tuning_images = 50;
-        config.adamerging.steps = 20;
+        config.adamerging.steps = 50;
         config.watch_every = 10;
         config.test_images = 200;
         config.corrupted_images = 25;
         config
     }
 
-    /// The experiment on real 28 x 28 images.
+    /// The experiment on real 28 x 28 images: a base that has seen generated images alone, heads from its own
+    /// features, gentle fine-tuning, and AdaMerging with the settings of its paper.
     pub fn real() -> Self {
         let mut config = Self::demo();
-        let mild = Variation::Mild;
-        config.encoder = encoder(256, 6, 7);
-        config.base_images = 100;
+        let augment = Variation::Mild;
+        config.encoder = perceptron(&[1024, 1024, 1024, 512]);
+        config.base_images = 0;
+        config.auxiliary_images = 3000;
+        config.heads = Heads::Prototypes(100);
         config.base = Stage {
-            steps: 1000,
-            augment: mild,
+            smoothing: 0.0,
+            augment,
             ..config.base
         };
         config.expert = Stage {
-            steps: 300,
-            rate: 3e-4,
-            augment: mild,
+            steps: 500,
+            rate: 1e-4,
+            augment,
             ..config.expert
         };
         config.joint = Stage {
-            steps: 1600,
-            rate: 3e-4,
-            augment: mild,
+            steps: 1500,
+            rate: 1e-4,
+            augment,
             ..config.joint
         };
         config.adamerging = AdaMergingConfig::default();
@@ -248,9 +252,9 @@ impl FusionConfig {
     /// # Errors
     /// The first setting that is out of range.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.base.check()?;
-        self.expert.check()?;
-        self.joint.check()?;
+        self.base.check(["base.batch", "base.smoothing"])?;
+        self.expert.check(["expert.batch", "expert.smoothing"])?;
+        self.joint.check(["joint.batch", "joint.smoothing"])?;
         if !(self.head_scale > 0.0 && self.head_scale.is_finite()) {
             return Err(ConfigError::range(
                 "head-scale",
@@ -293,17 +297,11 @@ impl FusionConfig {
     }
 }
 
-fn encoder(width: usize, depth: usize, patch: usize) -> VitConfig {
-    VitConfig {
-        hidden_size: width,
-        num_hidden_layers: depth,
-        num_attention_heads: width / 32,
-        intermediate_size: 4 * width,
-        layer_norm_eps: 1e-6,
-        image_size: 28,
-        patch_size: patch,
-        num_channels: 1,
-        pooling: Pooling::Mean,
+/// Wide and shallow: its task vectors are small, and a step costs milliseconds.
+fn perceptron(hidden: &[usize]) -> ImageConfig {
+    ImageConfig::Mlp(MlpConfig {
+        inputs: 28 * 28,
+        hidden: hidden.to_vec(),
         num_labels: 0,
-    }
+    })
 }

@@ -1,7 +1,7 @@
 //! The models of the job as folders that every other verb reads.
 
 use super::{encoder::MultiTask, heads::FrozenHeads};
-use crate::classifier::{CONFIG, Classifier, ClassifierError, ModelFolder};
+use crate::classifier::{CONFIG, Classifier, ClassifierError, ModelFolder, with_classes};
 use burn::tensor::{Device, Tensor};
 use refit_core::Seed;
 use refit_io::data::Normalise;
@@ -20,12 +20,11 @@ pub(super) enum Form<'a> {
 
 impl MultiTask {
     fn config(&self, form: Form<'_>) -> ImageConfig {
-        match (self.encoder.clone(), form) {
-            (ImageConfig::Vit(mut config), Form::Classifier(_, task)) => {
-                config.num_labels = self.classes[task];
-                ImageConfig::Vit(config)
-            }
-            (config, _) => config,
+        let encoder = self.encoder.clone();
+        match form {
+            Form::Encoder => encoder,
+            Form::Classifier(_, task) => with_classes(encoder, self.classes[task])
+                .expect("checked: an encoder takes a classifier"),
         }
     }
 
@@ -82,13 +81,11 @@ fn with_head(
     let device = encoder.device();
     let mut whole = Weights::create(Seed::new(0), &device, |scope| config.bind(scope))?;
     for (i, spec) in whole.layout().clone().specs().iter().enumerate() {
-        let value = match spec.path.as_str() {
-            "classifier.weight" => heads.rows(task).clone(),
-            "classifier.bias" => Tensor::<1>::zeros([spec.len()], &device).into(),
-            name => encoder.get(name).cloned().ok_or_else(|| NnError::Missing {
-                path: spec.path.clone(),
-                expected: spec.shape.clone(),
-            })?,
+        let value = match (encoder.get(spec.path.as_str()), spec.shape.len()) {
+            (Some(value), _) => value.clone(),
+            // What the encoder lacks is the classifier.
+            (None, 2) => heads.rows(task).clone(),
+            (None, _) => Tensor::<1>::zeros([spec.len()], &device).into(),
         };
         whole.set(i, value);
     }

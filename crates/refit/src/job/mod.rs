@@ -26,7 +26,10 @@ pub use config::{AdaptOn, FusionConfig, Heads, Stage, Variation};
 pub use store::{Store, StoreError};
 pub use suite::{DEFAULT_SIZES, QUICK_SIZES, generated};
 
-use crate::outcome::Outcome;
+use crate::{
+    classifier::{ClassifierError, check_images},
+    outcome::Outcome,
+};
 use refit_core::{ConfigError, Hint, Progress};
 use refit_io::data::{DataError, Task};
 use refit_merge::{AdaMerging, MergeError};
@@ -121,23 +124,29 @@ pub fn check(config: &FusionConfig, tasks: &[Task]) -> Result<(), JobError> {
     if tasks.len() < 2 {
         return Err(JobError::TooFewTasks { found: tasks.len() });
     }
-    let encoder = &config.encoder;
-    let expected = refit_io::data::ImageShape {
-        channels: encoder.num_channels,
-        height: encoder.image_size,
-        width: encoder.image_size,
-    };
     for (k, task) in tasks.iter().enumerate() {
         if tasks[..k].iter().any(|other| other.name() == task.name()) {
             let problem = format!("holds two tasks called `{}`", task.name());
             return Err(ConfigError::conflict("data", problem).into());
         }
-        if task.shape() != expected {
-            return Err(JobError::Shape {
-                task: task.name().to_owned(),
-                found: task.shape().to_string(),
-                expected: expected.to_string(),
-            });
+        match check_images(&config.encoder, task.shape()) {
+            Err(ClassifierError::Images { found, expected }) => {
+                let task = task.name().to_owned();
+                return Err(JobError::Shape {
+                    task,
+                    found,
+                    expected,
+                });
+            }
+            _ if task.shape() != tasks[0].shape() => {
+                return Err(JobError::Shape {
+                    task: task.name().to_owned(),
+                    found: task.shape().to_string(),
+                    expected: tasks[0].shape().to_string(),
+                });
+            }
+            Err(error) => return Err(ConfigError::conflict("encoder", error.to_string()).into()),
+            Ok(()) => {}
         }
     }
     Ok(())
@@ -145,9 +154,13 @@ pub fn check(config: &FusionConfig, tasks: &[Task]) -> Result<(), JobError> {
 
 /// Checks the settings that are handed on to others, by those who will take them.
 fn check_parts(config: &FusionConfig) -> Result<(), ConfigError> {
-    ImageConfig::Vit(config.encoder.clone()).check()?;
-    if config.encoder.num_labels != 0 {
-        let found = config.encoder.num_labels;
+    if !matches!(config.encoder, ImageConfig::Vit(_) | ImageConfig::Mlp(_)) {
+        let problem = "names a model that does not come without a classifier: use `vit` or `mlp`";
+        return Err(ConfigError::conflict("encoder.model_type", problem));
+    }
+    config.encoder.check()?;
+    if config.encoder.num_labels() != 0 {
+        let found = config.encoder.num_labels();
         let expected = "0: the job makes the heads itself";
         return Err(ConfigError::range("encoder.num_labels", found, expected));
     }

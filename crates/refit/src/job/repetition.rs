@@ -14,7 +14,7 @@ use super::{
 use burn::tensor::Device;
 use refit_core::{Progress, Seed};
 use refit_io::data::{Augment, ImageSet, Normalise, Task};
-use refit_nn::{ImageConfig, Weights};
+use refit_nn::Weights;
 use std::{sync::Arc, time::Instant};
 
 /// The parts of one repetition that do not change while it runs.
@@ -46,8 +46,8 @@ impl<'a> Repetition<'a> {
             shelf,
             progress,
             model: MultiTask {
-                encoder: ImageConfig::Vit(config.encoder.clone()),
-                width: config.encoder.hidden_size,
+                encoder: config.encoder.clone(),
+                width: config.encoder.num_outputs(),
                 classes: tasks.iter().map(Task::class_count).collect(),
                 scale: config.head_scale,
             },

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::outcome::{MethodKind, MethodResult, Outcome, TaskSummary};
 use refit_io::data::{Corruption, Task};
+use refit_nn::ImageConfig;
 use std::collections::BTreeMap;
 
 /// What tables say about a method: label, part of the table, data it needs.
@@ -140,6 +141,17 @@ fn deviation(values: &[f64]) -> f64 {
     }
 }
 
+fn architecture(encoder: &ImageConfig) -> String {
+    match encoder {
+        ImageConfig::Vit(vit) => format!(
+            "a vision transformer ({} blocks of width {}, patches of {} pixels)",
+            vit.num_hidden_layers, vit.hidden_size, vit.patch_size
+        ),
+        ImageConfig::Mlp(mlp) => format!("a perceptron with hidden layers of {:?}", mlp.hidden),
+        other => format!("{other:?}"),
+    }
+}
+
 fn setup(config: &FusionConfig) -> Vec<String> {
     let part = match config.adapt_on {
         AdaptOn::Train => "training",
@@ -153,9 +165,8 @@ fn setup(config: &FusionConfig) -> Vec<String> {
     };
     vec![
         format!(
-            "The base is a vision transformer ({} blocks of width {}), trained from nothing for {} steps on {}.",
-            config.encoder.num_hidden_layers,
-            config.encoder.hidden_size,
+            "The base is {}, trained from nothing for {} steps on {}.",
+            architecture(&config.encoder),
             config.base.steps,
             base_data(config),
         ),
