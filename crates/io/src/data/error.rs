@@ -17,6 +17,12 @@ pub enum DataError {
         #[source]
         source: io::Error,
     },
+    /// A pipe, a device or a folder where a file is needed.
+    #[error("`{}` is not a regular file", at.display())]
+    NotAFile {
+        /// What it is called.
+        at: PathBuf,
+    },
     /// The bytes are not what the format asks for.
     #[error("`{}` is not a valid {format} file: {problem}", at.display())]
     Format {
@@ -214,6 +220,7 @@ impl Hint for DataError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "check the spelling of the path".into()
             }
+            Self::NotAFile { .. } => "copy the data into a file and give that".into(),
             Self::Truncated { .. } => "fetch the file again and compare its size".into(),
             Self::TooLarge { .. } => "split the data into smaller files".into(),
             Self::MissingArray { present, .. } => {

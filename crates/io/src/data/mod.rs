@@ -16,6 +16,7 @@ mod batch;
 mod corrupt;
 mod draw;
 mod error;
+mod file;
 mod loader;
 mod normalise;
 mod read;

@@ -6,6 +6,8 @@ use refit_io::data::{
     Colour, DataError, FolderOptions, Split, read_cifar_batch, read_cifar_folder, read_idx,
     read_idx_set, read_image_folder, read_suite, read_task,
 };
+#[cfg(unix)]
+use std::path::PathBuf;
 
 #[test]
 fn idx_reads_plain_and_gzipped_files() {
@@ -323,4 +325,46 @@ fn a_suite_is_a_folder_of_tasks_of_one_shape() {
     let e = read_suite(&dir, &FolderOptions::default()).unwrap_err();
     assert!(e.to_string().contains("img28_mnist.npz"), "{e}");
     assert!(read_suite(room.folder("void"), &FolderOptions::default()).is_err());
+}
+
+#[test]
+#[cfg(unix)]
+fn devices_and_pipes_are_refused_before_they_are_opened() {
+    let room = Room::new();
+    let pipe = room.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for path in [PathBuf::from("/dev/zero"), pipe] {
+        let (send, receive) = std::sync::mpsc::channel();
+        let at = path.clone();
+        std::thread::spawn(move || {
+            let options = FolderOptions::default();
+            send.send([
+                read_task(&at, &options).unwrap_err(),
+                read_idx(&at).unwrap_err(),
+                read_cifar_batch(&at).unwrap_err(),
+            ])
+        });
+        let errors = receive.recv_timeout(std::time::Duration::from_secs(20));
+        for error in errors.expect("reading a pipe or a device does not end") {
+            let words = format!("`{}` is not a regular file", path.display());
+            assert_eq!(error.to_string(), words);
+        }
+    }
+}
+
+#[test]
+fn a_file_beyond_the_limit_is_refused_before_it_is_read() {
+    let room = Room::new();
+    let path = room.file("huge.npz", b"PK");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    // Only a length: nothing is stored.
+    if file.set_len(1 << 40).is_err() {
+        return; // not every file system has such files
+    }
+    let error = read_task(&path, &FolderOptions::default()).unwrap_err();
+    assert!(
+        matches!(error, DataError::TooLarge { bytes, .. } if bytes == 1 << 40),
+        "{error}"
+    );
 }

@@ -8,7 +8,7 @@ mod zip;
 
 pub use array::{Array, ElementType};
 
-use super::DataError;
+use super::{DataError, file::read_file};
 use std::path::{Path, PathBuf};
 use zip::Directory;
 
@@ -30,7 +30,7 @@ impl Npz {
     /// When the file cannot be read or is no zip archive.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(DataError::io(path))?;
+        let bytes = read_file(path)?;
         Self::from_bytes(bytes, path)
     }
 

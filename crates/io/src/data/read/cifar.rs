@@ -3,6 +3,7 @@
 use super::{Split, npz_task, stem};
 use crate::data::{
     DataError, ImageSet, ImageShape, Task,
+    file::read_file,
     npz::{ElementType, Npz},
     read::folder::decode,
 };
@@ -33,7 +34,7 @@ fn classes() -> Arc<[String]> {
 /// When the file cannot be read, is no whole number of records, or holds a label above 9.
 pub fn read_cifar_batch(path: impl AsRef<Path>) -> Result<ImageSet, DataError> {
     let path = path.as_ref();
-    let file = std::fs::read(path).map_err(DataError::io(path))?;
+    let file = read_file(path)?;
     let record = 1 + ImageShape::CIFAR.len();
     if file.is_empty() || !file.len().is_multiple_of(record) {
         return Err(DataError::Truncated {

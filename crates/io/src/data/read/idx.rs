@@ -1,7 +1,7 @@
 //! IDX, the format of the original MNIST files. Source: the description on the MNIST page.
 
 use super::{Split, stem};
-use crate::data::{DataError, ImageSet, ImageShape, Task};
+use crate::data::{DataError, ImageSet, ImageShape, Task, file::read_file};
 use std::{
     io::Read,
     path::{Path, PathBuf},
@@ -32,7 +32,7 @@ pub struct IdxArray {
 /// When the file cannot be read, is no IDX file, holds another element type, announces more than it can hold, or ends early.
 pub fn read_idx(path: impl AsRef<Path>) -> Result<IdxArray, DataError> {
     let path = path.as_ref();
-    let file = std::fs::read(path).map_err(DataError::io(path))?;
+    let file = read_file(path)?;
     if file.starts_with(&GZIP_MAGIC) {
         let limit = MOST_BYTES.min(file.len() as u64 * MOST_EXPANSION);
         parse(flate2::read::GzDecoder::new(&file[..]), limit, path)
