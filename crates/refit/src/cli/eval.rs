@@ -104,6 +104,7 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
             "there is no image to score",
         ));
     }
+    ui.listen();
     let score = model.score(&set, args.batch as usize, ui)?;
     let model = args.path.display().to_string();
     ui.show(&Scored {

@@ -4,7 +4,8 @@ use super::error::Exit;
 use refit_core::Cancel;
 use std::io::{self, Write};
 
-/// Listens for Ctrl-C (and a polite kill) until the program ends.
+/// Listens for Ctrl-C (and a polite kill) until the program ends. Before, both end the program at once: what does not
+/// look at `cancel` must not be made deaf.
 pub(super) fn install(cancel: Cancel) {
     let handler = move || {
         if cancel.is_raised() {

@@ -59,7 +59,6 @@ enum Verb {
 /// Runs the program on the arguments of this process.
 pub fn main() -> ExitCode {
     let cancel = Cancel::default();
-    interrupt::install(cancel.clone());
     match run(std::env::args_os().collect(), &cancel) {
         Ok(()) => Exit::Done.into(),
         Err(error) => {

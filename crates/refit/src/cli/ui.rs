@@ -3,6 +3,7 @@
 use super::{
     args::UiArgs,
     error::{CliError, Exit},
+    interrupt,
     progress::Bar,
 };
 use crate::report::Style;
@@ -96,6 +97,11 @@ impl Ui {
         } else {
             self.print(&result.text(self))
         }
+    }
+
+    /// Listens for Ctrl-C from here on; for work that asks [`stopped`](Self::stopped) again and again.
+    pub(super) fn listen(&self) {
+        interrupt::install(self.cancel.clone());
     }
 
     /// Whether the user wants to stop.

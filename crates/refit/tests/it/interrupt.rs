@@ -74,3 +74,41 @@ fn interrupted(sandbox: &Sandbox, args: &str) -> Said {
     assert!(pressed.success());
     child.wait_with_output().unwrap().into()
 }
+
+#[test]
+fn a_signal_before_work_begins_ends_the_program() {
+    let sandbox = Sandbox::new();
+    let made = Command::new("mkfifo")
+        .arg(sandbox.path().join("r.yaml"))
+        .status();
+    assert!(made.unwrap().success());
+    // Nobody writes into the pipe, so the program waits for its recipe.
+    let mut child = sandbox
+        .command()
+        .args(["merge", "r.yaml", "--out", "runs/x"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(child.try_wait().unwrap(), None, "it does not wait");
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let patience = Instant::now();
+    let mut ended = child.try_wait().unwrap();
+    while ended.is_none() && patience.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(10));
+        ended = child.try_wait().unwrap();
+    }
+    if ended.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let ended = ended.expect("the program is deaf to a polite kill");
+    assert!(!ended.success());
+}

@@ -101,6 +101,7 @@ fn go_on(args: &DemoArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
 }
 
 fn work(plan: &Plan, mut folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
+    ui.listen();
     let store = Store::open(folder.path())?;
     let Settings { job, seeds, .. } = &plan.settings;
     let suite = plan.settings.suite();

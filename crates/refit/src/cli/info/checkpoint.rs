@@ -35,6 +35,7 @@ pub(super) struct CheckpointInfo {
 /// Opens a checkpoint and looks at every value once.
 pub(super) fn read(path: &Path, ui: &Ui) -> Result<CheckpointInfo, CliError> {
     let checkpoint = Checkpoint::open(path)?;
+    ui.listen();
     let health = health(&checkpoint, ui).map_err(|error| match error {
         CkptError::Cancelled { .. } => CliError::interrupted(),
         error => CliError::bad_input(&error),

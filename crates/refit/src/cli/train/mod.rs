@@ -53,6 +53,7 @@ pub(super) fn run(args: &TrainArgs, ui: &Ui) -> Result<(), CliError> {
             plan.afresh.join(", ")
         ));
     }
+    ui.listen();
     let (fitted, task) = plan.train(&folder, ui)?;
     finish(&fitted, &task, folder, ui, &args.out.out)
 }
