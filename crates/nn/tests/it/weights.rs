@@ -1,10 +1,10 @@
 //! Creating, loading and binding weights.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Distribution, Tensor};
 use refit_core::{DType, Seed, Sink, Source, TensorMeta};
 use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions};
 use refit_nn::{
-    ImageConfig, NnError, Weights,
+    ImageConfig, NnError, Pass, Weights, to_host,
     zoo::{CifarResNetConfig, ConvNetConfig, MlpConfig, Pooling, VitConfig},
 };
 
@@ -246,4 +246,47 @@ fn each_tensor_has_its_own_stream() {
     let one = create(&tiny_vit()).get(name).unwrap().clone().into_value();
     let other = create(&deeper).get(name).unwrap().clone().into_value();
     one.into_data().assert_eq(&other.into_data(), true);
+}
+
+#[test]
+fn a_perceptron_without_classifier_gives_its_last_hidden_values() {
+    let mlp = |hidden: &[usize], num_labels| {
+        ImageConfig::Mlp(MlpConfig {
+            inputs: 4,
+            hidden: hidden.to_vec(),
+            num_labels,
+        })
+    };
+    let (encoder, whole) = (mlp(&[5, 3], 0), mlp(&[5, 3], 2));
+    assert_eq!((encoder.num_outputs(), whole.num_outputs()), (3, 2));
+    assert!(mlp(&[], 0).check().is_err());
+    let (part, all) = (create(&encoder), create(&whole));
+    let names = |w: &Weights| {
+        w.layout()
+            .specs()
+            .iter()
+            .map(|s| s.path.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&part), names(&all)[..4]);
+    let pixels = Tensor::<4>::random([6, 1, 2, 2], Distribution::Default, &Device::flex());
+    let run = |config: &ImageConfig, weights: &Weights| {
+        let model = weights.bind(|scope| config.bind(scope)).unwrap();
+        model
+            .forward(pixels.clone().into(), &mut Pass::eval())
+            .into_value()
+    };
+    let features = run(&encoder, &part);
+    assert!(to_host(features.clone()).iter().all(|&x| x >= 0.0));
+    let mut joined = all.clone();
+    for at in 0..4 {
+        joined.set(at, part.values()[at].clone());
+    }
+    let rows = |name: &str| joined.get(name).unwrap().value().clone();
+    let weight = rows("layers.2.weight").reshape([2, 3]);
+    let logits = features.matmul(weight.transpose()) + rows("layers.2.bias").reshape([1, 2]);
+    let found = to_host(run(&whole, &joined));
+    for (found, expected) in found.iter().zip(to_host(logits)) {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
 }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::outcome::{MethodKind, MethodResult, Outcome, TaskSummary};
 use refit_io::data::{Corruption, Task};
+use refit_merge::AdaMergingConfig;
 use refit_nn::ImageConfig;
 use std::collections::BTreeMap;
 
@@ -209,11 +210,16 @@ fn caveats(config: &FusionConfig, seeds: &[u64], collapses: &[String]) -> Vec<St
             seeds.len()
         ));
     }
-    let reference = AdaptSteps::default();
-    if config.adamerging.steps < reference.0 {
+    let told = |c: &AdaMergingConfig| {
+        format!(
+            "{} steps at rate {} with {} batches of {} images of each task",
+            c.steps, c.learning_rate, c.batches, c.batch_size
+        )
+    };
+    let (ours, authors) = (told(&config.adamerging), told(&AdaMergingConfig::default()));
+    if ours != authors {
         caveats.push(format!(
-            "AdaMerging ran for {} steps at rate {}; the authors run {} at 0.001.",
-            config.adamerging.steps, config.adamerging.learning_rate, reference.0
+            "AdaMerging ran for {ours}; the authors' code: {authors}."
         ));
     }
     if config.transductive {
@@ -229,13 +235,4 @@ fn caveats(config: &FusionConfig, seeds: &[u64], collapses: &[String]) -> Vec<St
             .map(|c| format!("Predictions collapsed: {c}.")),
     );
     caveats
-}
-
-/// Steps of the authors' code.
-struct AdaptSteps(u64);
-
-impl Default for AdaptSteps {
-    fn default() -> Self {
-        Self(refit_merge::AdaMergingConfig::default().steps)
-    }
 }

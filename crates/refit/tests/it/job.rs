@@ -6,6 +6,7 @@ use refit::{
 };
 use refit_core::{Hint, Progress, Silent};
 use refit_io::data::{Task, suite::Sizes};
+use refit_nn::{ImageConfig, zoo::VitConfig};
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -15,11 +16,17 @@ use std::{
 /// Every stage and kind of stage, as small as it can be.
 fn config() -> FusionConfig {
     let mut config = FusionConfig::quick();
-    config.encoder.hidden_size = 32;
-    config.encoder.num_attention_heads = 1;
-    config.encoder.intermediate_size = 32;
-    config.encoder.num_hidden_layers = 1;
-    config.encoder.patch_size = 14;
+    config.encoder = ImageConfig::Vit(VitConfig {
+        hidden_size: 32,
+        num_attention_heads: 1,
+        intermediate_size: 32,
+        num_hidden_layers: 1,
+        image_size: 28,
+        patch_size: 14,
+        num_channels: 1,
+        num_labels: 0,
+        ..VitConfig::default()
+    });
     config.base_images = 20;
     for stage in [&mut config.base, &mut config.expert, &mut config.joint] {
         stage.steps = 12;

@@ -6,7 +6,7 @@ use crate::{
 };
 
 const QUICK: &str = "base: {steps: 20, warmup: 2}\nexpert: {steps: 20}\njoint: {steps: 20}\nscales: [0.3]\n\
-    encoder: {hidden_size: 32, num_attention_heads: 1, intermediate_size: 32, num_hidden_layers: 1, patch_size: 14}\n\
+    encoder: {hidden: [32, 32, 16]}\n\
     base-images: 50\ntuning-images: 20\ntest-images: 20\ncorrupted-images: 0\nadamerging: {steps: 4}\nquick: true\n";
 
 #[test]
@@ -53,12 +53,12 @@ fn the_program_goes_on_after_a_kill_and_its_models_serve_other_verbs() {
     assert!(info.contains("digits.weight"), "{info}");
     sandbox.done("eval runs/whole/seed-0/experts/digits --data generated:digits --limit 50");
     sandbox.done(
-        "eval runs/whole/seed-0/ties --head runs/whole/seed-0/experts/digits --head-prefix classifier. \
+        "eval runs/whole/seed-0/ties --head runs/whole/seed-0/experts/digits --head-prefix layers.3. \
          --data generated:digits --limit 50",
     );
     sandbox.file(
         "r.yaml",
-        "method: average\nbase: runs/whole/seed-0/base\nskip: [classifier.]\n\
+        "method: average\nbase: runs/whole/seed-0/base\nskip: [layers.3.]\n\
          experts: [runs/whole/seed-0/experts/digits, runs/whole/seed-0/experts/faces]\n",
     );
     sandbox.done("merge r.yaml --out runs/two");

@@ -59,6 +59,17 @@ mod tests {
     }
 
     #[test]
+    fn an_encoder_is_changed_in_part_or_replaced_by_another_kind() {
+        let part = read("encoder: {hidden: [9]}").unwrap().encoder;
+        assert_eq!((part.num_labels(), part.num_outputs()), (0, 9));
+        let vit = "encoder: {model_type: vit, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, \
+                   intermediate_size: 16, image_size: 28, patch_size: 7, num_channels: 1, num_labels: 0}";
+        assert_eq!(read(vit).unwrap().encoder.num_outputs(), 8);
+        let slip = read("encoder: {model_type: vit, hiden_size: 8}").unwrap_err();
+        assert!(slip.contains("hiden_size"), "{slip}");
+    }
+
+    #[test]
     fn slips_are_named_with_their_place_and_neighbour() {
         for (text, expected) in [
             (
