@@ -59,6 +59,9 @@ pub enum YamlError {
 impl Hint for YamlError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("check the spelling of the path; `recipes/` holds commented recipes".into())
+            }
             Self::NotAMapping { .. } => Some("see the commented files in `recipes/`".into()),
             Self::TooLarge { .. } | Self::NotText { .. } => {
                 Some("give the recipe, not a checkpoint or a data file".into())

@@ -236,6 +236,7 @@ impl Hint for DataError {
             Self::NothingFound { .. } => {
                 "a task is one sub-folder of PNG or JPEG images per class, or a task `.npz`".into()
             }
+            Self::Image { .. } => "remove that picture, or save it again as PNG or JPEG".into(),
             Self::Config(inner) => return inner.hint(),
             _ => return None,
         })

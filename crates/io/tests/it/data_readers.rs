@@ -344,6 +344,7 @@ fn devices_and_pipes_are_refused_before_they_are_opened() {
                 read_idx(&at).unwrap_err(),
                 read_cifar_batch(&at).unwrap_err(),
             ])
+            .unwrap();
         });
         let errors = receive.recv_timeout(std::time::Duration::from_secs(20));
         for error in errors.expect("reading a pipe or a device does not end") {

@@ -109,11 +109,12 @@ impl fmt::Display for CliError {
 
 impl Error for CliError {}
 
-/// Names out of files must not move the cursor or change the colours of a terminal.
-fn visible(text: &str) -> String {
+/// Names out of files must not move the cursor, change the colours of a terminal, or turn the direction of text.
+pub(super) fn visible(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let escape = |c: char| match c {
         '\n' | '\t' => c.to_string(),
-        c if c.is_control() => c.escape_default().to_string(),
+        c if c.is_control() || turns(c) => c.escape_default().to_string(),
         c => c.to_string(),
     };
     text.chars().map(escape).collect()
@@ -172,6 +173,8 @@ mod tests {
     fn escape_codes_are_shown_not_obeyed() {
         let error = CliError::plain(Exit::Failed, "no tensor `a\u{1b}[2J`");
         assert_eq!(error.to_string(), "error: no tensor `a\\u{1b}[2J`");
+        assert_eq!(visible("b\u{202e}gpj.exe\r"), "b\\u{202e}gpj.exe\\r");
+        assert_eq!(visible("größe\t数\n"), "größe\t数\n");
     }
 
     #[test]

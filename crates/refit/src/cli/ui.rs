@@ -2,7 +2,7 @@
 
 use super::{
     args::UiArgs,
-    error::{CliError, Exit},
+    error::{CliError, Exit, visible},
     interrupt,
     progress::Bar,
 };
@@ -56,7 +56,7 @@ impl Ui {
         if !self.args.quiet {
             self.bar.above(|| {
                 // If stderr is gone there is nobody to tell.
-                let _ = writeln!(io::stderr(), "{text}");
+                let _ = writeln!(io::stderr(), "{}", visible(&text.to_string()));
             });
         }
     }
@@ -95,7 +95,7 @@ impl Ui {
         if self.json() {
             self.print_json(result)
         } else {
-            self.print(&result.text(self))
+            self.print(&visible(&result.text(self)))
         }
     }
 
@@ -118,7 +118,7 @@ pub(super) trait Show {
 
 impl Progress for Ui {
     fn begin(&self, phase: &str, total: Option<u64>) {
-        self.bar.begin(phase, total);
+        self.bar.begin(&visible(phase), total);
     }
 
     fn advance(&self, units: u64) {
@@ -126,7 +126,7 @@ impl Progress for Ui {
     }
 
     fn note(&self, text: &str) {
-        self.bar.note(text);
+        self.bar.note(&visible(text));
     }
 
     fn cancelled(&self) -> bool {

@@ -25,6 +25,11 @@ fn files_that_are_missing_empty_huge_deep_or_no_text() {
     let merge = |recipe: &str| sandbox.refit(&format!("merge {recipe} --out runs/x"));
     refused(&merge("missing.yaml"), 3, "cannot read `missing.yaml`");
     refused(
+        &merge("missing.yaml"),
+        3,
+        "\nhint: check the spelling of the path",
+    );
+    refused(
         &merge("empty.yaml"),
         3,
         "`empty.yaml` holds nothing, expected `key: value` pairs",
@@ -63,6 +68,11 @@ fn misspelt_words_get_the_nearest_valid_one() {
         &sandbox.refit(&format!("{train} generated:digts")),
         2,
         "did you mean `digits`?",
+    );
+    refused(
+        &sandbox.refit(&format!("{train} generated:nope")),
+        2,
+        "there are digits, letters, shapes",
     );
     refused(&sandbox.refit("mrege r.yaml"), 2, "merge");
     refused(&sandbox.refit("demo --dry-rum"), 2, "--dry-run");
@@ -338,4 +348,43 @@ fn threads_that_the_system_does_not_give_are_a_failure_that_says_so() {
         said.err
     );
     assert_eq!(sandbox.names("runs"), Vec::<String>::new());
+}
+
+#[test]
+fn data_of_one_class_teach_nothing_and_are_refused() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir_all(sandbox.path().join("data/only")).unwrap();
+    for i in 0..9 {
+        let picture = [b"P5 28 28 255\n".as_slice(), &[i; 784]].concat();
+        let path = sandbox.path().join(format!("data/only/{i}.pgm"));
+        let mode = refit_io::atomic::Overwrite::Refuse;
+        refit_io::atomic::write_file(path, &picture, mode).unwrap();
+    }
+    let said = sandbox.refit("train --data data --model recipes/models/mlp.json --out runs/x");
+    refused(
+        &said,
+        3,
+        "`data` has one class, expected at least two\nhint: ",
+    );
+    assert_eq!(sandbox.names("runs"), Vec::<String>::new());
+}
+
+#[test]
+fn names_in_files_cannot_speak_to_the_terminal_and_unread_values_are_not_called_healthy() {
+    let sandbox = Sandbox::new();
+    let name = "w\u{202e}x"; // control characters in names are refused altogether
+    let header = format!(
+        r#"{{"__metadata__": {{"note": "\\u001b]0;title\\u0007"}}, {}: {{"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}}}"#,
+        serde_json::to_string(name).unwrap()
+    );
+    let header = header.as_bytes();
+    let file = [&(header.len() as u64).to_le_bytes(), header, &[0x7f, 0x7f]].concat();
+    sandbox.file("m.safetensors", file);
+    let said = sandbox.done("info m.safetensors").out;
+    assert!(!said.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{said}");
+    assert!(said.contains("w\\u{202e}x"), "{said}");
+    assert!(
+        said.contains("health      unknown: no tensor can be decoded"),
+        "{said}"
+    );
 }

@@ -172,8 +172,15 @@ fn verdict(health: &Health) -> String {
     };
     let (nan, inf, zero) = (sum(|v| v.nan), sum(|v| v.inf), sum(|v| v.zero));
     let zeros = 100.0 * zero as f64 / health.parameters.max(1) as f64;
+    let unknown = health.tensors.iter().filter(|t| t.values.is_none()).count();
     if nan + inf == 0 {
-        return format!("all values are finite, {zeros:.1} % are zero");
+        return match unknown {
+            0 => format!("all values are finite, {zeros:.1} % are zero"),
+            n if n == health.tensors.len() => "unknown: no tensor can be decoded".to_owned(),
+            n => format!(
+                "unknown for {n} tensors that cannot be decoded; all other values are finite"
+            ),
+        };
     }
     let ill = health.tensors.iter().filter(|t| is_ill(t)).count();
     format!("{nan} NaN and {inf} infinite values in {ill} tensors, {zeros:.1} % are zero")
