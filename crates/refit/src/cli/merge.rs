@@ -44,6 +44,9 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
     };
     let seed = recipe.seed;
     let plan = recipe.plan()?;
+    for warning in plan.warnings() {
+        ui.say(warning);
+    }
     let summary = plan.summary();
     if args.run.dry_run {
         return ui.show(&summary);
@@ -55,6 +58,7 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
     for file in plan.files() {
         folder.add_input(&file)?;
     }
+    ui.listen();
     let merged = plan.run(folder.path(), ui)?;
     for remark in &merged.remarks {
         ui.say(remark);

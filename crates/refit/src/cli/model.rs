@@ -31,6 +31,7 @@ impl From<RecipeError> for CliError {
             RecipeError::Access(_) => Self::new(Exit::Refused, &error),
             RecipeError::Merge(refit_merge::MergeError::Cancelled) => Self::interrupted(),
             RecipeError::Output(error) => error.into(),
+            error @ RecipeError::Diverged { .. } => Self::new(Exit::Failed, &error),
             error => Self::bad_input(&error),
         }
     }
@@ -66,6 +67,10 @@ bad_input!(YamlError, DataError, CkptError);
 pub(super) fn parse_source(text: &str) -> Result<TaskSource, String> {
     TaskSource::parse(text).map_err(|error| match error.hint() {
         Some(hint) => format!("{error}; {hint}"),
-        None => error.to_string(),
+        None => {
+            let names = refit_io::data::suite::names().into_iter();
+            let names: Vec<&str> = names.collect();
+            format!("{error}; there are {}", names.join(", "))
+        }
     })
 }

@@ -30,6 +30,18 @@ pub enum RecipeError {
     /// The models do not go together, or merging failed.
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// Learning coefficients failed.
+    #[error("the entropy or its gradient stopped being finite in step {step}; nothing was written")]
+    Diverged {
+        /// The step, counted from 1.
+        step: u64,
+    },
+    /// Nothing would be merged.
+    #[error("no tensor is merged: `skip` leaves out all weights of `{}`", base.display())]
+    NothingMerged {
+        /// The base.
+        base: PathBuf,
+    },
     /// A model that learns cannot be built.
     #[error("`{name}`: {problem}")]
     Model {
@@ -70,6 +82,12 @@ impl Hint for RecipeError {
             ),
             Self::Checkpoint(error) => error.hint(),
             Self::Merge(error) => error.hint(),
+            Self::Diverged { .. } => {
+                Some("lower `learning-rate`, or check the experts with `refit info`".into())
+            }
+            Self::NothingMerged { .. } => {
+                Some("name fewer beginnings in `skip`; `refit info` lists the tensors".into())
+            }
             Self::Model { problem, .. } => problem.hint(),
             Self::Data { problem, .. } => problem.hint(),
             Self::Output(error) => error.hint(),

@@ -16,6 +16,7 @@
 mod adapt;
 mod error;
 mod plan;
+mod steps;
 
 pub use error::RecipeError;
 pub use plan::{MergePlan, Merged, NamedPath, PlanSummary};

@@ -1,6 +1,7 @@
 //! From a recipe to a merged checkpoint: plan on headers, then one pass over the weights.
 
-use super::{How, Recipe, RecipeError, adapt};
+use super::{How, Recipe, RecipeError, adapt, steps::Steps};
+use crate::classifier::{CONFIG, PREPROCESSOR};
 use refit_core::{ParamPath, Progress, Source, StopReason};
 use refit_io::{
     atomic::{Overwrite, write_file},
@@ -12,6 +13,7 @@ use refit_merge::{
 };
 use serde::Serialize;
 use std::{
+    collections::HashSet,
     fs::{self, File},
     path::{Path, PathBuf},
 };
@@ -88,7 +90,7 @@ impl Recipe {
     /// Opens all models and checks that they go together. Reads headers only.
     ///
     /// # Errors
-    /// A model that cannot be opened, names or shapes that differ, access that was not granted.
+    /// A model that cannot be opened, names or shapes that differ, nothing left to merge, access that was not granted.
     pub fn plan(self) -> Result<MergePlan, RecipeError> {
         if let Some(card) = self.card() {
             self.access().allows(card)?;
@@ -117,6 +119,11 @@ impl Recipe {
             adapt::check(&plan.recipe, &plan.experts)?;
         }
         drop(tasks);
+        if plan.summary().merged_tensors == 0 {
+            return Err(RecipeError::NothingMerged {
+                base: plan.recipe.base,
+            });
+        }
         Ok(plan)
     }
 }
@@ -127,7 +134,7 @@ impl MergePlan {
         &self.recipe
     }
 
-    /// Every file that is read: recipe, models, coefficients.
+    /// Every file that is read: recipe, models with what describes them, coefficients, data in single files.
     pub fn files(&self) -> Vec<PathBuf> {
         let models = std::iter::once(&self.base).chain(&self.experts);
         let mut files = vec![self.recipe.path.clone()];
@@ -135,7 +142,24 @@ impl MergePlan {
         if let How::Coefficients(path) = &self.recipe.how {
             files.push(path.clone());
         }
+        let described = std::iter::once(&self.base).chain(&self.experts);
+        let documents = described.flat_map(|m| [CONFIG, PREPROCESSOR].map(|n| home(m).join(n)));
+        files.extend(documents.filter(|path| path.is_file()));
+        let data = self.recipe.experts.iter().filter_map(|e| e.data.as_ref());
+        files.extend(data.filter_map(|d| d.file()).map(Path::to_path_buf));
+        let mut seen = HashSet::new();
+        files.retain(|path| seen.insert(path.clone()));
         files
+    }
+
+    /// What is probably not meant: beginnings in `skip` that no tensor of the base has.
+    pub fn warnings(&self) -> Vec<String> {
+        let tensors = self.base.tensors();
+        let fits = |start: &str| tensors.iter().any(|m| m.path.as_str().starts_with(start));
+        let unused = self.recipe.skip.iter().filter(|start| !fits(start));
+        unused
+            .map(|start| format!("warning: no tensor of the base begins with `{start}` (`skip`)"))
+            .collect()
     }
 
     /// What would be done.
@@ -183,7 +207,7 @@ impl MergePlan {
     /// Merges, and writes the result into `folder`.
     ///
     /// # Errors
-    /// Weights that are not finite, a full disk, an interruption of a method that cannot stop half-way.
+    /// Weights that are not finite, a loss that stopped being finite, a full disk, an interruption of a method that cannot stop half-way.
     pub fn run(&self, folder: &Path, progress: &dyn Progress) -> Result<Merged, RecipeError> {
         let tasks = self.task_vectors(&self.recipe.checks)?;
         let mut merged = Merged {
@@ -199,7 +223,12 @@ impl MergePlan {
                 .map_err(refit_merge::MergeError::from)?
             {
                 MergeMethod::AdaMerging(method) => {
-                    adapt::adapt(self, &method, tasks, &mut merged, progress)?
+                    let steps = Steps::new(progress);
+                    let weights = adapt::adapt(self, &method, tasks, &mut merged, &steps)?;
+                    if merged.stop == StopReason::Diverged {
+                        return Err(RecipeError::Diverged { step: steps.done() });
+                    }
+                    weights
                 }
                 method => method.merge(&tasks, progress)?,
             },
@@ -261,12 +290,7 @@ impl MergePlan {
     }
 
     fn copy_companions(&self, folder: &Path) -> Result<(), RecipeError> {
-        let path = self.base.path();
-        let home = if path.is_dir() {
-            path
-        } else {
-            path.parent().unwrap_or(Path::new(""))
-        };
+        let home = home(&self.base);
         for name in COMPANIONS {
             let file = home.join(name);
             let Ok(meta) = fs::metadata(&file) else {
@@ -281,6 +305,16 @@ impl MergePlan {
             }
         }
         Ok(())
+    }
+}
+
+/// The folder in which a model lies.
+fn home(model: &Checkpoint) -> &Path {
+    let path = model.path();
+    if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap_or(Path::new(""))
     }
 }
 

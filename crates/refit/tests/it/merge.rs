@@ -36,8 +36,11 @@ fn every_method_merges_trained_experts() {
         assert_eq!(score["images"], 50);
     }
     the_average_is_the_mean(&sandbox);
+    the_record_names_every_file_that_was_read(&sandbox);
     a_seed_on_the_command_line_wins_over_that_of_the_recipe(&sandbox);
     adamerging_learns_coefficients_that_can_be_used_again(&sandbox);
+    a_run_that_diverges_fails_and_leaves_nothing(&sandbox);
+    what_is_skipped_is_checked(&sandbox);
 }
 
 fn open(sandbox: &Sandbox, run: &str) -> Checkpoint {
@@ -57,6 +60,25 @@ fn the_average_is_the_mean(sandbox: &Sandbox) {
         }
         for ((m, d), l) in found.iter().zip(values(&digits)).zip(values(&letters)) {
             assert!((m - f32::midpoint(d, l)).abs() < 1e-6, "{name}");
+        }
+    }
+}
+
+fn the_record_names_every_file_that_was_read(sandbox: &Sandbox) {
+    let record = std::fs::read_to_string(sandbox.path().join("runs/average/run.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let inputs = record["inputs"].as_array().unwrap();
+    for run in ["base", "digits", "letters"] {
+        for name in [
+            "model.safetensors",
+            "config.json",
+            "preprocessor_config.json",
+        ] {
+            let path = format!("runs/{run}/{name}");
+            let found = inputs.iter().find(|input| input["path"] == path.as_str());
+            let file = sandbox.path().join(&path);
+            let hash = refit_io::ckpt::sha256_file(&file).unwrap();
+            assert_eq!(found.unwrap()["sha256"], hash.as_str(), "{path}");
         }
     }
 }
@@ -113,6 +135,38 @@ fn adamerging_learns_coefficients_that_can_be_used_again(sandbox: &Sandbox) {
             "{name}"
         );
     }
+}
+
+fn a_run_that_diverges_fails_and_leaves_nothing(sandbox: &Sandbox) {
+    let recipe = std::fs::read_to_string(sandbox.path().join("recipes/adamerging.yaml")).unwrap();
+    let wild = recipe
+        .replace("clamp: forward", "clamp: \"off\"")
+        .replace("learning-rate: 0.001", "learning-rate: 3e38");
+    sandbox.file("wild.yaml", wild);
+    let said = sandbox.refit("merge wild.yaml --out runs/wild");
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    let words = "stopped being finite in step 1; nothing was written\nhint: lower `learning-rate`";
+    assert!(said.err.contains(words), "{}", said.err);
+    assert!(!sandbox.names("runs").contains(&"wild".to_owned()));
+}
+
+fn what_is_skipped_is_checked(sandbox: &Sandbox) {
+    let recipe = |skip: &str| {
+        let text =
+            format!("method: average\nbase: runs/base\nexperts: [runs/digits]\nskip: {skip}\n");
+        sandbox.file("skip.yaml", text);
+        sandbox.refit("merge skip.yaml --out runs/skipped --dry-run")
+    };
+    let said = recipe("[layers.]");
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    let words = "no tensor is merged: `skip` leaves out all weights of `runs/base`\nhint: ";
+    assert!(said.err.contains(words), "{}", said.err);
+    let said = recipe("[layers.1., head.]");
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(
+        said.err,
+        "warning: no tensor of the base begins with `head.` (`skip`)\n"
+    );
 }
 
 #[test]

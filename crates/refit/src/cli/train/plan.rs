@@ -66,6 +66,11 @@ impl Plan {
         };
         args.run.start_threads()?;
         let task = source.read(&folder_options(&config))?;
+        if task.class_count() < 2 {
+            let words = format!("`{source}` has one class, expected at least two");
+            return Err(CliError::plain(Exit::BadInput, words)
+                .hint("put the images of every class into a folder of their own"));
+        }
         let seed = settings.seed.fork("init");
         let mut model = Classifier::create(config, &task, seed, &device)?;
         let mut afresh = Vec::new();
