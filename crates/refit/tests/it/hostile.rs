@@ -327,30 +327,6 @@ fn a_number_of_threads_that_no_machine_has_is_refused() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
-fn threads_that_the_system_does_not_give_are_a_failure_that_says_so() {
-    let sandbox = Sandbox::new();
-    // Room for the program, but not for the stacks of 1024 threads.
-    let limited = format!(
-        "ulimit -v 1500000; exec {} train --data generated:digits --model recipes/models/mlp.json --out runs/x --threads 1024",
-        env!("CARGO_BIN_EXE_refit")
-    );
-    let output = std::process::Command::new("sh")
-        .current_dir(sandbox.path())
-        .args(["-c", &limited])
-        .output();
-    let said: Said = output.unwrap().into();
-    refused(&said, 1, "error: cannot start 1024 worker threads: ");
-    assert!(
-        said.err
-            .contains("\nhint: give a lower number to --threads"),
-        "{}",
-        said.err
-    );
-    assert_eq!(sandbox.names("runs"), Vec::<String>::new());
-}
-
-#[test]
 fn data_of_one_class_teach_nothing_and_are_refused() {
     let sandbox = Sandbox::new();
     std::fs::create_dir_all(sandbox.path().join("data/only")).unwrap();
