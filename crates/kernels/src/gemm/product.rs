@@ -415,21 +415,21 @@ impl Tile<'_> {
             let [row, col] = self.a_strides;
             for _ in 0..self.depth {
                 let mut values = [simd.splat_f32s(0.0); V];
-                for v in 0..V {
-                    values[v] = panel.add(v).read_unaligned();
+                for (v, value) in values.iter_mut().enumerate() {
+                    *value = panel.add(v).read_unaligned();
                 }
-                for r in 0..R {
+                for (r, acc) in acc.iter_mut().enumerate() {
                     let factor = simd.splat_f32s(*a.offset(r.cast_signed() * row));
-                    for v in 0..V {
-                        acc[r][v] = simd.mul_add_e_f32s(factor, values[v], acc[r][v]);
+                    for (acc, &value) in acc.iter_mut().zip(&values) {
+                        *acc = simd.mul_add_e_f32s(factor, value, *acc);
                     }
                 }
                 panel = panel.add(V);
                 a = a.wrapping_offset(col);
             }
-            for r in 0..R {
+            for (r, acc) in acc.iter().enumerate() {
                 let y = y.add(r * stride).cast::<S::f32s>();
-                for v in 0..V {
+                for (v, &acc) in acc.iter().enumerate() {
                     let old = match self.start {
                         Start::Zero => simd.splat_f32s(0.0),
                         Start::Bias(bias) => {
@@ -437,7 +437,7 @@ impl Tile<'_> {
                         }
                         Start::Add => y.add(v).read_unaligned(),
                     };
-                    y.add(v).write_unaligned(simd.add_f32s(acc[r][v], old));
+                    y.add(v).write_unaligned(simd.add_f32s(acc, old));
                 }
             }
         }
