@@ -65,8 +65,8 @@ mod tests {
         let vit = "encoder: {model_type: vit, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, \
                    intermediate_size: 16, image_size: 28, patch_size: 7, num_channels: 1, num_labels: 0}";
         assert_eq!(read(vit).unwrap().encoder.num_outputs(), 8);
-        let slip = read("encoder: {model_type: vit, hiden_size: 8}").unwrap_err();
-        assert!(slip.contains("hiden_size"), "{slip}");
+        let slip = read("encoder: {model_type: vti}").unwrap_err();
+        assert!(slip.contains("did you mean `vit`"), "{slip}");
     }
 
     #[test]
