@@ -6,7 +6,7 @@ use crate::{
     source::folder_options,
 };
 use burn::tensor::{Device, Tensor, TensorData};
-use refit_core::{ParamPath, Progress, Seed};
+use refit_core::{ParamPath, Progress, Seed, StopReason};
 use refit_io::{
     ckpt::Checkpoint,
     data::{Batch, ImageSet, Normalise},
@@ -53,6 +53,11 @@ pub(super) fn adapt(
     };
     let mut session = Session::start(method, tasks)?;
     let outcome = session.run(&mut model, progress, |_, _| ())?;
+    if outcome.stop == StopReason::Diverged {
+        return Err(RecipeError::Diverged {
+            step: outcome.steps,
+        });
+    }
     merged.stop = outcome.stop;
     let name = |task: usize| {
         plan.recipe()

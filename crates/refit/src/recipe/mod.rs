@@ -16,7 +16,6 @@
 mod adapt;
 mod error;
 mod plan;
-mod steps;
 
 pub use error::RecipeError;
 pub use plan::{MergePlan, Merged, NamedPath, PlanSummary};

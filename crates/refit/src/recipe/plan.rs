@@ -1,6 +1,6 @@
 //! From a recipe to a merged checkpoint: plan on headers, then one pass over the weights.
 
-use super::{How, Recipe, RecipeError, adapt, steps::Steps};
+use super::{How, Recipe, RecipeError, adapt};
 use crate::classifier::{CONFIG, PREPROCESSOR};
 use refit_core::{ParamPath, Progress, Source, StopReason};
 use refit_io::{
@@ -223,12 +223,7 @@ impl MergePlan {
                 .map_err(refit_merge::MergeError::from)?
             {
                 MergeMethod::AdaMerging(method) => {
-                    let steps = Steps::new(progress);
-                    let weights = adapt::adapt(self, &method, tasks, &mut merged, &steps)?;
-                    if merged.stop == StopReason::Diverged {
-                        return Err(RecipeError::Diverged { step: steps.done() });
-                    }
-                    weights
+                    adapt::adapt(self, &method, tasks, &mut merged, progress)?
                 }
                 method => method.merge(&tasks, progress)?,
             },
