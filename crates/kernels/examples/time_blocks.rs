@@ -5,10 +5,12 @@
 
 #[path = "../benches/cases/mod.rs"]
 mod cases;
+#[path = "../benches/cases/times.rs"]
+mod times;
 
 use burn::tensor::Device;
 use cases::{Block, CASES};
-use std::time::{Duration, Instant};
+use times::times;
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -35,19 +37,6 @@ fn main() {
             &times(seconds, || assert_eq!(block.train(&x), 17)),
         );
     }
-}
-
-/// Milliseconds of each run, after two unrecorded ones.
-fn times(seconds: f64, mut run: impl FnMut()) -> Vec<f64> {
-    run();
-    run();
-    let (start, mut millis) = (Instant::now(), Vec::new());
-    while start.elapsed() < Duration::from_secs_f64(seconds) || millis.len() < 5 {
-        let begin = Instant::now();
-        run();
-        millis.push(begin.elapsed().as_secs_f64() * 1e3);
-    }
-    millis
 }
 
 #[expect(clippy::print_stdout, reason = "the output of this program")]

@@ -5,10 +5,12 @@
 
 #[path = "../benches/cases/conv.rs"]
 mod conv;
+#[path = "../benches/cases/times.rs"]
+mod times;
 
 use burn::tensor::Device;
 use conv::{Net, STACKS, Stack};
-use std::time::{Duration, Instant};
+use times::times;
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -28,19 +30,6 @@ fn main() {
         let train = || assert_eq!(net.train(), gradients);
         report(&net, stack.name, "forward+backward", &times(seconds, train));
     }
-}
-
-/// Milliseconds of each run, after two unrecorded ones.
-fn times(seconds: f64, mut run: impl FnMut()) -> Vec<f64> {
-    run();
-    run();
-    let (start, mut millis) = (Instant::now(), Vec::new());
-    while start.elapsed() < Duration::from_secs_f64(seconds) || millis.len() < 5 {
-        let begin = Instant::now();
-        run();
-        millis.push(begin.elapsed().as_secs_f64() * 1e3);
-    }
-    millis
 }
 
 #[expect(clippy::print_stdout, reason = "the output of this program")]

@@ -4,7 +4,6 @@
 //! backward pass, and the peak of allocated bytes beside that of the pass alone. Eight images of 28 x 28 pixels for
 //! each of eight tasks. Arguments: steps [default: 7].
 
-#![expect(unsafe_code, reason = "an allocator that counts")]
 #![expect(clippy::print_stdout, reason = "the output of this program")]
 #![expect(
     clippy::unwrap_used,
@@ -22,37 +21,15 @@ use refit_nn::{
     ImageConfig, Pass, Weights,
     zoo::{Pooling, VitConfig},
 };
+use refit_testkit::Counting;
 use refit_train::{loss::mean_entropy, value_and_gradient};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::error::Error;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const TASKS: usize = 8;
 const IMAGES: usize = 8;
 const CLASSES: usize = 10;
-
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed on to the system allocator unchanged; only sizes are added up beside it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -80,7 +57,7 @@ fn measure(folder: &Path, steps: usize) -> Result<(), Box<dyn Error>> {
     let size = base.layout().num_values() * size_of::<f32>();
     println!("{:.1} M parameters", size as f64 / 4e6);
     let mut pass = EntropyPass::new(model, &base);
-    let before = start_peak();
+    let before = Counting::start();
     let mut alone = Vec::new();
     let mut theta = base.to_host();
     for _ in 0..steps {
@@ -104,7 +81,7 @@ fn measure(folder: &Path, steps: usize) -> Result<(), Box<dyn Error>> {
             )))
         });
         let files = files.collect::<Result<Vec<_>, _>>()?;
-        let before = start_peak();
+        let before = Counting::start();
         let named = files[1..]
             .iter()
             .enumerate()
@@ -148,14 +125,8 @@ fn vit() -> VitConfig {
     }
 }
 
-fn start_peak() -> usize {
-    let now = NOW.load(Ordering::Relaxed);
-    PEAK.store(now, Ordering::Relaxed);
-    now
-}
-
 fn models(before: usize, size: usize) -> f64 {
-    (PEAK.load(Ordering::Relaxed) - before) as f64 / size as f64
+    (Counting::peak() - before) as f64 / size as f64
 }
 
 fn median(times: &mut [Duration]) -> f64 {

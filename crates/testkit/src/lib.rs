@@ -4,7 +4,7 @@
 //! - **Tolerances** that say where two results part: [`close`] (entry by entry), [`close_in_norm`].
 //! - **References** in `f64` that are too slow and too plain to be wrong: [`mod@reference`].
 //! - **Finite differences** to check derivatives against: [`differences`].
-//! - **Surroundings**: a number of threads ([`with_threads`]) and files of real data ([`real_data`]).
+//! - **Surroundings**: a number of threads ([`with_threads`]), memory asked for ([`Counting`]) and files of real data ([`real_data`]).
 //!
 //! ```
 //! use refit_testkit::{close, differences};
@@ -17,11 +17,13 @@
 pub mod differences;
 pub mod reference;
 
+mod allocation;
 mod close;
 mod data;
 mod inputs;
 mod threads;
 
+pub use allocation::Counting;
 pub use close::{Mismatch, Values, close, close_in_norm, norm};
 pub use data::real_data;
 pub use inputs::{

@@ -2,58 +2,13 @@
 //!
 //! Allocations of the whole process are counted, so the measurement runs in a process of its own.
 
-#![expect(unsafe_code, reason = "an allocator that counts")]
-
 use refit_core::{DType, Source, TensorMeta};
 use refit_merge::{
     AdaMerging, AdaMergingConfig, Checks, EntropyModel, EntropyReport, Gradient, Grouping,
     MergeError, Plus, Session, TaskVectors, Theta, Weights,
 };
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    borrow::Cow,
-    convert::Infallible,
-    process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
-};
-
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn grow(bytes: usize) {
-    let now = NOW.fetch_add(bytes, Ordering::Relaxed) + bytes;
-    PEAK.fetch_max(now, Ordering::Relaxed);
-}
-
-// SAFETY: every call is passed on to the system allocator unchanged; only sizes are added up beside it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size());
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size());
-        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        grow(size); // both blocks may exist for a moment
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `realloc`.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
+use refit_testkit::Counting;
+use std::{borrow::Cow, convert::Infallible, process::Command};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -147,8 +102,7 @@ impl EntropyModel for Engine {
 
 /// Peak of allocated bytes over start and three steps.
 fn peak(sources: &[Mapped; 2], experts: usize, config: AdaMergingConfig) -> usize {
-    let before = NOW.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+    let before = Counting::start();
     let weights = |k: usize| Weights::open(format!("e{k}"), &sources[k % 2]).unwrap();
     let base = Weights::open("base", &sources[0]).unwrap();
     let tasks = (0..experts).map(weights).collect();
@@ -158,7 +112,7 @@ fn peak(sources: &[Mapped; 2], experts: usize, config: AdaMergingConfig) -> usiz
         session.step(&mut Engine).unwrap();
     }
     drop(session.into_merged());
-    PEAK.load(Ordering::Relaxed) - before
+    Counting::peak() - before
 }
 
 #[test]
