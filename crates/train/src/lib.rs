@@ -32,4 +32,6 @@ pub mod optim;
 mod trainer;
 
 pub use gradient::{Gradient, value_and_gradient};
-pub use trainer::{Fit, Objective, Step, TrainConfig, TrainError, TrainState, Trainer};
+pub use trainer::{
+    Fit, Objective, SaveEvery, SaveResult, Step, TrainConfig, TrainError, TrainState, Trainer,
+};

@@ -9,7 +9,7 @@ use refit_io::data::{
 };
 use refit_nn::{ImageConfig, NnError, Pass, Weights};
 use refit_train::{
-    Objective, Step, TrainConfig, TrainState, Trainer,
+    Objective, SaveEvery, SaveResult, Step, TrainConfig, TrainState, Trainer,
     loss::mean_cross_entropy,
     optim::{AdamWConfig, OptimConfig, Schedule, SgdConfig},
 };
@@ -155,7 +155,12 @@ pub struct TrainingRun<'a> {
     pub resume: Option<TrainState>,
     /// Called after every step.
     pub on_step: Box<dyn FnMut(&Step) + 'a>,
+    /// How often the state is saved, and by whom; also when the listener asks for a stop.
+    pub save: Option<(SaveEvery, SaveHook<'a>)>,
 }
+
+/// Keeps the state of a training.
+pub type SaveHook<'a> = Box<dyn FnMut(&TrainState) -> SaveResult + 'a>;
 
 /// What training gives.
 #[derive(Debug)]
@@ -198,6 +203,9 @@ impl Classifier {
             smoothing: run.settings.smoothing,
         };
         let mut trainer = Trainer::new(run.settings.trainer())?.on_step(run.on_step);
+        if let Some((every, save)) = run.save {
+            trainer = trainer.save_every(every, save);
+        }
         if let Some(state) = run.resume {
             trainer = trainer.resume(state);
         }

@@ -7,11 +7,16 @@ use super::{
 use burn::tensor::Device;
 use refit_core::{DType, Sink, TensorMeta};
 use refit_io::{
+    atomic::AtomicError,
     ckpt::{Checkpoint, CheckpointWriter, WriteOptions},
     data::Normalise,
 };
 use refit_nn::{ImageConfig, Weights};
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 /// File that holds the architecture.
 pub const CONFIG: &str = "config.json";
@@ -29,6 +34,8 @@ pub struct ModelFolder {
     pub config: ImageConfig,
     /// What pixels go through, where the folder says so.
     pub normalise: Option<Normalise>,
+    /// Where what describes it lies.
+    home: PathBuf,
 }
 
 impl ModelFolder {
@@ -79,7 +86,17 @@ impl ModelFolder {
             checkpoint,
             config,
             normalise,
+            home: folder.into(),
         })
+    }
+
+    /// Every file that it is read from.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let weights = self.checkpoint.files().map(Path::to_path_buf);
+        let beside = [CONFIG, PREPROCESSOR].map(|name| self.home.join(name));
+        weights
+            .chain(beside.into_iter().filter(|path| path.is_file()))
+            .collect()
     }
 
     /// Reads the weights.
@@ -99,6 +116,26 @@ impl ModelFolder {
             normalise,
         })
     }
+}
+
+/// Removes what [`Classifier::save`] wrote into `folder`, all or in part.
+pub(crate) fn remove_model(folder: &Path) -> Result<(), ClassifierError> {
+    for name in [CONFIG, PREPROCESSOR, WEIGHTS] {
+        let path = folder.join(name);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                let action = "remove";
+                return Err(AtomicError::Io {
+                    action,
+                    path,
+                    source,
+                }
+                .into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Pixels as they are, between 0 and 1.

@@ -30,9 +30,9 @@ mod transfer;
 
 pub use documents::read_config;
 pub use error::ClassifierError;
-pub use fit::{AugmentName, FitSettings, Fitted, OptimizerName, TrainingRun};
+pub use fit::{AugmentName, FitSettings, Fitted, OptimizerName, SaveHook, TrainingRun};
 pub use folder::{CONFIG, ModelFolder, PREPROCESSOR};
-pub(crate) use folder::{save_weights, weights_file};
+pub(crate) use folder::{remove_model, save_weights, weights_file};
 pub use score::Score;
 
 use burn::tensor::{Device, Tensor, TensorData};

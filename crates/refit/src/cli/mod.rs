@@ -13,6 +13,7 @@ mod merge;
 mod model;
 mod progress;
 mod report;
+mod resume;
 mod train;
 mod ui;
 

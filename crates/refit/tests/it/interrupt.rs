@@ -1,10 +1,10 @@
-//! Ctrl-C saves the state; going on gives the weights of an uninterrupted run.
+//! Ctrl-C and a kill leave a saved state; going on gives the weights of an uninterrupted run.
 
 #![cfg(unix)]
 
 use crate::sandbox::{Said, Sandbox};
 use std::{
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -15,64 +15,116 @@ const TRAIN: &str =
 fn an_interrupted_training_goes_on_bit_for_bit() {
     let sandbox = Sandbox::new();
     sandbox.done(&format!("{TRAIN} --steps 4000 --out runs/whole -q"));
-    let said = interrupted(&sandbox, &format!("{TRAIN} --steps 4000 --out runs/half"));
+    let child = start(&sandbox, &format!("{TRAIN} --steps 4000 --out runs/half"));
+    // Training has begun when the first measurements are written.
+    wait_for(&sandbox, "runs/half.part/metrics.jsonl");
+    let id = child.id().to_string();
+    let pressed = Command::new("kill").args(["-INT", &id]).status().unwrap();
+    assert!(pressed.success());
+    let said: Said = child.wait_with_output().unwrap().into();
     assert_eq!(said.code, Some(130), "{}", said.err);
-    assert!(
-        said.err.contains("stopping at the next safe point"),
-        "{}",
-        said.err
-    );
-    let hint = "hint: go on with `refit train --resume runs/half --out runs/half-2`";
-    assert!(said.err.contains(hint), "{}", said.err);
-    sandbox.done("info runs/half");
+    for words in [
+        "stopping at the next safe point",
+        "the state is in `runs/half.part`\n",
+        "hint: go on with `refit train --resume runs/half`",
+    ] {
+        assert!(said.err.contains(words), "{}", said.err);
+    }
+    assert_eq!(sandbox.names("runs"), ["half.part", "whole"]);
 
-    sandbox.done("train --resume runs/half --out runs/half-2 -q");
-    let weights =
-        |run: &str| std::fs::read(sandbox.path().join(run).join("model.safetensors")).unwrap();
-    assert!(
-        weights("runs/half-2") == weights("runs/whole"),
-        "the resumed weights differ"
-    );
-    assert!(
-        weights("runs/half") != weights("runs/whole"),
-        "the run was not interrupted"
-    );
+    sandbox.done("train --resume runs/half -q");
+    same_run(&sandbox, "half", "whole");
     // A finished run has nothing to go on with.
-    let again = sandbox.refit("train --resume runs/half-2 --out runs/x");
+    let again = sandbox.refit("train --resume runs/half");
     assert_eq!(again.code, Some(3), "{}", again.err);
 }
 
-/// Starts the program and presses Ctrl-C once it trains.
-fn interrupted(sandbox: &Sandbox, args: &str) -> Said {
-    let child = sandbox
+#[test]
+fn a_killed_training_goes_on_from_its_last_saved_state() {
+    let sandbox = Sandbox::new();
+    let args = format!("{TRAIN} --steps 300 --augment glyphs");
+    sandbox.done(&format!("{args} --out runs/whole -q"));
+    let mut child = start(&sandbox, &format!("{args} --save-every 0 --out runs/cut"));
+    wait_for(&sandbox, "runs/cut.part/state.safetensors");
+    child.kill().unwrap(); // SIGKILL: no chance to tidy up
+    child.wait().unwrap();
+    assert_eq!(sandbox.names("runs"), ["cut.part", "whole"]);
+    let plan = sandbox.done("train --resume runs/cut --dry-run --json").out;
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    let done = plan["done"].as_u64().unwrap();
+    assert!((1..300).contains(&done), "{done} steps were done");
+
+    sandbox.done("train --resume runs/cut -q");
+    same_run(&sandbox, "cut", "whole");
+}
+
+#[test]
+fn a_training_that_was_killed_before_its_first_save_starts_again() {
+    let sandbox = Sandbox::new();
+    sandbox.file("mine.json", MLP);
+    let args = "train --data generated:digits --model mine.json --batch 8 --steps 60";
+    sandbox.done(&format!("{args} --out runs/whole -q"));
+    let mut child = start(&sandbox, &format!("{args} --out runs/cut"));
+    wait_for(&sandbox, "runs/cut.part/run.json");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        !sandbox
+            .path()
+            .join("runs/cut.part/state.safetensors")
+            .exists()
+    );
+
+    sandbox.file("mine.json", MLP.replace("16", "17"));
+    let said = sandbox.refit("train --resume runs/cut");
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    let words = "`mine.json` has changed since the run began";
+    assert!(said.err.contains(words), "{}", said.err);
+    let said = sandbox.refit("demo --resume runs/cut");
+    let words =
+        "`runs/cut` is a run of `refit train`\nhint: go on with `refit train --resume runs/cut`";
+    assert!(said.err.contains(words), "{}", said.err);
+
+    sandbox.file("mine.json", MLP);
+    sandbox.done("train --resume runs/cut -q");
+    same_run(&sandbox, "cut", "whole");
+}
+
+const MLP: &str = r#"{"model_type": "mlp", "inputs": 784, "hidden": [16], "num_labels": 10}"#;
+
+/// The same weights and measurements, and the same files.
+fn same_run(sandbox: &Sandbox, a: &str, b: &str) {
+    let read = |run: &str, name: &str| {
+        std::fs::read(sandbox.path().join("runs").join(run).join(name)).unwrap()
+    };
+    for name in ["model.safetensors", "metrics.jsonl"] {
+        assert!(read(a, name) == read(b, name), "{name} differs");
+    }
+    let names = |run: &str| sandbox.names(&format!("runs/{run}"));
+    assert_eq!(names(a), names(b));
+    assert!(!names(a).contains(&"state.safetensors".to_owned()));
+}
+
+/// Starts the program.
+fn start(sandbox: &Sandbox, args: &str) -> Child {
+    sandbox
         .command()
         .args(args.split_whitespace())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
-    let id = child.id().to_string();
-    // Training has begun when the first measurements are written.
-    let begun = || {
-        let folders = std::fs::read_dir(sandbox.path().join("runs"))
-            .unwrap()
-            .flatten();
-        folders
-            .filter(|f| f.file_name().to_string_lossy().starts_with(".refit-"))
-            .any(|f| {
-                f.path()
-                    .join("metrics.jsonl")
-                    .metadata()
-                    .is_ok_and(|m| m.len() > 0)
-            })
-    };
+        .unwrap()
+}
+
+/// Waits until there is a file that is not empty.
+fn wait_for(sandbox: &Sandbox, file: &str) {
+    let path = sandbox.path().join(file);
+    let there = || path.metadata().is_ok_and(|m| m.len() > 0);
     let patience = Instant::now();
-    while !begun() && patience.elapsed() < Duration::from_mins(1) {
-        std::thread::sleep(Duration::from_millis(5));
+    while !there() && patience.elapsed() < Duration::from_mins(1) {
+        std::thread::sleep(Duration::from_millis(2));
     }
-    let pressed = Command::new("kill").args(["-INT", &id]).status().unwrap();
-    assert!(pressed.success());
-    child.wait_with_output().unwrap().into()
+    assert!(there(), "`{file}` did not appear");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The loop.
 
 mod config;
+mod save;
 mod state;
 
 use crate::{
@@ -12,6 +13,8 @@ use burn::tensor::Tensor;
 pub use config::TrainConfig;
 use refit_core::{ConfigError, Hint, Progress, StopReason};
 use refit_nn::{Layout, Pass, Weights, to_host};
+use save::Saver;
+pub use save::{SaveEvery, SaveResult};
 pub use state::{TrainError, TrainState};
 use std::sync::Arc;
 
@@ -65,11 +68,8 @@ pub struct Trainer<'a> {
     config: TrainConfig,
     resume: Option<TrainState>,
     on_step: Box<dyn FnMut(&Step) + 'a>,
-    save: Option<SaveHook<'a>>,
+    save: Option<Saver<'a>>,
 }
-
-type SaveResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
-type SaveHook<'a> = (u64, Box<dyn FnMut(&TrainState) -> SaveResult + 'a>);
 
 impl<'a> Trainer<'a> {
     /// Takes a configuration.
@@ -93,14 +93,14 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Hands the state to `save` after every `every` steps, and when the run is interrupted.
+    /// Hands the state to `save` as often as `every` says, and when the run is interrupted.
     #[must_use]
     pub fn save_every(
         mut self,
-        every: u64,
+        every: SaveEvery,
         save: impl FnMut(&TrainState) -> SaveResult + 'a,
     ) -> Self {
-        self.save = Some((every.max(1), Box::new(save)));
+        self.save = Some(Saver::new(every, save));
         self
     }
 
@@ -154,17 +154,17 @@ impl<'a> Trainer<'a> {
             progress.advance(1);
             progress.note(&format!("loss {loss:.4}"));
             last = Some(step);
-            if let Some((every, save)) = &mut self.save
-                && run.step.is_multiple_of(*every)
+            if let Some(saver) = &mut self.save
+                && saver.is_due(run.step)
             {
-                save(&run.state(&layout, &self.config)).map_err(TrainError::Save)?;
+                saver.save(&run.state(&layout, &self.config))?;
             }
         }
         let state = run.state(&layout, &self.config);
         if stop == StopReason::Interrupted
-            && let Some((_, save)) = &mut self.save
+            && let Some(saver) = &mut self.save
         {
-            save(&state).map_err(TrainError::Save)?;
+            saver.save(&state)?;
         }
         let weights = Weights::from_host(&layout, run.params, &device);
         Ok(Fit {

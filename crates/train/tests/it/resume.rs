@@ -6,9 +6,10 @@ use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions};
 use refit_nn::{ImageConfig, NnError, Pass, Weights, zoo::ConvNetConfig};
 use refit_testkit::{integers_vec, normal_vec, with_threads};
 use refit_train::{
-    Fit, Objective, TrainConfig, TrainState, Trainer, loss,
+    Fit, Objective, SaveEvery, TrainConfig, TrainState, Trainer, loss,
     optim::{AdamWConfig, Decay, OptimConfig, Schedule, SgdConfig},
 };
+use std::time::Duration;
 
 struct Classify(ImageConfig);
 
@@ -91,7 +92,7 @@ fn with_a_break(config: &TrainConfig) -> Fit {
                 cancel.raise();
             }
         })
-        .save_every(100, |state| {
+        .save_every(SaveEvery::Steps(100), |state| {
             let metas = state.tensors().into_iter().map(|(meta, _)| meta).collect();
             let metadata = state.metadata().into_iter().collect();
             let options = WriteOptions {
@@ -132,6 +133,25 @@ fn a_break_changes_no_bit() {
         assert_eq!(whole.last, broken.last);
         assert_ne!(whole.weights.to_host(), start().to_host());
     }
+}
+
+#[test]
+fn states_are_saved_as_often_as_is_asked_for() {
+    let config = config(OptimConfig::default());
+    let saved = |every| {
+        let mut steps = Vec::new();
+        run(Trainer::new(config.clone())
+            .unwrap()
+            .save_every(every, |state| {
+                steps.push(state.step());
+                Ok(())
+            }));
+        steps
+    };
+    assert_eq!(saved(SaveEvery::Steps(5)), [5, 10]);
+    assert_eq!(saved(SaveEvery::Steps(0)).len(), 12);
+    assert_eq!(saved(SaveEvery::Time(Duration::ZERO)).len(), 12);
+    assert!(saved(SaveEvery::Time(Duration::from_hours(1))).is_empty());
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub(super) use settings::keys as setting_keys;
 use super::{
     args::{RunArgs, check_place, overwrite},
     error::{CliError, Exit},
+    resume::recorded,
     ui::Ui,
 };
 use crate::{
@@ -90,7 +91,7 @@ fn begin(args: &DemoArgs, ui: &Ui) -> Result<(), CliError> {
 
 fn go_on(args: &DemoArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
     let folder = RunFolder::resume(run, overwrite(args.force))?;
-    let settings = Settings::recorded(folder.record(), run)?;
+    let settings: Settings = recorded(folder.record(), run, "demo")?;
     args.run.start_threads()?;
     inputs::check(folder.record(), settings.data.as_deref())?;
     let plan = Plan::make(settings)?;

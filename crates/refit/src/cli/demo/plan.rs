@@ -4,7 +4,7 @@ use super::{DemoArgs, settings};
 use crate::{
     cli::error::{CliError, Exit},
     job::{self, DEFAULT_SIZES, FusionConfig, QUICK_SIZES, generated},
-    run::{RunRecord, part_path},
+    run::part_path,
 };
 use refit_io::data::{FolderOptions, Task, read_suite};
 use serde::{Deserialize, Serialize};
@@ -51,24 +51,6 @@ impl Settings {
             seeds: (first..=last).collect(),
             job,
         })
-    }
-
-    /// The settings of an unfinished run.
-    pub(super) fn recorded(record: &RunRecord, run: &Path) -> Result<Self, CliError> {
-        let bad = |words: String| CliError::plain(Exit::BadInput, words);
-        let run = run.display();
-        if record.verb != "demo" {
-            let verb = &record.verb;
-            return Err(bad(format!("`{run}` is a run of `refit {verb}`")));
-        }
-        // Another version may compute other numbers, and then the parts would not belong together.
-        let (found, expected) = (&record.refit, env!("CARGO_PKG_VERSION"));
-        if found != expected {
-            let words = format!("`{run}` was begun by refit {found}, this is {expected}");
-            return Err(bad(words).hint("go on with that version, or start a new run"));
-        }
-        serde_json::from_value(record.settings.clone())
-            .map_err(|e| bad(format!("`{run}` has unknown settings: {e}")))
     }
 
     /// What tables call the set of tasks.

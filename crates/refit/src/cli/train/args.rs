@@ -2,20 +2,19 @@
 
 use crate::{
     classifier::{AugmentName, FitSettings, OptimizerName},
-    cli::{
-        args::{OutArgs, RunArgs},
-        model::parse_source,
-    },
+    cli::{args::RunArgs, model::parse_source},
     source::TaskSource,
 };
-use std::path::PathBuf;
+use refit_train::SaveEvery;
+use std::{path::PathBuf, time::Duration};
 
 /// Train an image classifier
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Data: an .npz file with train, val and test parts, a folder of pictures (DIR/CLASS/*.png), of IDX files or of \
 CIFAR binaries, or generated:NAME (digits, letters, shapes, textures, counting, arrows, faces, scripts). The \
-number of classes comes from the data. Ctrl-C saves the state; --resume goes on from it bit for bit.
+number of classes comes from the data. A run that was stopped, by Ctrl-C or otherwise, is in RUN.part; --resume \
+goes on from its last saved state, to the same bits as without a break.
 
 Examples:
   refit train --data generated:shapes --model recipes/models/mlp.json \\
@@ -33,15 +32,28 @@ pub(in crate::cli) struct TrainArgs {
     pub(super) init: Option<PathBuf>,
     /// Go on with an interrupted run, its data and its settings
     #[arg(long, value_name = "RUN", conflicts_with_all = [
-        "data", "model", "init", "seed", "steps", "batch", "optimizer", "rate", "decay", "warmup", "smoothing", "augment",
+        "out", "data", "model", "init", "seed", "steps", "batch", "optimizer", "rate", "decay", "warmup", "smoothing", "augment",
     ])]
     pub(super) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(super) fit: FitArgs,
-    #[command(flatten)]
-    pub(super) out: OutArgs,
+    /// Seconds of work that a kill may cost: the state is saved that often; 0 is after every step (ours)
+    #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    save_every: u64,
+    /// New folder for everything that is written; appears complete or not at all
+    #[arg(short, long, value_name = "DIR", required_unless_present = "resume")]
+    pub(super) out: Option<PathBuf>,
+    /// Replace the output of an earlier run
+    #[arg(long)]
+    pub(super) force: bool,
     #[command(flatten)]
     pub(in crate::cli) run: RunArgs,
+}
+
+impl TrainArgs {
+    pub(super) const fn save_every(&self) -> SaveEvery {
+        SaveEvery::Time(Duration::from_secs(self.save_every))
+    }
 }
 
 #[derive(Debug, clap::Args)]

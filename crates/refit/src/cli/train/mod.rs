@@ -1,6 +1,7 @@
 //! `refit train`.
 
 mod args;
+mod inputs;
 mod plan;
 mod show;
 mod state;
@@ -8,96 +9,154 @@ mod state;
 pub(super) use args::TrainArgs;
 
 use super::{
-    args::overwrite,
+    args::{check_place, overwrite},
     error::{CliError, Exit},
+    resume::recorded,
     ui::Ui,
 };
 use crate::{
-    classifier::Fitted,
-    run::{METRICS, RunFolder, RunRecord},
+    classifier::{Fitted, remove_model},
+    run::{RunFolder, RunRecord, keep_metrics, same_inputs},
 };
-use plan::Plan;
+use plan::{Plan, Settings};
 use refit_core::StopReason;
 use refit_io::data::Task;
 use show::Trained;
 use std::{fs, path::Path};
 
-/// File of an interrupted run that holds what is needed to go on.
+/// File of an unfinished run that holds what is needed to go on.
 const STATE: &str = "state.safetensors";
 
 pub(super) fn run(args: &TrainArgs, ui: &Ui) -> Result<(), CliError> {
-    args.out.check()?;
-    let plan = Plan::make(args)?;
+    match (&args.resume, &args.out) {
+        (Some(run), _) => go_on(args, run, ui),
+        (None, Some(out)) => begin(args, out, ui),
+        (None, None) => Err(CliError::plain(Exit::Usage, "no --out was given")),
+    }
+}
+
+fn begin(args: &TrainArgs, out: &Path, ui: &Ui) -> Result<(), CliError> {
+    check_place(out, args.force)?;
+    let plan = Plan::make(Settings::of(args), args)?;
     if args.run.dry_run {
-        return ui.show(&plan.summary(&args.out.out));
+        return ui.show(&plan.summary(out));
     }
     let settings = serde_json::to_value(&plan.settings).unwrap_or_default();
-    let record = RunRecord::start(
-        "train",
-        args.run.device.as_str(),
-        args.run.thread_count(),
-        plan.settings.seed,
-        settings,
-    );
-    let mut folder = RunFolder::create(&args.out.out, overwrite(args.out.force), record)?;
-    if let Some(file) = plan.source.file() {
-        folder.add_input(file)?;
-    }
-    if let Some(before) = &args.resume {
-        // The new folder tells the whole story.
-        let _ = fs::copy(before.join(METRICS), folder.path().join(METRICS));
-    }
+    let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
+    let mut record = RunRecord::start("train", device, threads, plan.settings.seed, settings);
+    record.inputs = inputs::read(&plan.settings)?;
+    let folder = RunFolder::create_resumable(out, overwrite(args.force), record)?;
     if !plan.afresh.is_empty() {
         ui.say(format_args!(
             "started afresh, other shape than in --init: {}",
             plan.afresh.join(", ")
         ));
     }
-    ui.listen();
-    let (fitted, task) = plan.train(&folder, ui)?;
-    finish(&fitted, &task, folder, ui, &args.out.out)
+    work(plan, folder, args, ui)
 }
 
-/// Writes everything and says what was reached.
-fn finish(
-    fitted: &Fitted,
-    task: &Task,
-    folder: RunFolder,
-    ui: &Ui,
-    out: &Path,
-) -> Result<(), CliError> {
-    fitted.model.save(folder.path())?;
+/// Goes on from the last saved state; from the beginning, where a run was killed before its first save.
+fn go_on(args: &TrainArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
+    let folder = RunFolder::resume(run, overwrite(args.force))?;
+    let settings: Settings = recorded(folder.record(), run, "train")?;
+    same_inputs(&folder.record().inputs, &inputs::read(&settings)?)?;
+    let mut plan = Plan::make(settings, args)?;
+    let state = folder.path().join(STATE);
+    if state.is_file() {
+        plan.go_on_from(&state)?;
+    }
+    if args.run.dry_run {
+        return ui.show(&plan.summary(folder.target()));
+    }
+    // What was measured after the state was saved is measured again.
+    let done = plan.done();
+    keep_metrics(folder.path(), |m| m.series == "train" && m.step <= done)?;
+    remove_model(folder.path())?;
+    work(plan, folder, args, ui)
+}
+
+fn work(plan: Plan, folder: RunFolder, args: &TrainArgs, ui: &Ui) -> Result<(), CliError> {
+    ui.listen();
+    let (fitted, task) = match plan.train(&folder, args.save_every(), ui) {
+        Ok(trained) => trained,
+        Err(error) => return Err(failed(error, folder)),
+    };
     let step = fitted.state.step();
     match fitted.stop {
-        StopReason::Interrupted => {
-            state::write(&folder.path().join(STATE), &fitted.state)?;
-            let path = folder.finish(StopReason::Interrupted)?;
+        // The loop saved the state when it stopped.
+        StopReason::Interrupted => return Err(paused(step, folder)),
+        StopReason::Diverged => return Err(diverged(step, folder)),
+        _ => {}
+    }
+    let val_accuracy = match complete(&fitted, &task, &folder, ui) {
+        Ok(accuracy) => accuracy,
+        Err(error) if error.exit() == Exit::Interrupted => {
+            state::save(&folder.path().join(STATE), &fitted.state)?;
+            return Err(paused(step, folder));
+        }
+        Err(error) => return Err(failed(error, folder)),
+    };
+    let seconds = folder.elapsed();
+    let out = folder.finish(fitted.stop)?;
+    // Nobody goes on with a complete run. It goes last: whoever is killed before can still go on.
+    let _ = fs::remove_file(out.join(STATE));
+    ui.show(&Trained {
+        out,
+        steps: step,
+        loss: fitted.last.map(|last| last.loss),
+        val_accuracy,
+        seconds,
+    })
+}
+
+/// Writes the model and its accuracy on validation images.
+fn complete(fitted: &Fitted, task: &Task, folder: &RunFolder, ui: &Ui) -> Result<f64, CliError> {
+    let val = fitted.model.score(task.val(), 250, ui)?;
+    fitted.model.save(folder.path())?;
+    let mut metrics = folder.metrics()?;
+    let accuracy = val.accuracy;
+    metrics.write("validation", fitted.state.step(), &[("accuracy", accuracy)])?;
+    Ok(accuracy)
+}
+
+/// The user wants to stop here.
+fn paused(step: u64, folder: RunFolder) -> CliError {
+    let next = go_on_with(&folder);
+    match folder.pause() {
+        Err(error) => error.into(),
+        Ok(path) => {
             let words = format!(
                 "interrupted after step {step}; the state is in `{}`",
                 path.display()
             );
-            let go_on = format!("refit train --resume {0} --out {0}-2", path.display());
-            Err(CliError::plain(Exit::Interrupted, words).hint(format!("go on with `{go_on}`")))
-        }
-        StopReason::Diverged => {
-            let words =
-                format!("the loss stopped being finite after step {step}; nothing was written");
-            Err(CliError::plain(Exit::Failed, words).hint("lower --rate, or raise --warmup"))
-        }
-        stop => {
-            let val = fitted.model.score(task.val(), 250, ui)?;
-            let mut metrics = folder.metrics()?;
-            metrics.write("validation", step, &[("accuracy", val.accuracy)])?;
-            let seconds = folder.elapsed();
-            folder.finish(stop)?;
-            let result = Trained {
-                out: out.to_path_buf(),
-                steps: step,
-                loss: fitted.last.map(|last| last.loss),
-                val_accuracy: val.accuracy,
-                seconds,
-            };
-            ui.show(&result)
+            CliError::plain(Exit::Interrupted, words).hint(next)
         }
     }
+}
+
+/// To go on would lead to the same place.
+fn diverged(step: u64, folder: RunFolder) -> CliError {
+    let words = format!("the loss stopped being finite after step {step}; nothing was written");
+    let error = CliError::plain(Exit::Failed, words).hint("lower --rate, or raise --warmup");
+    folder.discard().err().map_or(error, Into::into)
+}
+
+/// Keeps a run that has a saved state; another one leaves nothing.
+fn failed(error: CliError, folder: RunFolder) -> CliError {
+    if !folder.path().join(STATE).is_file() {
+        // What went wrong first is what the user should hear of.
+        let _ = folder.discard();
+        return error;
+    }
+    let next = go_on_with(&folder);
+    // Without it the record still says `interrupted`, as it did from the beginning.
+    let _ = folder.pause();
+    error.hint(format!("the last saved state is kept; {next}"))
+}
+
+fn go_on_with(folder: &RunFolder) -> String {
+    format!(
+        "go on with `refit train --resume {}`",
+        folder.target().display()
+    )
 }

@@ -7,12 +7,12 @@ use crate::{
         error::{CliError, Exit},
         ui::Ui,
     },
-    run::{RunFiles, RunFolder, is_logged, step_values},
+    run::{RunFolder, is_logged, step_values},
     source::{TaskSource, folder_options},
 };
 use refit_core::Seed;
 use refit_io::data::Task;
-use refit_train::TrainState;
+use refit_train::{SaveEvery, TrainState};
 use serde::{Deserialize, Serialize};
 use std::{
     path::{Path, PathBuf},
@@ -30,10 +30,23 @@ pub(super) struct Settings {
     pub(super) seed: Seed,
 }
 
+impl Settings {
+    /// What the command line says.
+    pub(super) fn of(args: &TrainArgs) -> Self {
+        let data = args.data.as_ref().map(ToString::to_string);
+        Self {
+            data: data.unwrap_or_default(),
+            model: args.model.clone(),
+            init: args.init.clone(),
+            fit: args.fit.settings(),
+            seed: args.run.seed(),
+        }
+    }
+}
+
 /// A checked training.
 pub(super) struct Plan {
     pub(super) settings: Settings,
-    pub(super) source: TaskSource,
     task: Task,
     model: Classifier,
     state: Option<TrainState>,
@@ -41,22 +54,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn make(args: &TrainArgs) -> Result<Self, CliError> {
+    pub(super) fn make(settings: Settings, args: &TrainArgs) -> Result<Self, CliError> {
         let device = args.run.device.open();
-        let settings = match &args.resume {
-            Some(run) => resumed_settings(run)?,
-            None => Settings {
-                data: args
-                    .data
-                    .as_ref()
-                    .map(ToString::to_string)
-                    .unwrap_or_default(),
-                model: args.model.clone(),
-                init: args.init.clone(),
-                fit: args.fit.settings(),
-                seed: args.run.seed(),
-            },
-        };
         settings.fit.check()?;
         let source = TaskSource::parse(&settings.data)?;
         let config = match (&settings.init, &settings.model) {
@@ -77,21 +76,33 @@ impl Plan {
         if let Some(init) = &settings.init {
             afresh = model.start_from(&ModelFolder::open(init)?)?;
         }
-        let state = match &args.resume {
-            Some(run) => Some(state::read(&run.join(STATE), &model)?),
-            None => None,
-        };
         Ok(Self {
             settings,
-            source,
             task,
             model,
-            state,
+            state: None,
             afresh,
         })
     }
 
-    pub(super) fn train(self, folder: &RunFolder, ui: &Ui) -> Result<(Fitted, Task), CliError> {
+    /// Takes a saved state.
+    pub(super) fn go_on_from(&mut self, file: &Path) -> Result<(), CliError> {
+        self.state = Some(state::read(file, &self.model)?);
+        Ok(())
+    }
+
+    /// Steps that are done already.
+    pub(super) fn done(&self) -> u64 {
+        self.state.as_ref().map_or(0, TrainState::step)
+    }
+
+    pub(super) fn train(
+        self,
+        folder: &RunFolder,
+        every: SaveEvery,
+        ui: &Ui,
+    ) -> Result<(Fitted, Task), CliError> {
+        let file = folder.path().join(STATE);
         let mut metrics = folder.metrics()?;
         let (steps, mut failed) = (self.settings.fit.steps, None);
         let on_step = |step: &refit_train::Step| {
@@ -106,6 +117,7 @@ impl Plan {
             seed: self.settings.seed,
             resume: self.state,
             on_step: Box::new(on_step),
+            save: Some((every, Box::new(|state| state::write(&file, state)))),
         };
         let fitted = self.model.fit(run, ui)?;
         match failed {
@@ -122,25 +134,10 @@ impl Plan {
             classes: self.task.class_count(),
             parameters,
             settings: self.settings.clone(),
-            done: self.state.as_ref().map_or(0, TrainState::step),
+            done: self.done(),
             // Weights, gradient and two moments, all f32.
             state_bytes: 16 * parameters,
             out: out.to_path_buf(),
         }
     }
-}
-
-fn resumed_settings(run: &Path) -> Result<Settings, CliError> {
-    let record = RunFiles::read(run)?.record;
-    if record.verb != "train" || !run.join(STATE).is_file() {
-        let words = format!("`{}` holds no interrupted training", run.display());
-        return Err(CliError::plain(Exit::BadInput, words)
-            .hint("only a run that was stopped by Ctrl-C can go on"));
-    }
-    serde_json::from_value(record.settings).map_err(|e| {
-        CliError::plain(
-            Exit::BadInput,
-            format!("`{}` has unknown settings: {e}", run.display()),
-        )
-    })
 }

@@ -1,27 +1,33 @@
-//! The state of an interrupted training.
+//! The state of an unfinished training.
 
 use crate::{
-    classifier::Classifier,
-    cli::error::{CliError, Exit},
+    classifier::{Classifier, ClassifierError},
+    cli::error::CliError,
 };
 use refit_core::{Sink, TensorMeta};
-use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions};
-use refit_train::TrainState;
+use refit_io::{
+    atomic::Overwrite,
+    ckpt::{Checkpoint, CheckpointWriter, WriteOptions},
+};
+use refit_train::{SaveResult, TrainError, TrainState};
 use std::path::Path;
 
-/// Writes what is needed to go on.
-pub(super) fn write(path: &Path, state: &TrainState) -> Result<(), CliError> {
+/// Writes what is needed to go on, in place of what was saved before.
+pub(super) fn write(path: &Path, state: &TrainState) -> SaveResult {
     let metas: Vec<TensorMeta> = state.tensors().into_iter().map(|(meta, _)| meta).collect();
     let options = WriteOptions {
         metadata: state.metadata().into_iter().collect(),
+        overwrite: Overwrite::Replace,
         ..WriteOptions::default()
     };
     let mut writer = CheckpointWriter::create(path, metas, options)?;
-    let mut sink = ByRef(&mut writer);
-    state
-        .save(&mut sink)
-        .map_err(|e| CliError::new(Exit::Failed, &e))?;
+    state.save(&mut ByRef(&mut writer))?;
     Ok(writer.finish()?)
+}
+
+/// As [`write`], outside the loop.
+pub(super) fn save(path: &Path, state: &TrainState) -> Result<(), CliError> {
+    write(path, state).map_err(|error| ClassifierError::from(TrainError::Save(error)).into())
 }
 
 /// A sink that is finished by its owner.
