@@ -1,11 +1,11 @@
 //! YAML files of people: small, strict, and never a way to hang the program.
 
 use refit_core::Hint;
+use refit_io::file::{FileError, read_file};
 use serde_json::{Map, Value};
 use std::{
     borrow::Cow,
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -23,6 +23,12 @@ pub enum YamlError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A pipe, a device or a folder.
+    #[error("`{}` is not a regular file", path.display())]
+    NotAFile {
+        /// What it is called.
+        path: PathBuf,
     },
     /// The file is too large.
     #[error("`{}` is larger than {MAX_BYTES} bytes, expected a file written by hand", path.display())]
@@ -62,11 +68,22 @@ impl Hint for YamlError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the spelling of the path; `recipes/` holds commented recipes".into())
             }
+            Self::NotAFile { .. } => Some("copy its content into a file and give that".into()),
             Self::NotAMapping { .. } => Some("see the commented files in `recipes/`".into()),
             Self::TooLarge { .. } | Self::NotText { .. } => {
                 Some("give the recipe, not a checkpoint or a data file".into())
             }
             _ => None,
+        }
+    }
+}
+
+impl From<FileError> for YamlError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::NotAFile { path } => Self::NotAFile { path },
+            FileError::TooLarge { path, .. } => Self::TooLarge { path },
+            FileError::Io { path, source } => Self::Read { path, source },
         }
     }
 }
@@ -87,20 +104,10 @@ impl Hint for YamlError {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn read_mapping(path: &Path) -> Result<Map<String, Value>, YamlError> {
-    let read = |source| YamlError::Read {
-        path: path.into(),
-        source,
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(read)?;
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(read)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(YamlError::TooLarge { path: path.into() });
-    }
+    let bytes = read_file(path, MAX_BYTES)?;
     let text = String::from_utf8(bytes).map_err(|_| YamlError::NotText { path: path.into() })?;
-    let options = serde_saphyr::options! { with_snippet: false };
+    // YAML 1.2: a file or a setting may be called `off` or `no`.
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     let found = match serde_saphyr::from_str_with_options(&text, options) {
         Ok(Value::Object(mapping)) => return Ok(mapping),
         Ok(Value::Array(_)) => "a list",
@@ -200,7 +207,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         assert!(matches!(
             read_mapping(home.path()),
-            Err(YamlError::Read { .. })
+            Err(YamlError::NotAFile { .. })
         ));
     }
 }

@@ -6,7 +6,7 @@ mod index;
 pub use header::HeaderError;
 pub use index::IndexError;
 
-use crate::atomic::AtomicError;
+use crate::{atomic::AtomicError, file::FileError};
 use refit_core::{ConfigError, DType, Hint};
 use std::{borrow::Cow, io, path::PathBuf};
 
@@ -192,6 +192,19 @@ pub enum CkptError {
     /// A setting that cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+}
+
+impl From<FileError> for CkptError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io { path, source } => Self::Read { file: path, source },
+            FileError::NotAFile { path } => Self::NotAFile { file: path },
+            FileError::TooLarge { path, .. } => Self::Read {
+                file: path,
+                source: io::ErrorKind::FileTooLarge.into(),
+            },
+        }
+    }
 }
 
 impl Hint for CkptError {

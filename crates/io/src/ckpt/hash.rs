@@ -1,8 +1,9 @@
 //! Fingerprints of input files.
 
 use super::error::CkptError;
+use crate::file::open_file;
 use sha2::{Digest, Sha256};
-use std::{fmt::Write as _, fs::File, io::Read, path::Path};
+use std::{fmt::Write as _, io::Read, path::Path};
 
 /// Bytes read at a time.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -27,7 +28,7 @@ pub fn sha256_file(path: impl AsRef<Path>) -> Result<String, CkptError> {
         file: path.into(),
         source,
     };
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = open_file(path)?;
     let mut hash = Sha256::new();
     let mut block = vec![0; BLOCK_BYTES];
     loop {

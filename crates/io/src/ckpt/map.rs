@@ -1,6 +1,7 @@
 //! The bytes of one file, mapped or held: the only unsafe line of the crate.
 
 use super::error::CkptError;
+use crate::file::open_file;
 use memmap2::Mmap;
 use std::{
     fmt,
@@ -46,11 +47,7 @@ impl Bytes {
             file: path.into(),
             source,
         };
-        // Before `open`: opening a pipe would wait for its other end.
-        if !fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(CkptError::NotAFile { file: path.into() });
-        }
-        let file = File::open(path).map_err(failed)?;
+        let file = open_file(path)?;
         let stamp = Stamp::of(&file.metadata().map_err(failed)?);
         let map = map_read_only(&file).map_err(failed)?;
         Ok(Self {

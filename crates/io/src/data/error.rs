@@ -1,6 +1,7 @@
 //! What can be wrong with data.
 
 use super::ImageShape;
+use crate::file::FileError;
 use refit_core::{ConfigError, Hint};
 use std::{borrow::Cow, io, path::PathBuf};
 
@@ -191,6 +192,21 @@ pub enum DataError {
     /// A setting that cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+}
+
+impl From<FileError> for DataError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io { path, source } => Self::Io { at: path, source },
+            FileError::NotAFile { path } => Self::NotAFile { at: path },
+            FileError::TooLarge { path, bytes, limit } => Self::TooLarge {
+                at: path,
+                what: "content".into(),
+                bytes,
+                limit,
+            },
+        }
+    }
 }
 
 impl DataError {

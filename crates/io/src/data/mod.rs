@@ -16,7 +16,6 @@ mod batch;
 mod corrupt;
 mod draw;
 mod error;
-mod file;
 mod loader;
 mod normalise;
 mod read;

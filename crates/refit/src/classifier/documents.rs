@@ -5,15 +5,12 @@ use refit_core::nearest;
 use refit_io::{
     atomic::{Overwrite, write_file},
     data::Normalise,
+    file::read_file,
 };
 use refit_nn::ImageConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{
-    fs::File,
-    io::{ErrorKind, Read},
-    path::Path,
-};
+use std::path::Path;
 
 /// Files of settings are small.
 const MAX_BYTES: u64 = 1 << 20;
@@ -44,15 +41,8 @@ pub(super) fn write_normalise(path: &Path, normalise: &Normalise) -> Result<(), 
 
 /// Reads the pre-processing; `None` where the file is not there.
 pub(super) fn read_normalise(path: &Path) -> Result<Option<Normalise>, ClassifierError> {
-    let bytes = match read_small(path) {
-        Err(ClassifierError::Read { source, .. })
-            if matches!(
-                source.kind(),
-                ErrorKind::NotFound | ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(None);
-        }
+    let bytes = match read_file(path, MAX_BYTES) {
+        Err(error) if error.is_not_found() => return Ok(None),
         bytes => bytes?,
     };
     let read: Preprocessor =
@@ -85,7 +75,7 @@ pub(super) fn write_json(path: &Path, document: &impl Serialize) -> Result<(), C
 /// # Errors
 /// When the file cannot be read, or names no architecture that we know.
 pub fn read_config(path: &Path) -> Result<ImageConfig, ClassifierError> {
-    let bytes = read_small(path)?;
+    let bytes = read_file(path, MAX_BYTES)?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| document_error(path, &e))?;
     let found = value
         .get("model_type")
@@ -102,27 +92,6 @@ pub fn read_config(path: &Path) -> Result<ImageConfig, ClassifierError> {
         });
     }
     serde_json::from_value(value).map_err(|e| document_error(path, &e))
-}
-
-fn read_small(path: &Path) -> Result<Vec<u8>, ClassifierError> {
-    let read = |source| ClassifierError::Read {
-        path: path.into(),
-        source,
-    };
-    let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(read)?
-        .take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(read)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(ClassifierError::Document {
-            path: path.into(),
-            problem: format!("is larger than {MAX_BYTES} bytes, expected a file of settings"),
-            nearest: None,
-        });
-    }
-    Ok(bytes)
 }
 
 fn document_error(path: &Path, error: &serde_json::Error) -> ClassifierError {

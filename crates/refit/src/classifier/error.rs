@@ -1,10 +1,10 @@
 //! What can go wrong with a classifier.
 
 use refit_core::{ConfigError, Hint};
-use refit_io::{atomic::AtomicError, ckpt::CkptError, data::DataError};
+use refit_io::{atomic::AtomicError, ckpt::CkptError, data::DataError, file::FileError};
 use refit_nn::NnError;
 use refit_train::TrainError;
-use std::{borrow::Cow, io, path::PathBuf};
+use std::{borrow::Cow, path::PathBuf};
 
 /// A classifier could not be read, trained, scored or written.
 #[derive(Debug, thiserror::Error)]
@@ -19,13 +19,8 @@ pub enum ClassifierError {
         missing: PathBuf,
     },
     /// A small file could not be read.
-    #[error("cannot read `{}`", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A small file does not say what it should.
     #[error("`{}`: {problem}", path.display())]
     Document {
@@ -43,6 +38,14 @@ pub enum ClassifierError {
         found: String,
         /// The shape it takes.
         expected: String,
+    },
+    /// Pre-processing for other images.
+    #[error("the pre-processing has statistics of {expected} channels, the images have {found}")]
+    Channels {
+        /// Channels of the images.
+        found: usize,
+        /// Channels of the statistics.
+        expected: usize,
     },
     /// Labels that the model does not know.
     #[error("the data has {found} classes, the model {expected}")]
@@ -88,9 +91,13 @@ impl Hint for ClassifierError {
             Self::Images { .. } => {
                 Some("choose an architecture for these images, or other images".into())
             }
+            Self::Channels { .. } => {
+                Some("give statistics of as many channels, or normalise by none".into())
+            }
             Self::Classes { .. } => {
                 Some("score the model on the task that it was trained for".into())
             }
+            Self::File(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::Data(error) => error.hint(),
             Self::Model(error) => error.hint(),

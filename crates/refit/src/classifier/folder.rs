@@ -106,15 +106,22 @@ impl ModelFolder {
     pub fn load(&self, device: &Device) -> Result<Classifier, ClassifierError> {
         let config = self.config.clone();
         let weights = Weights::load(&self.checkpoint, device, |scope| config.bind(scope))?;
-        let normalise = match &self.normalise {
-            Some(normalise) => normalise.clone(),
-            None => identity(&self.config)?,
-        };
         Ok(Classifier {
             config,
             weights,
-            normalise,
+            normalise: self.normalise()?,
         })
+    }
+
+    /// What pixels go through: what the folder says, or nothing.
+    ///
+    /// # Errors
+    /// An architecture with far too many channels.
+    pub fn normalise(&self) -> Result<Normalise, ClassifierError> {
+        match &self.normalise {
+            Some(normalise) => Ok(normalise.clone()),
+            None => identity(&self.config),
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub use fit::{AugmentName, FitSettings, Fitted, OptimizerName, SaveHook, Trainin
 pub use folder::{CONFIG, ModelFolder, PREPROCESSOR};
 pub(crate) use folder::{remove_model, save_weights, weights_file};
 pub use score::Score;
+pub(crate) use score::check_set;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use refit_core::{ConfigError, Seed};

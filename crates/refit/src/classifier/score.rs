@@ -2,8 +2,8 @@
 
 use super::{Classifier, ClassifierError, check_images, pixels};
 use refit_core::Progress;
-use refit_io::data::{Batch, ImageSet};
-use refit_nn::{Pass, to_host};
+use refit_io::data::{Batch, ImageSet, Normalise};
+use refit_nn::{ImageConfig, Pass, to_host};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -62,13 +62,26 @@ impl Classifier {
     /// # Errors
     /// The first thing that does not.
     pub fn check(&self, set: &ImageSet) -> Result<(), ClassifierError> {
-        check_images(&self.config, set.shape())?;
-        let (found, expected) = (set.class_count(), self.config.num_outputs());
-        if found == expected {
-            Ok(())
-        } else {
-            Err(ClassifierError::Classes { found, expected })
-        }
+        check_set(&self.config, &self.normalise, set)
+    }
+}
+
+/// Checks that images and classes fit a model whose weights need not be there.
+pub(crate) fn check_set(
+    config: &ImageConfig,
+    normalise: &Normalise,
+    set: &ImageSet,
+) -> Result<(), ClassifierError> {
+    check_images(config, set.shape())?;
+    let (found, expected) = (set.shape().channels, normalise.mean().len());
+    if found != expected {
+        return Err(ClassifierError::Channels { found, expected });
+    }
+    let (found, expected) = (set.class_count(), config.num_outputs());
+    if found == expected {
+        Ok(())
+    } else {
+        Err(ClassifierError::Classes { found, expected })
     }
 }
 

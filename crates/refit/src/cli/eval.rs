@@ -7,13 +7,13 @@ use super::{
     ui::{Show, Ui},
 };
 use crate::{
-    classifier::{Classifier, ModelFolder, Score, read_config},
+    classifier::{Classifier, ModelFolder, Score, check_set, read_config},
     report::count,
     source::{TaskSource, folder_options},
 };
 use clap::ValueEnum;
 use refit_core::Source;
-use refit_io::data::{ImageSet, Normalise};
+use refit_io::data::{ImageSet, Normalise, Task};
 use serde::Serialize;
 use std::{fmt::Write, path::PathBuf, sync::Arc};
 
@@ -82,66 +82,105 @@ enum NormaliseName {
 }
 
 pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
-    let folder = open(args)?;
-    args.run.start_threads()?;
+    let plan = Plan::make(args)?;
     if args.run.dry_run {
-        return ui.show(&Summary::of(args, &folder));
+        return ui.show(&plan.summary(args));
     }
-    let model = load(args, &folder)?;
-    let task = args.data.read(&folder_options(&model.config))?;
-    let set = match args.split {
-        Split::Train => task.train(),
-        Split::Val => task.val(),
-        Split::Test => task.test(),
-    };
-    let set: Arc<ImageSet> = match args.limit {
-        Some(limit) => Arc::new(set.sample_stratified(limit, args.run.seed())),
-        None => Arc::clone(set),
-    };
-    if set.is_empty() {
-        return Err(CliError::plain(
-            Exit::BadInput,
-            "there is no image to score",
-        ));
-    }
+    let model = plan.load(args)?;
     ui.listen();
-    let score = model.score(&set, args.batch as usize, ui)?;
-    let model = args.path.display().to_string();
+    let score = model.score(&plan.set, args.batch as usize, ui)?;
     ui.show(&Scored {
-        model,
-        data: task.name().to_owned(),
+        model: args.path.display().to_string(),
+        data: plan.task.name().to_owned(),
         split: args.split,
         score,
     })
 }
 
-fn open(args: &EvalArgs) -> Result<ModelFolder, CliError> {
-    Ok(match &args.model {
-        Some(config) => ModelFolder::open_with(&args.path, read_config(config)?)?,
-        None => ModelFolder::open(&args.path)?,
-    })
+/// A checked evaluation: headers and images are read, weights are not.
+struct Plan {
+    folder: ModelFolder,
+    /// The model whose classifier is taken.
+    head: Option<ModelFolder>,
+    normalise: Normalise,
+    task: Task,
+    set: Arc<ImageSet>,
 }
 
-fn load(args: &EvalArgs, folder: &ModelFolder) -> Result<Classifier, CliError> {
-    let device = args.run.device.open();
-    let mut model = match &args.head {
-        None => folder.load(&device)?,
-        Some(head) => {
-            let mut model = ModelFolder::open(head)?.load(&device)?;
-            model.replace_body(folder, &args.head_prefix)?;
-            model
+impl Plan {
+    fn make(args: &EvalArgs) -> Result<Self, CliError> {
+        let folder = match &args.model {
+            Some(config) => ModelFolder::open_with(&args.path, read_config(config)?)?,
+            None => ModelFolder::open(&args.path)?,
+        };
+        let head = args.head.as_deref().map(ModelFolder::open).transpose()?;
+        args.run.start_threads()?;
+        let model = head.as_ref().unwrap_or(&folder);
+        let normalise = match args.normalise {
+            None => model.normalise()?,
+            Some(NormaliseName::None) => {
+                let channels = model.normalise()?.mean().len();
+                Normalise::new(vec![0.0; channels], vec![1.0; channels])?
+            }
+            Some(NormaliseName::Mnist) => Normalise::mnist(),
+            Some(NormaliseName::Imagenet) => Normalise::imagenet(),
+        };
+        let task = args.data.read(&folder_options(&model.config))?;
+        let set = part(args, &task);
+        if set.is_empty() {
+            return Err(CliError::plain(
+                Exit::BadInput,
+                "there is no image to score",
+            ));
         }
-    };
-    match args.normalise {
-        Some(NormaliseName::None) => {
-            let channels = model.normalise.mean().len();
-            model.normalise = Normalise::new(vec![0.0; channels], vec![1.0; channels])?;
-        }
-        Some(NormaliseName::Mnist) => model.normalise = Normalise::mnist(),
-        Some(NormaliseName::Imagenet) => model.normalise = Normalise::imagenet(),
-        None => {}
+        check_set(&model.config, &normalise, &set)?;
+        Ok(Self {
+            folder,
+            head,
+            normalise,
+            task,
+            set,
+        })
     }
-    Ok(model)
+
+    fn load(&self, args: &EvalArgs) -> Result<Classifier, CliError> {
+        let device = args.run.device.open();
+        let mut model = match &self.head {
+            None => self.folder.load(&device)?,
+            Some(head) => {
+                let mut model = head.load(&device)?;
+                model.replace_body(&self.folder, &args.head_prefix)?;
+                model
+            }
+        };
+        model.normalise = self.normalise.clone();
+        Ok(model)
+    }
+
+    fn summary(&self, args: &EvalArgs) -> Summary {
+        let tensors = self.folder.checkpoint.tensors();
+        Summary {
+            model: args.path.clone(),
+            parameters: tensors.iter().map(|m| m.len() as u64).sum(),
+            data: args.data.to_string(),
+            split: args.split,
+            images: self.set.len(),
+            classes: self.set.class_count(),
+        }
+    }
+}
+
+/// The images that are looked at.
+fn part(args: &EvalArgs, task: &Task) -> Arc<ImageSet> {
+    let set = match args.split {
+        Split::Train => task.train(),
+        Split::Val => task.val(),
+        Split::Test => task.test(),
+    };
+    match args.limit {
+        Some(limit) => Arc::new(set.sample_stratified(limit, args.run.seed())),
+        None => Arc::clone(set),
+    }
 }
 
 /// What a dry run prints.
@@ -151,33 +190,21 @@ struct Summary {
     parameters: u64,
     data: String,
     split: Split,
-}
-
-impl Summary {
-    fn of(args: &EvalArgs, folder: &ModelFolder) -> Self {
-        Self {
-            model: args.path.clone(),
-            parameters: folder
-                .checkpoint
-                .tensors()
-                .iter()
-                .map(|m| m.len() as u64)
-                .sum(),
-            data: args.data.to_string(),
-            split: args.split,
-        }
-    }
+    images: usize,
+    classes: usize,
 }
 
 impl Show for Summary {
     fn text(&self, _: &Ui) -> String {
         let split = serde_json::to_value(self.split).unwrap_or_default();
         format!(
-            "model       {}: {} values\ndata        {}, part {}\nnothing was computed (dry run)",
+            "model       {}: {} values\ndata        {}, part {}: {} images, {} classes\nnothing was computed (dry run)",
             self.model.display(),
             count(self.parameters),
             self.data,
             split.as_str().unwrap_or_default(),
+            count(self.images as u64),
+            self.classes,
         )
     }
 }

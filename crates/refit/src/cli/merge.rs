@@ -49,6 +49,7 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
     }
     let summary = plan.summary();
     if args.run.dry_run {
+        plan.check_data()?;
         return ui.show(&summary);
     }
     let settings = serde_json::to_value(&summary).unwrap_or_default();
@@ -108,8 +109,16 @@ impl Show for PlanSummary {
         );
         line("reads", bytes(self.input_bytes));
         line("writes", bytes(self.output_bytes));
-        // The result in single precision, and one tensor of every model per thread.
-        line("memory", format!("about {}", bytes(4 * self.merged_values)));
+        // Beside that, one block of every model per thread.
+        let memory = bytes(self.memory_bytes);
+        line(
+            "memory",
+            if self.learns {
+                format!("at least {memory}, and the activations of one batch")
+            } else {
+                format!("about {memory}")
+            },
+        );
         text + "nothing was written (dry run)"
     }
 }

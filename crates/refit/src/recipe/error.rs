@@ -2,7 +2,7 @@
 
 use crate::{classifier::ClassifierError, yaml::YamlError};
 use refit_core::{AccessError, ConfigError, Hint};
-use refit_io::{atomic::AtomicError, ckpt::CkptError, data::DataError};
+use refit_io::{atomic::AtomicError, ckpt::CkptError, data::DataError, file::FileError};
 use refit_merge::MergeError;
 use std::{borrow::Cow, path::PathBuf};
 
@@ -59,13 +59,8 @@ pub enum RecipeError {
         problem: DataError,
     },
     /// A small file beside the models cannot be read.
-    #[error("cannot read `{}`", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The result could not be written.
     #[error(transparent)]
     Output(#[from] AtomicError),
@@ -91,7 +86,7 @@ impl Hint for RecipeError {
             Self::Model { problem, .. } => problem.hint(),
             Self::Data { problem, .. } => problem.hint(),
             Self::Output(error) => error.hint(),
-            Self::Read { .. } => None,
+            Self::File(error) => error.hint(),
         }
     }
 }

@@ -18,6 +18,7 @@ mod error;
 mod plan;
 
 pub use error::RecipeError;
+pub(crate) use plan::MAX_COEFFICIENTS_BYTES;
 pub use plan::{MergePlan, Merged, NamedPath, PlanSummary};
 
 use crate::{

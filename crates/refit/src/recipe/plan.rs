@@ -1,11 +1,15 @@
 //! From a recipe to a merged checkpoint: plan on headers, then one pass over the weights.
 
 use super::{How, Recipe, RecipeError, adapt};
-use crate::classifier::{CONFIG, PREPROCESSOR};
-use refit_core::{ParamPath, Progress, Source, StopReason};
+use crate::{
+    classifier::{CONFIG, ModelFolder, PREPROCESSOR, check_set},
+    source::folder_options,
+};
+use refit_core::{DataAccess, ParamPath, Progress, Source, StopReason};
 use refit_io::{
     atomic::{Overwrite, write_file},
     ckpt::{Checkpoint, CheckpointWriter, WriteOptions},
+    file::read_file,
 };
 use refit_merge::{
     Checks, Coefficients, MergeConfig, MergeMethod, NotFinite, TaskVectors, TensorSet, Weights,
@@ -14,7 +18,7 @@ use refit_merge::{
 use serde::Serialize;
 use std::{
     collections::HashSet,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -34,6 +38,11 @@ const COMPANIONS: [&str; 11] = [
 ];
 /// A larger companion is not what its name says.
 const MAX_COMPANION_BYTES: u64 = 64 << 20;
+
+/// Coefficients of more groups than any model has tensors.
+pub(crate) const MAX_COEFFICIENTS_BYTES: u64 = 64 << 20;
+/// What a sparse task vector takes for each entry: a position of two bytes and a value of four.
+const SPARSE_ENTRY_BYTES: u64 = 6;
 
 /// A recipe whose models were opened and found to go together; no weight was read.
 #[derive(Debug)]
@@ -64,6 +73,10 @@ pub struct PlanSummary {
     pub output_bytes: u64,
     /// Bytes that are read.
     pub input_bytes: u64,
+    /// Whether it learns from inputs of the experts' tasks.
+    pub learns: bool,
+    /// Bytes of memory beside mapped models; for methods that learn, beside the activations of one batch too.
+    pub memory_bytes: u64,
 }
 
 /// An expert of a plan.
@@ -134,6 +147,30 @@ impl MergePlan {
         &self.recipe
     }
 
+    /// Reads the inputs of every expert and checks that they fit its model, as [`run`](Self::run) does before it learns.
+    ///
+    /// # Errors
+    /// Inputs that cannot be read, or that are none for the expert.
+    pub fn check_data(&self) -> Result<(), RecipeError> {
+        for (expert, checkpoint) in self.recipe.experts.iter().zip(&self.experts) {
+            let Some(source) = &expert.data else { continue };
+            let wrap = |problem| RecipeError::Model {
+                name: expert.name.clone(),
+                problem,
+            };
+            let folder = ModelFolder::open(checkpoint.path()).map_err(wrap)?;
+            let task = source
+                .read(&folder_options(&folder.config))
+                .map_err(|problem| RecipeError::Data {
+                    name: expert.name.clone(),
+                    problem,
+                })?;
+            let normalise = folder.normalise().map_err(wrap)?;
+            check_set(&folder.config, &normalise, task.train()).map_err(wrap)?;
+        }
+        Ok(())
+    }
+
     /// Every file that is read: recipe, models with what describes them, coefficients, data in single files.
     pub fn files(&self) -> Vec<PathBuf> {
         let models = std::iter::once(&self.base).chain(&self.experts);
@@ -186,6 +223,7 @@ impl MergePlan {
                 .sum::<u64>()
         };
         let experts = self.recipe.experts.iter();
+        let merged_values = merged.iter().map(|m| m.len() as u64).sum();
         PlanSummary {
             method,
             settings,
@@ -197,11 +235,27 @@ impl MergePlan {
                 })
                 .collect(),
             merged_tensors: merged.len(),
-            merged_values: merged.iter().map(|m| m.len() as u64).sum(),
+            merged_values,
             kept_tensors: metas.len() - merged.len(),
             output_bytes: bytes(&self.base),
             input_bytes: bytes(&self.base) + self.experts.iter().map(bytes).sum::<u64>(),
+            learns: self
+                .recipe
+                .card()
+                .is_some_and(|card| card.data > DataAccess::None),
+            memory_bytes: self.memory_bytes(merged_values),
         }
+    }
+
+    /// The result in single precision; for AdaMerging the gradient too, and for AdaMerging++ its sparse task vectors.
+    fn memory_bytes(&self, merged_values: u64) -> u64 {
+        let weights = 4 * merged_values;
+        let How::Method(MergeConfig::AdaMerging(config)) = &self.recipe.how else {
+            return weights;
+        };
+        let kept = config.plus.map_or(0.0, |plus| plus.keep) * merged_values as f64;
+        let sparse = self.experts.len() as u64 * SPARSE_ENTRY_BYTES * kept.ceil() as u64;
+        2 * weights + sparse
     }
 
     /// Merges, and writes the result into `folder`.
@@ -292,10 +346,7 @@ impl MergePlan {
                 continue;
             };
             if meta.is_file() && meta.len() <= MAX_COMPANION_BYTES {
-                let bytes = fs::read(&file).map_err(|source| RecipeError::Read {
-                    path: file.clone(),
-                    source,
-                })?;
+                let bytes = read_file(&file, MAX_COMPANION_BYTES)?;
                 write_file(folder.join(name), &bytes, Overwrite::Refuse)?;
             }
         }
@@ -314,9 +365,6 @@ fn home(model: &Checkpoint) -> &Path {
 }
 
 fn read_coefficients(path: &Path) -> Result<Coefficients, RecipeError> {
-    let file = File::open(path).map_err(|source| RecipeError::Read {
-        path: path.into(),
-        source,
-    })?;
-    Ok(Coefficients::load(file)?)
+    let bytes = read_file(path, MAX_COEFFICIENTS_BYTES)?;
+    Ok(Coefficients::load(&bytes[..])?)
 }

@@ -144,6 +144,26 @@ fn a_method_that_learns_needs_inputs_of_every_expert() {
 }
 
 #[test]
+fn words_that_other_yaml_takes_for_truth_values_are_words() {
+    use refit_merge::Clamp;
+    for off in ["off", "\"off\"", "'off'"] {
+        let experts = "[{path: no, name: yes, data: generated:digits}]";
+        let text = format!("method: adamerging\nclamp: {off}\nbase: on\nexperts: {experts}\n");
+        let recipe = load(&text).unwrap();
+        let How::Method(MergeConfig::AdaMerging(config)) = &recipe.how else {
+            panic!("{recipe:?}")
+        };
+        assert_eq!(config.clamp, Clamp::Off, "{off}");
+        assert_eq!(recipe.base, Path::new("on"));
+        let expert = &recipe.experts[0];
+        assert_eq!(
+            (expert.path.as_path(), &*expert.name),
+            (Path::new("no"), "yes")
+        );
+    }
+}
+
+#[test]
 fn every_recipe_of_the_repository_is_valid() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes");
     let mut methods = Vec::new();

@@ -1,7 +1,7 @@
 //! What can go wrong with a run folder.
 
 use refit_core::Hint;
-use refit_io::{atomic::AtomicError, ckpt::CkptError};
+use refit_io::{atomic::AtomicError, ckpt::CkptError, file::FileError};
 use std::{
     borrow::Cow,
     io,
@@ -66,16 +66,9 @@ pub enum RunError {
         /// Where it went wrong.
         source: serde_json::Error,
     },
-    /// A document is far larger than a run writes.
-    #[error("`{}` has {found} bytes, expected at most {limit}", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        found: u64,
-        /// The limit.
-        limit: u64,
-    },
+    /// A file of the folder could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// An input could not be read.
     #[error(transparent)]
     Input(#[from] CkptError),

@@ -2,7 +2,10 @@
 
 use super::RunError;
 use refit_core::Seed;
-use refit_io::atomic::{Overwrite, write_file};
+use refit_io::{
+    atomic::{Overwrite, write_file},
+    file::open_file,
+};
 use refit_train::Step;
 use serde_json::{Map, Number, Value};
 use std::{
@@ -172,10 +175,9 @@ pub fn keep_metrics(folder: &Path, keep: impl Fn(&Metric) -> bool) -> Result<(),
 /// Hands over every line that is a metric; whether there is a file.
 fn each_line(folder: &Path, mut take: impl FnMut(&[u8], Metric)) -> Result<bool, RunError> {
     let path = folder.join(METRICS);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(RunError::io("open", &path)(e)),
+    let file = match open_file(&path) {
+        Err(error) if error.is_not_found() => return Ok(false),
+        file => file?,
     };
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();

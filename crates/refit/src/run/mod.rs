@@ -35,9 +35,12 @@ pub use metrics::{METRICS, Metric, MetricsWriter, keep_metrics, read_metrics};
 pub(crate) use metrics::{is_logged, step_values};
 pub use part::part_path;
 pub use record::{BURN_VERSION, Machine, RECORD, RunRecord};
-use refit_io::atomic::{Overwrite, write_file};
+use refit_io::{
+    atomic::{Overwrite, write_file},
+    file::read_file,
+};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fs, io::ErrorKind, path::Path};
+use std::{io::ErrorKind, path::Path};
 
 /// Name of the results inside a run folder.
 pub const RESULTS: &str = "results.json";
@@ -78,21 +81,11 @@ impl RunFiles {
 
 /// Reads a document; `None` where there is no such file.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RunError> {
-    let found = match fs::metadata(path) {
-        Ok(meta) => meta.len(),
+    let bytes = match read_file(path, MAX_DOCUMENT_BYTES) {
         // A folder given in place of a run folder, or one without the document.
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) if e.kind() == ErrorKind::NotADirectory => return Ok(None),
-        Err(e) => return Err(RunError::io("open", path)(e)),
+        Err(error) if error.is_not_found() => return Ok(None),
+        bytes => bytes?,
     };
-    if found > MAX_DOCUMENT_BYTES {
-        return Err(RunError::TooLarge {
-            path: path.into(),
-            found,
-            limit: MAX_DOCUMENT_BYTES,
-        });
-    }
-    let bytes = fs::read(path).map_err(RunError::io("read", path))?;
     serde_json::from_slice(&bytes)
         .map(Some)
         .map_err(|source| RunError::Document {

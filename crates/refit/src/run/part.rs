@@ -1,11 +1,13 @@
 //! The folder of a run that can be gone on with: `demo.part` until it is complete, `demo` from then on.
 
 use super::{RECORD, RunError};
-use refit_io::atomic::{AtomicError, OutputDir, Overwrite};
+use refit_io::{
+    atomic::{AtomicError, OutputDir, Overwrite},
+    file::open_file,
+};
 use std::{
     ffi::OsString,
     fs::{self, File, TryLockError},
-    io,
     path::{Path, PathBuf},
 };
 
@@ -118,15 +120,14 @@ fn check(target: &Path, overwrite: Overwrite) -> Result<(), RunError> {
 /// Keeps other processes from writing the same run; the system lets go when this one ends, however it ends.
 fn lock(path: &Path) -> Result<File, RunError> {
     let record = path.join(RECORD);
-    let file = match File::open(&record) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+    let file = match open_file(&record) {
+        Err(error) if error.is_not_found() => {
             return Err(RunError::NotARun {
                 path: path.into(),
                 missing: RECORD,
             });
         }
-        Err(e) => return Err(RunError::io("open", &record)(e)),
+        file => file?,
     };
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(RunError::Busy { path: path.into() }),

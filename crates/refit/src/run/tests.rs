@@ -32,7 +32,7 @@ fn a_finished_folder_reads_back_as_it_was_written() {
     assert_eq!(files.outcome, Some(outcome));
     assert_eq!(files.record.stop, StopReason::Interrupted);
     assert_eq!(files.metrics.len(), 1);
-    let page = fs::read_to_string(path.join(REPORT)).unwrap();
+    let page = std::fs::read_to_string(path.join(REPORT)).unwrap();
     assert_eq!(
         page,
         report::render(&files),
@@ -44,7 +44,7 @@ fn a_finished_folder_reads_back_as_it_was_written() {
 fn an_abandoned_run_leaves_nothing() {
     let home = tempfile::tempdir().unwrap();
     drop(RunFolder::create(home.path().join("run"), Overwrite::Refuse, record()).unwrap());
-    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Wrong files, wrong words, wrong places: a sentence and the right exit code, never a panic, nothing half-written.
 
 use crate::sandbox::{Said, Sandbox};
-use std::{ffi::OsString, process::Stdio};
+use std::{
+    ffi::OsString,
+    process::{Command, Stdio},
+};
 
 /// A refusal: this exit code, one error that holds `words`, no panic, nothing on stdout.
 fn refused(said: &Said, code: i32, words: &str) {
@@ -41,8 +44,84 @@ fn files_that_are_missing_empty_huge_deep_or_no_text() {
     );
     refused(&merge("deep.yaml"), 3, "`deep.yaml`");
     refused(&merge("binary.yaml"), 3, "`binary.yaml` is not UTF-8 text");
-    refused(&merge("runs"), 3, "cannot read `runs`");
+    refused(&merge("runs"), 3, "`runs` is not a regular file");
     assert_eq!(sandbox.names("runs"), Vec::<String>::new());
+}
+
+/// Where something is read whole, and by which command.
+#[cfg(unix)]
+const READ_WHOLE: [(&str, &str); 11] = [
+    ("r.yaml", "merge r.yaml --out runs/x"),
+    ("c.json", "merge known.yaml --out runs/x"),
+    ("f.yaml", "demo --config f.yaml --out runs/x"),
+    (
+        "f.yaml",
+        "eval runs/m --data generated:digits --config f.yaml",
+    ),
+    (
+        "f.json",
+        "eval runs/m/model.safetensors --model f.json --data generated:digits",
+    ),
+    ("runs/m/config.json", "eval runs/m --data generated:digits"),
+    (
+        "runs/m/preprocessor_config.json",
+        "eval runs/m --data generated:digits",
+    ),
+    (
+        "runs/m/model.safetensors",
+        "eval runs/m --data generated:digits",
+    ),
+    ("runs/m/run.json", "report runs/m"),
+    ("runs/m/results.json", "report runs/m"),
+    ("runs/m/metrics.jsonl", "report runs/m"),
+];
+
+#[test]
+#[cfg(unix)]
+fn pipes_devices_and_folders_are_refused_where_a_file_is_read() {
+    let sandbox = Sandbox::new();
+    sandbox.done(
+        "train --data generated:digits --model recipes/models/mlp.json --steps 1 --out runs/m -q",
+    );
+    sandbox.file(
+        "known.yaml",
+        "coefficients: c.json\nbase: runs/m\nexperts: [runs/m]\n",
+    );
+    for (path, args) in READ_WHOLE {
+        let place = sandbox.path().join(path);
+        let kept = std::fs::read(&place);
+        for kind in ["pipe", "device", "folder"] {
+            let _ = std::fs::remove_file(&place);
+            match kind {
+                "pipe" => assert!(
+                    Command::new("mkfifo")
+                        .arg(&place)
+                        .status()
+                        .unwrap()
+                        .success()
+                ),
+                "device" => std::os::unix::fs::symlink("/dev/zero", &place).unwrap(),
+                _ => std::fs::create_dir(&place).unwrap(),
+            }
+            let words = format!("`{path}` is not a regular file");
+            refused(&sandbox.soon(args), 3, &words);
+        }
+        std::fs::remove_dir(&place).unwrap();
+        if let Ok(bytes) = kept {
+            sandbox.file(path, bytes);
+        }
+    }
+    for args in ["info p", "info p.json", "info p.yaml", "info p.safetensors"] {
+        let place = sandbox.path().join(args.split_once(' ').unwrap().1);
+        assert!(
+            Command::new("mkfifo")
+                .arg(&place)
+                .status()
+                .unwrap()
+                .success()
+        );
+        refused(&sandbox.soon(args), 3, "is not a regular file");
+    }
 }
 
 #[test]

@@ -130,14 +130,17 @@ fn wait_for(sandbox: &Sandbox, file: &str) {
 #[test]
 fn a_signal_before_work_begins_ends_the_program() {
     let sandbox = Sandbox::new();
-    let made = Command::new("mkfifo")
-        .arg(sandbox.path().join("r.yaml"))
-        .status();
-    assert!(made.unwrap().success());
-    // Nobody writes into the pipe, so the program waits for its recipe.
+    // More than a pipe holds, and nobody reads: the program waits.
+    let experts: Vec<String> = (0..5000).map(|i| format!("runs/expert-{i}")).collect();
+    let recipe = format!(
+        "method: average\nbase: b\nexperts: [{}]\n",
+        experts.join(", ")
+    );
+    sandbox.file("r.yaml", recipe);
     let mut child = sandbox
         .command()
-        .args(["merge", "r.yaml", "--out", "runs/x"])
+        .args(["info", "r.yaml", "-v"])
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();

@@ -41,6 +41,7 @@ fn every_method_merges_trained_experts() {
     adamerging_learns_coefficients_that_can_be_used_again(&sandbox);
     a_run_that_diverges_fails_and_leaves_nothing(&sandbox);
     what_is_skipped_is_checked(&sandbox);
+    the_plan_counts_what_adaptation_holds(&sandbox);
 }
 
 fn open(sandbox: &Sandbox, run: &str) -> Checkpoint {
@@ -140,7 +141,7 @@ fn adamerging_learns_coefficients_that_can_be_used_again(sandbox: &Sandbox) {
 fn a_run_that_diverges_fails_and_leaves_nothing(sandbox: &Sandbox) {
     let recipe = std::fs::read_to_string(sandbox.path().join("recipes/adamerging.yaml")).unwrap();
     let wild = recipe
-        .replace("clamp: forward", "clamp: \"off\"")
+        .replace("clamp: forward", "clamp: off")
         .replace("learning-rate: 0.001", "learning-rate: 3e38");
     sandbox.file("wild.yaml", wild);
     let said = sandbox.refit("merge wild.yaml --out runs/wild");
@@ -167,6 +168,79 @@ fn what_is_skipped_is_checked(sandbox: &Sandbox) {
         said.err,
         "warning: no tensor of the base begins with `head.` (`skip`)\n"
     );
+}
+
+fn the_plan_counts_what_adaptation_holds(sandbox: &Sandbox) {
+    let recipe = std::fs::read_to_string(sandbox.path().join("recipes/adamerging.yaml")).unwrap();
+    let memory = |recipe: String| {
+        sandbox.file("memory.yaml", recipe);
+        let plan = sandbox.done("merge memory.yaml --out runs/x --dry-run --json");
+        let plan: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
+        assert_eq!(plan["learns"], true);
+        plan["memory_bytes"].as_u64().unwrap()
+    };
+    // 784 x 256 weights and 256 biases are merged; weights and gradient take four bytes each.
+    let values = 784 * 256 + 256;
+    assert_eq!(memory(recipe.clone()), 8 * values);
+    // A quarter of two task vectors, six bytes for each entry.
+    let plus = memory(recipe.replace("plus: null", "plus: {keep: 0.25}"));
+    assert_eq!(plus, 8 * values + 2 * values / 4 * 6);
+    let text = sandbox.done("merge memory.yaml --out runs/x --dry-run").out;
+    assert!(text.contains("and the activations of one batch"), "{text}");
+}
+
+#[test]
+fn a_dry_run_refuses_data_as_the_run_does() {
+    let sandbox = Sandbox::new();
+    sandbox.done(
+        "train --data generated:digits --model recipes/models/mlp.json --out runs/mlp --steps 1 -q",
+    );
+    for class in ["a", "b"] {
+        std::fs::create_dir_all(sandbox.path().join("small").join(class)).unwrap();
+        for i in 0..9 {
+            let picture = [b"P5 8 8 255\n".as_slice(), &[i; 64]].concat();
+            sandbox.file(&format!("small/{class}/{i}.pgm"), picture);
+        }
+    }
+    sandbox.file("torn.npz", b"PK\x03\x04");
+    for (data, words) in [
+        ("missing.npz", "cannot read `missing.npz`"),
+        ("torn.npz", "`torn.npz` is not a valid npz file"),
+        ("generated:faces", "the data has 8 classes, the model 10"),
+        ("small", "images are 1x8x8, the model takes 784 values"),
+    ] {
+        let recipe = format!(
+            "method: adamerging\nbase: runs/mlp\nskip: [layers.1.]\n\
+             experts: [{{path: runs/mlp, data: '{data}'}}]\n"
+        );
+        sandbox.file("r.yaml", recipe);
+        let args = [
+            format!("eval runs/mlp --data {data}"),
+            "merge r.yaml --out runs/x".to_owned(),
+        ];
+        for args in args {
+            let (plan, run) = (
+                sandbox.refit(&format!("{args} --dry-run")),
+                sandbox.refit(&args),
+            );
+            assert_eq!(
+                (plan.code, run.code),
+                (Some(3), Some(3)),
+                "{args}: {plan:?}"
+            );
+            assert_eq!(plan.err, run.err, "{args}");
+            assert!(plan.err.contains(words), "{args}: {}", plan.err);
+        }
+    }
+    for flags in ["", "--dry-run"] {
+        let said = sandbox.refit(&format!(
+            "eval runs/mlp --data generated:digits --normalise imagenet {flags}"
+        ));
+        assert_eq!(said.code, Some(3), "{}", said.err);
+        let words = "the pre-processing has statistics of 3 channels, the images have 1\nhint: ";
+        assert!(said.err.contains(words), "{}", said.err);
+    }
+    assert_eq!(sandbox.names("runs"), ["mlp"]);
 }
 
 #[test]

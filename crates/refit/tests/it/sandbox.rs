@@ -2,7 +2,8 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -55,6 +56,27 @@ impl Sandbox {
             .output()
             .unwrap()
             .into()
+    }
+
+    /// Runs `refit`, which must not wait for anything.
+    pub(crate) fn soon(&self, args: &str) -> Said {
+        let mut child = self
+            .command()
+            .args(args.split_whitespace())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let patience = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if patience.elapsed() > Duration::from_secs(30) {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("refit {args} does not end");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.wait_with_output().unwrap().into()
     }
 
     /// Runs `refit` and expects it to succeed.

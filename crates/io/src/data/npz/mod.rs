@@ -8,7 +8,7 @@ mod zip;
 
 pub use array::{Array, ElementType};
 
-use super::{DataError, file::read_file};
+use super::{DataError, read::read_file};
 use std::path::{Path, PathBuf};
 use zip::Directory;
 

@@ -1,9 +1,8 @@
 //! CIFAR-10: the binary files of its authors, and a compact `.npz` of JPEG streams.
 
-use super::{Split, npz_task, stem};
+use super::{Split, npz_task, read_file, stem};
 use crate::data::{
     DataError, ImageSet, ImageShape, Task,
-    file::read_file,
     npz::{ElementType, Npz},
     read::folder::decode,
 };

@@ -1,16 +1,18 @@
 //! Pictures in folders, one folder per class.
 
 use super::{Split, stem};
-use crate::data::{
-    DataError, ImageSet, ImageShape, Task,
-    set::{planes, resample_bytes},
+use crate::{
+    data::{
+        DataError, ImageSet, ImageShape, Task,
+        set::{planes, resample_bytes},
+    },
+    file::open_file,
 };
 use image::{ImageFormat, ImageReader};
 use rayon::prelude::*;
 use refit_core::ConfigError;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::File,
     io::{BufRead, BufReader, Seek},
     path::{Path, PathBuf},
     sync::Arc,
@@ -212,7 +214,7 @@ impl Listing {
 }
 
 fn decode_file(path: &Path, options: &FolderOptions) -> Result<(ImageShape, Vec<u8>), DataError> {
-    let file = BufReader::new(File::open(path).map_err(DataError::io(path))?);
+    let file = BufReader::new(open_file(path)?);
     let what = path.display().to_string();
     let (from, bytes) = decode(file, None, options.channels(), &what)?;
     match options.size {

@@ -1,7 +1,7 @@
 //! IDX, the format of the original MNIST files. Source: the description on the MNIST page.
 
-use super::{Split, stem};
-use crate::data::{DataError, ImageSet, ImageShape, Task, file::read_file};
+use super::{Split, read_file, stem};
+use crate::data::{DataError, ImageSet, ImageShape, Task};
 use std::{
     io::Read,
     path::{Path, PathBuf},

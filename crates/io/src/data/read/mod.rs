@@ -13,6 +13,7 @@ pub use npz_task::{read_npz_task, task_from_npz};
 pub use suite::{REAL_SUITE, read_suite};
 
 use super::{DataError, ImageSet, Task, npz::Npz};
+use crate::file;
 use refit_core::{ConfigError, Seed};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -90,6 +91,14 @@ pub fn read_task(path: impl AsRef<Path>, options: &FolderOptions) -> Result<Task
         return cifar::task_from_jpeg_npz(&npz);
     }
     task_from_npz(&npz)
+}
+
+/// Most bytes of one file: what an archive with 32-bit sizes can hold.
+const MOST_BYTES: u64 = 1 << 32;
+
+/// The bytes of a file of data.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
+    Ok(file::read_file(path, MOST_BYTES)?)
 }
 
 /// What a file or folder is called, without its extension.

@@ -5,13 +5,15 @@ use super::super::{
     ui::{Show, Ui},
 };
 use crate::{classifier::CONFIG, report};
-use refit_io::ckpt::{Checkpoint, CkptError, Health, TensorHealth, health};
+use refit_io::{
+    ckpt::{Checkpoint, CkptError, Health, TensorHealth, health},
+    file::read_file,
+};
 use serde::Serialize;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -53,11 +55,8 @@ pub(super) fn read(path: &Path, ui: &Ui) -> Result<CheckpointInfo, CliError> {
 /// The `config.json` beside the weights, whoever wrote it.
 fn architecture(path: &Path) -> Option<Value> {
     let folder = if path.is_dir() { path } else { path.parent()? };
-    let file = folder.join(CONFIG);
-    if fs::metadata(&file).ok()?.len() > MAX_CONFIG_BYTES {
-        return None;
-    }
-    serde_json::from_slice(&fs::read(file).ok()?).ok()
+    let bytes = read_file(&folder.join(CONFIG), MAX_CONFIG_BYTES).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 impl Show for CheckpointInfo {

@@ -8,15 +8,16 @@ use super::{
     ui::{Show, Ui},
 };
 use crate::{
-    recipe::Recipe,
+    recipe::{MAX_COEFFICIENTS_BYTES, Recipe},
     run::{RECORD, RunFiles},
     yaml::read_mapping,
 };
+use refit_io::file::read_file;
 use refit_merge::Coefficients;
 use serde::Serialize;
 use std::{
     fmt::Write,
-    fs::{self, File},
+    fs,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
@@ -207,8 +208,8 @@ struct CoefficientsInfo {
 }
 
 fn coefficients_info(path: &Path) -> Result<CoefficientsInfo, CliError> {
-    let file = File::open(path).map_err(|e| cannot_open(path, &e))?;
-    let table = Coefficients::load(file).map_err(|e| CliError::bad_input(&e))?;
+    let bytes = read_file(path, MAX_COEFFICIENTS_BYTES).map_err(|e| CliError::bad_input(&e))?;
+    let table = Coefficients::load(&bytes[..]).map_err(|e| CliError::bad_input(&e))?;
     let column = |k: usize| -> Vec<f32> { table.groups.iter().map(|g| g.values[k]).collect() };
     let range = |k: usize| {
         let values = column(k);
