@@ -1,6 +1,6 @@
 //! Settings of the fusion job.
 
-use refit_core::ConfigError;
+use refit_core::{ConfigError, Seed};
 use refit_io::data::AugmentConfig;
 use refit_merge::AdaMergingConfig;
 use refit_nn::{ImageConfig, zoo::MlpConfig};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub struct FusionConfig {
     /// The shared encoder.
     pub encoder: ImageConfig,
-    /// Length of the rows of every head: the temperature of its cosines (CLIP: 100; ours: 10).
+    /// Length that features have before a head reads them: the temperature of its cosines (CLIP: 100; ours: 10).
     pub head_scale: f64,
     /// How the base is trained, heads included.
     pub base: Stage,
@@ -28,6 +28,9 @@ pub struct FusionConfig {
     pub heads: Heads,
     /// How each expert is fine-tuned, its head frozen.
     pub expert: Stage,
+    /// How unlike the experts are, as models from several hands: their learning rates lie from `expert.rate` divided by
+    /// this to `expert.rate` times this, evenly on a logarithmic scale, and the seed deals them out. 1: all alike.
+    pub expert_spread: f64,
     /// How the joint model is trained, heads frozen: the upper bound.
     pub joint: Stage,
     /// Scales tried for task arithmetic and TIES on labelled validation images.
@@ -68,6 +71,9 @@ pub enum Heads {
     Trained,
     /// Mean direction of the base's features over this many labelled training images of each class.
     Prototypes(usize),
+    /// Logistic regression on the base's features of this many labelled training images of each class; a factor
+    /// fitted on as many others makes it as sure as it is right.
+    Probe(usize),
 }
 
 /// One training stage.
@@ -171,6 +177,7 @@ impl FusionConfig {
                 warmup: 30,
                 ..stage.clone()
             },
+            expert_spread: 1.0,
             joint: Stage {
                 steps: 1000,
                 rate: 2e-4,
@@ -212,26 +219,26 @@ impl FusionConfig {
         config
     }
 
-    /// The experiment on real 28 x 28 images: a base that has seen generated images alone, heads from its own
-    /// features, gentle fine-tuning, and AdaMerging with the settings of its paper.
+    /// The experiment on real 28 x 28 images: a wide base that has seen generated images alone, calibrated linear probes
+    /// on its features, experts as unlike as models from several hands, and AdaMerging with the settings of its paper.
     pub fn real() -> Self {
         let mut config = Self::demo();
         let augment = Variation::Mild;
-        config.encoder = perceptron(&[1024, 1024, 1024, 512]);
+        config.encoder = perceptron(&[2048, 2048, 1024]);
+        config.head_scale = 20.0;
         config.base_images = 0;
         config.auxiliary_images = 3000;
-        config.heads = Heads::Prototypes(100);
+        config.heads = Heads::Probe(20);
         config.base = Stage {
             smoothing: 0.0,
             augment,
             ..config.base
         };
         config.expert = Stage {
-            steps: 500,
-            rate: 1e-4,
             augment,
             ..config.expert
         };
+        config.expert_spread = 4.0;
         config.joint = Stage {
             steps: 1500,
             rate: 1e-4,
@@ -239,12 +246,33 @@ impl FusionConfig {
             ..config.joint
         };
         config.adamerging = AdaMergingConfig::default();
+        config.adapt_on = AdaptOn::Val;
         config.tuning_images = 250;
         config.transductive = true;
         config.watch_every = 50;
         config.test_images = 0;
         config.corrupted_images = 250;
         config
+    }
+
+    /// How each of `count` experts is fine-tuned.
+    pub(super) fn expert_stages(&self, count: usize, seed: Seed) -> Vec<Stage> {
+        let last = count.saturating_sub(1).max(1) as f64;
+        let place = |i: usize| {
+            if count < 2 {
+                0.0
+            } else {
+                2.0 * i as f64 / last - 1.0
+            }
+        };
+        let factor = |i: usize| self.expert_spread.powf(place(i));
+        let dealt = seed.sample(count, count).into_iter();
+        dealt
+            .map(|i| Stage {
+                rate: self.expert.rate * factor(i),
+                ..self.expert.clone()
+            })
+            .collect()
     }
 
     /// Checks every setting that is not checked where it is used.
@@ -262,6 +290,13 @@ impl FusionConfig {
                 "a positive number",
             ));
         }
+        if !(1.0..=1e3).contains(&self.expert_spread) {
+            return Err(ConfigError::range(
+                "expert-spread",
+                self.expert_spread,
+                "a factor in [1, 1000]",
+            ));
+        }
         if self.base_images == 0 && self.auxiliary_images == 0 {
             return Err(ConfigError::conflict(
                 "base-images",
@@ -275,7 +310,7 @@ impl FusionConfig {
                     "are trained but `base-images` is 0",
                 ));
             }
-            Heads::Prototypes(0) => {
+            Heads::Prototypes(0) | Heads::Probe(0) => {
                 return Err(ConfigError::range(
                     "heads",
                     0,
@@ -304,4 +339,40 @@ fn perceptron(hidden: &[usize]) -> ImageConfig {
         hidden: hidden.to_vec(),
         num_labels: 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unlike_experts_have_rates_around_the_common_one() {
+        let config = FusionConfig {
+            expert_spread: 4.0,
+            ..FusionConfig::demo()
+        };
+        let rates = |count, seed| -> Vec<f64> {
+            let stages = config.expert_stages(count, Seed::new(seed));
+            stages.iter().map(|s| s.rate / config.expert.rate).collect()
+        };
+        let mut sorted = rates(3, 0);
+        sorted.sort_by(f64::total_cmp);
+        for (found, expected) in sorted.iter().zip([0.25, 1.0, 4.0]) {
+            assert!((found - expected).abs() < 1e-12, "{sorted:?}");
+        }
+        assert_eq!(rates(1, 0).len(), 1);
+        assert!((rates(1, 0)[0] - 1.0).abs() < 1e-12);
+        assert_ne!(rates(8, 0), rates(8, 1), "the seed deals them out");
+    }
+
+    #[test]
+    fn presets_are_valid() {
+        for config in [
+            FusionConfig::demo(),
+            FusionConfig::quick(),
+            FusionConfig::real(),
+        ] {
+            config.check().unwrap();
+        }
+    }
 }

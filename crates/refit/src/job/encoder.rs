@@ -5,9 +5,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use refit_core::Seed;
 use refit_io::data::{Batch, ImageSet, Normalise};
 use refit_kernels::dual::Dual;
-use refit_nn::{
-    ImageConfig, ImageModel, Init, NnError, Pass, Scope, Weights, blocks::CosineHead, to_host,
-};
+use refit_nn::{ImageConfig, ImageModel, Init, NnError, Pass, Scope, Weights, blocks::CosineHead};
 use refit_train::{Objective, loss};
 
 /// The shape of the model: an encoder, and how many classes each task has.
@@ -134,41 +132,6 @@ fn targets(labels: &[u32], device: &Device) -> Tensor<1, Int> {
     let labels: Vec<i64> = labels.iter().map(|&l| i64::from(l)).collect();
     let len = labels.len();
     Tensor::from_data(TensorData::new(labels, [len]), device)
-}
-
-/// Rows of a head: row `j` points along the mean of the unit features of class `j`, scaled as all heads are.
-pub(super) fn prototype_rows(
-    model: &MultiTask,
-    weights: &Weights,
-    set: &ImageSet,
-    normalise: &Normalise,
-) -> Result<Tensor<2>, JobError> {
-    let bound = weights.bind(|scope| model.encoder.bind(scope))?;
-    let mut sums = vec![0f64; set.class_count() * model.width];
-    for batch in Batch::chunks(set, 250, normalise) {
-        let labels = batch.labels.clone();
-        let features = to_host(features(&bound, batch, &weights.device()));
-        for (feature, &label) in features.chunks_exact(model.width).zip(&labels) {
-            let length = feature
-                .iter()
-                .map(|&x| f64::from(x).powi(2))
-                .sum::<f64>()
-                .sqrt();
-            let row = &mut sums[label as usize * model.width..][..model.width];
-            row.iter_mut()
-                .zip(feature)
-                .for_each(|(s, &x)| *s += f64::from(x) / length.max(1e-12));
-        }
-    }
-    let rows: Vec<f32> = sums
-        .chunks_exact(model.width)
-        .flat_map(|row| {
-            let length = row.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
-            row.iter().map(move |x| (x / length * model.scale) as f32)
-        })
-        .collect();
-    let rows = TensorData::new(rows, [set.class_count(), model.width]);
-    Ok(Tensor::from_data(rows, &weights.device()))
 }
 
 /// Features of a batch, without a graph.

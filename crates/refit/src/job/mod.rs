@@ -12,6 +12,7 @@ mod config;
 mod encoder;
 mod files;
 mod found;
+mod head_rows;
 mod heads;
 mod images;
 mod merging;

@@ -163,6 +163,10 @@ fn setup(config: &FusionConfig) -> Vec<String> {
         Heads::Prototypes(n) => {
             format!("the mean directions of the base's features over {n} training images per class")
         }
+        Heads::Probe(n) => format!(
+            "linear probes: logistic regression on the base's features of {n} training images per class, each \
+             multiplied by the factor that fits {n} others per class best"
+        ),
     };
     vec![
         format!(
@@ -172,7 +176,7 @@ fn setup(config: &FusionConfig) -> Vec<String> {
             base_data(config),
         ),
         format!(
-            "The heads are {heads}, and frozen from then on; logits are cosines times {}.",
+            "The heads are {heads}, and frozen from then on; they read features of length {}.",
             config.head_scale
         ),
         format!(
@@ -180,6 +184,7 @@ fn setup(config: &FusionConfig) -> Vec<String> {
              the joint model sees the training parts of all tasks for {} steps.",
             config.expert.steps, config.joint.steps
         ),
+        expert_rates(config),
         format!(
             "Scales of task arithmetic and TIES are chosen on {} labelled validation images per task; coefficients \
              of AdaMerging are learned in {} steps on {part} images without their labels.",
@@ -187,6 +192,19 @@ fn setup(config: &FusionConfig) -> Vec<String> {
         ),
         "Accuracy is measured on test images, which decide nothing.".to_owned(),
     ]
+}
+
+fn expert_rates(config: &FusionConfig) -> String {
+    let (rate, spread) = (config.expert.rate, config.expert_spread);
+    if spread <= 1.0 {
+        return format!("All experts have a learning rate of {rate:.1e}.");
+    }
+    format!(
+        "Experts are unlike each other, as models from several hands are: their learning rates lie between {:.1e} and \
+         {:.1e}, dealt out by the seed.",
+        rate / spread,
+        rate * spread
+    )
 }
 
 fn base_data(config: &FusionConfig) -> String {

@@ -3,9 +3,10 @@
 use super::{
     Heads, JobError, Stage,
     batches::Drawer,
-    encoder::{MultiTask, Supervised, prototype_rows},
+    encoder::{MultiTask, Supervised},
     files::Form,
     found::{Found, Notes},
+    head_rows::Features,
     heads::FrozenHeads,
     images::{Split, auxiliary, few_shot},
     repetition::{Named, Repetition},
@@ -14,9 +15,12 @@ use crate::{
     classifier::{ClassifierError, save_weights, weights_file},
     run::{is_logged, step_values},
 };
-use burn::tensor::Tensor;
-use refit_core::StopReason;
-use refit_io::ckpt::Checkpoint;
+use burn::tensor::{Tensor, TensorData};
+use refit_core::{Seed, StopReason};
+use refit_io::{
+    ckpt::Checkpoint,
+    data::{ImageSet, Task},
+};
 use refit_kernels::dual::Dual;
 use refit_nn::{Weights, blocks::CosineHead};
 use refit_train::{Step, Trainer};
@@ -77,20 +81,43 @@ impl Repetition<'_> {
                 let rows = model.head_rows(&all)?.into_iter();
                 rows.take(self.tasks.len()).map(Dual::into_value).collect()
             }
-            Heads::Prototypes(per_class) => self.prototypes(&base, per_class)?,
+            Heads::Prototypes(per_class) => self.heads_on(&base, |task, seed| {
+                let picked = few_shot(task.train(), per_class, seed);
+                Ok(self.features(&picked, &base)?.prototypes(self.model.scale))
+            })?,
+            Heads::Probe(per_class) => self.heads_on(&base, |task, seed| {
+                let picked = few_shot(task.train(), 2 * per_class, seed);
+                let [fitted, held_out] = picked.stratified_halves(0.5, seed.fork("held out"))?;
+                let rows = self
+                    .features(&fitted, &base)?
+                    .probe(self.model.scale, &base)?;
+                let factor = self.features(&held_out, &base)?.temperature(&rows);
+                Ok(rows
+                    .iter()
+                    .map(|&x| (f64::from(x) * factor) as f32)
+                    .collect())
+            })?,
         };
         Ok((base, FrozenHeads::new(self.tasks, rows, &self.device)?))
     }
 
-    fn prototypes(&self, base: &Weights, per_class: usize) -> Result<Vec<Tensor<2>>, JobError> {
-        let seed = self.seed().fork("prototypes");
-        self.tasks
-            .iter()
-            .map(|task| {
-                let picked = few_shot(task.train(), per_class, seed.fork(task.name()));
-                prototype_rows(&self.model, base, &picked, &self.normalise)
-            })
-            .collect()
+    /// The rows of every head on the features of `base`.
+    fn heads_on(
+        &self,
+        base: &Weights,
+        rows: impl Fn(&Task, Seed) -> Result<Vec<f32>, JobError>,
+    ) -> Result<Vec<Tensor<2>>, JobError> {
+        let seed = self.seed().fork("heads");
+        let head = |task: &Task| {
+            let rows = rows(task, seed.fork(task.name()))?;
+            let data = TensorData::new(rows, [task.class_count(), self.model.width]);
+            Ok(Tensor::from_data(data, &base.device()))
+        };
+        self.tasks.iter().map(head).collect()
+    }
+
+    fn features(&self, set: &ImageSet, base: &Weights) -> Result<Features, JobError> {
+        Features::of(set, &self.model, base, &self.normalise)
     }
 
     fn finished_heads(&self) -> Result<FrozenHeads, JobError> {
@@ -110,10 +137,13 @@ impl Repetition<'_> {
         base: &Weights,
         heads: &FrozenHeads,
     ) -> Result<Vec<Weights>, JobError> {
-        let settings = &self.config.expert;
+        let seed = self.seed().fork("expert rates");
+        let stages = self.config.expert_stages(self.tasks.len(), seed);
         let expert = |(k, split): (usize, &Split)| {
+            let settings = &stages[k];
             let name = format!("experts/{}", self.tasks[k].name());
-            let make = |_: &mut Notes| {
+            let make = |notes: &mut Notes| {
+                notes.settings = format!("learning rate {:.1e}", settings.rate);
                 self.train(Training {
                     model: &self.model,
                     settings,
