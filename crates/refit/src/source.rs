@@ -67,11 +67,11 @@ impl TaskSource {
         }
     }
 
-    /// The file to record as an input, if the source is a file.
-    pub fn file(&self) -> Option<&Path> {
+    /// The file or folder to record as an input, if it is one.
+    pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Path(path) if path.is_file() => Some(path),
-            _ => None,
+            Self::Path(path) => Some(path),
+            Self::Generated(_) => None,
         }
     }
 }

@@ -171,7 +171,7 @@ impl MergePlan {
         Ok(())
     }
 
-    /// Every file that is read: recipe, models with what describes them, coefficients, data in single files.
+    /// Every file that is read: recipe, models with what describes them, coefficients, files and folders of data.
     pub fn files(&self) -> Vec<PathBuf> {
         let models = std::iter::once(&self.base).chain(&self.experts);
         let mut files = vec![self.recipe.path.clone()];
@@ -183,7 +183,7 @@ impl MergePlan {
         let documents = described.flat_map(|m| [CONFIG, PREPROCESSOR].map(|n| home(m).join(n)));
         files.extend(documents.filter(|path| path.is_file()));
         let data = self.recipe.experts.iter().filter_map(|e| e.data.as_ref());
-        files.extend(data.filter_map(|d| d.file()).map(Path::to_path_buf));
+        files.extend(data.filter_map(|d| d.path()).map(Path::to_path_buf));
         let mut seen = HashSet::new();
         files.retain(|path| seen.insert(path.clone()));
         files

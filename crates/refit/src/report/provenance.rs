@@ -125,7 +125,11 @@ fn inputs(h: &mut Html, record: &RunRecord) {
                 h.el("tbody", &[], |h| {
                     for input in record.inputs.iter().take(MAX_INPUTS) {
                         h.el("tr", &[], |h| {
-                            h.leaf("th", &[("scope", &"row")], &input.path);
+                            let name = match input.files {
+                                Some(files) => format!("{} ({files} files)", input.path),
+                                None => input.path.clone(),
+                            };
+                            h.leaf("th", &[("scope", &"row")], name);
                             h.leaf("td", &[], bytes(input.bytes));
                             h.leaf("td", &[("class", &"hash")], &input.sha256);
                         });

@@ -118,7 +118,7 @@ impl RunFolder {
         MetricsWriter::append(self.path())
     }
 
-    /// Adds a file to the list of inputs.
+    /// Adds a file or folder to the list of inputs.
     ///
     /// # Errors
     /// When it cannot be read.

@@ -1,11 +1,11 @@
 //! Which bytes a run read.
 
 use super::RunError;
-use refit_io::ckpt::sha256_file;
+use refit_io::ckpt::{sha256_file, sha256_folder};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
 
-/// One input file.
+/// One input: a file, or a folder with all files below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputFile {
@@ -13,18 +13,31 @@ pub struct InputFile {
     pub path: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// SHA-256 of its content, in hexadecimal.
+    /// SHA-256 of its content, in hexadecimal; that of a folder covers names and contents (see [`sha256_folder`]).
     pub sha256: String,
+    /// Number of files below it, if it is a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
 }
 
 impl InputFile {
-    /// Reads the whole file once.
+    /// Reads the whole file once, or every file below the folder.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn hash(path: &Path) -> Result<Self, RunError> {
+        if path.is_dir() {
+            let digest = sha256_folder(path)?;
+            return Ok(Self {
+                path: path.display().to_string(),
+                bytes: digest.bytes,
+                sha256: digest.sha256,
+                files: Some(digest.files),
+            });
+        }
         Ok(Self {
             path: path.display().to_string(),
+            files: None,
             bytes: fs::metadata(path)
                 .map_err(RunError::io("read", path))?
                 .len(),
@@ -76,6 +89,7 @@ mod tests {
             path: path.into(),
             bytes,
             sha256: String::new(),
+            files: None,
         };
         let before = [file("a", 1), file("b", 2)];
         let said = |now: &[InputFile]| same_inputs(&before, now).map_err(|e| e.to_string());

@@ -90,6 +90,45 @@ fn a_training_that_was_killed_before_its_first_save_starts_again() {
     same_run(&sandbox, "cut", "whole");
 }
 
+#[test]
+fn a_folder_of_data_is_an_input_and_must_stay_as_it_is() {
+    let sandbox = Sandbox::new();
+    sandbox.file("mine.json", MLP.replace("10}", "2}"));
+    let picture = |class: &str, i: u8, shade: u8| {
+        std::fs::create_dir_all(sandbox.path().join("pictures").join(class)).unwrap();
+        let bytes = [b"P5 28 28 255\n".as_slice(), &[shade; 784]].concat();
+        sandbox.file(&format!("pictures/{class}/{i}.pgm"), bytes);
+    };
+    for i in 0..20 {
+        picture("dark", i, i);
+        picture("light", i, 200 + i);
+    }
+    sandbox.done("train --data pictures --model mine.json --steps 1 --batch 4 --out runs/a -q");
+    let read = |name: &str| std::fs::read_to_string(sandbox.path().join(name)).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&read("runs/a/run.json")).unwrap();
+    let inputs = record["inputs"].as_array().unwrap();
+    let found = inputs.iter().find(|i| i["path"] == "pictures").unwrap();
+    let digest = refit_io::ckpt::sha256_folder(sandbox.path().join("pictures")).unwrap();
+    assert_eq!(found["sha256"], digest.sha256.as_str());
+    assert_eq!(
+        (&found["files"], &found["bytes"]),
+        (&40.into(), &digest.bytes.into())
+    );
+    let page = read("runs/a/report.html");
+    assert!(page.contains("pictures (40 files)") && page.contains(&digest.sha256));
+
+    // What a killed run leaves: the same folder under its unfinished name.
+    let runs = sandbox.path().join("runs");
+    std::fs::rename(runs.join("a"), runs.join("a.part")).unwrap();
+    picture("dark", 3, 99);
+    let said = sandbox.refit("train --resume runs/a");
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    let words = "`pictures` has changed since the run began";
+    assert!(said.err.contains(words), "{}", said.err);
+    picture("dark", 3, 3);
+    sandbox.done("train --resume runs/a -q");
+}
+
 const MLP: &str = r#"{"model_type": "mlp", "inputs": 784, "hidden": [16], "num_labels": 10}"#;
 
 /// The same weights and measurements, and the same files.

@@ -14,7 +14,7 @@ pub(super) fn read(settings: &Settings) -> Result<Vec<InputFile>, CliError> {
     if let Some(init) = &settings.init {
         files.extend(ModelFolder::open(init)?.files());
     }
-    if let Some(data) = TaskSource::parse(&settings.data)?.file() {
+    if let Some(data) = TaskSource::parse(&settings.data)?.path() {
         files.push(data.to_path_buf());
     }
     let hashed: Result<Vec<_>, RunError> = files.iter().map(|f| InputFile::hash(f)).collect();

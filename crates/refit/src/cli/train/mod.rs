@@ -37,6 +37,7 @@ pub(super) fn run(args: &TrainArgs, ui: &Ui) -> Result<(), CliError> {
 
 fn begin(args: &TrainArgs, out: &Path, ui: &Ui) -> Result<(), CliError> {
     check_place(out, args.force)?;
+    args.run.start_threads()?;
     let plan = Plan::make(Settings::of(args), args)?;
     if args.run.dry_run {
         return ui.show(&plan.summary(out));
@@ -59,6 +60,7 @@ fn begin(args: &TrainArgs, out: &Path, ui: &Ui) -> Result<(), CliError> {
 fn go_on(args: &TrainArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
     let folder = RunFolder::resume(run, overwrite(args.force))?;
     let settings: Settings = recorded(folder.record(), run, "train")?;
+    args.run.start_threads()?;
     same_inputs(&folder.record().inputs, &inputs::read(&settings)?)?;
     let mut plan = Plan::make(settings, args)?;
     let state = folder.path().join(STATE);
@@ -151,7 +153,9 @@ fn failed(error: CliError, folder: RunFolder) -> CliError {
     let next = go_on_with(&folder);
     // Without it the record still says `interrupted`, as it did from the beginning.
     let _ = folder.pause();
-    error.hint(format!("the last saved state is kept; {next}"))
+    error.hint(format!(
+        "the last saved state is kept; when the cause is mended, {next}"
+    ))
 }
 
 fn go_on_with(folder: &RunFolder) -> String {

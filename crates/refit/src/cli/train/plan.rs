@@ -63,7 +63,6 @@ impl Plan {
             (None, Some(path)) => read_config(path)?,
             (None, None) => return Err(CliError::plain(Exit::Usage, "no architecture was given")),
         };
-        args.run.start_threads()?;
         let task = source.read(&folder_options(&config))?;
         if task.class_count() < 2 {
             let words = format!("`{source}` has one class, expected at least two");
