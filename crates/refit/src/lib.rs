@@ -9,4 +9,5 @@ pub mod report;
 pub mod run;
 mod settings;
 pub mod source;
+mod visible;
 pub mod yaml;

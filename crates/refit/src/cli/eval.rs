@@ -10,6 +10,7 @@ use crate::{
     classifier::{Classifier, ModelFolder, Score, check_set, read_config},
     report::count,
     source::{TaskSource, folder_options},
+    visible::visible_name,
 };
 use clap::ValueEnum;
 use refit_core::Source;
@@ -233,7 +234,7 @@ impl Show for Scored {
         );
         if ui.verbose() {
             for (class, share) in &score.per_class {
-                let _ = writeln!(text, "  {class:<24}{}", percent(*share));
+                let _ = writeln!(text, "  {:<24}{}", visible_name(class), percent(*share));
             }
         }
         text

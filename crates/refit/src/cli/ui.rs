@@ -2,11 +2,11 @@
 
 use super::{
     args::UiArgs,
-    error::{CliError, Exit, visible},
+    error::{CliError, Exit},
     interrupt,
     progress::Bar,
 };
-use crate::report::Style;
+use crate::{report::Style, visible::visible};
 use refit_core::{Cancel, Progress};
 use serde::Serialize;
 use std::io::{self, ErrorKind, IsTerminal, Write};

@@ -4,7 +4,10 @@ use super::{
     format::{number, percent},
     summary::{Summary, prints_alike},
 };
-use crate::outcome::{MethodKind, MethodResult, Outcome};
+use crate::{
+    outcome::{MethodKind, MethodResult, Outcome},
+    visible::visible_name,
+};
 use std::fmt::Write;
 
 /// Room between columns.
@@ -23,7 +26,7 @@ pub(super) struct Columns {
 
 impl Columns {
     pub(super) fn fit(outcome: &Outcome, width: usize) -> Self {
-        let chars = |text: &str| text.chars().count();
+        let chars = |text: &str| visible_name(text).chars().count();
         let label = outcome
             .methods
             .iter()
@@ -88,7 +91,7 @@ impl Columns {
         let bold = |value: f64, column: usize| {
             bold && method.kind == MethodKind::Merged && prints_alike(value, best[column])
         };
-        let _ = write!(text, "{:<1$}", clean(&method.label), self.label);
+        let _ = write!(text, "{:<1$}", visible_name(&method.label), self.label);
         let mean = if outcome.seeds.len() > 1 {
             format!("{} ± {}", percent(method.mean), percent(method.deviation))
         } else {
@@ -124,17 +127,10 @@ fn cell(text: &mut String, content: &str, width: usize, bold: bool) {
 
 /// The first `width` characters, the last one a dot where some are missing.
 fn cut(name: &str, width: usize) -> String {
-    let name = clean(name);
+    let name = visible_name(name);
     if name.chars().count() <= width {
         return name;
     }
     let head: String = name.chars().take(width - 1).collect();
     format!("{head}.")
-}
-
-/// A name from a user's folder must not move the cursor.
-fn clean(name: &str) -> String {
-    name.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
 }

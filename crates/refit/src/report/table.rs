@@ -115,17 +115,17 @@ mod tests {
         let table = text_table(
             &outcome(),
             Style {
-                width: 60,
+                width: 80,
                 bold: false,
             },
         );
         let expected = "\
-method       mean   gap         digits  a?[2Jlphabets
-base         50.0     0           50.0           25.0
-experts     100.0   100          100.0           50.0
------------------------------------------------------
-AdaMerging   75.0    50           75.0           37.5
-TIES         60.0    20           60.0           30.0
+method       mean   gap              digits  a\\u{1b}[2Jlphabets
+base         50.0     0                50.0                25.0
+experts     100.0   100               100.0                50.0
+---------------------------------------------------------------
+AdaMerging   75.0    50                75.0                37.5
+TIES         60.0    20                60.0                30.0
 
 test accuracy in percent; gap: share of the way from base (0) to experts (100)
 ";
@@ -141,7 +141,9 @@ test accuracy in percent; gap: share of the way from base (0) to experts (100)
                 bold: false,
             },
         );
-        assert!(table.contains("a?[2J.") && table.lines().take(6).all(|l| l.chars().count() <= 40));
+        assert!(
+            table.contains("a\\u{1.") && table.lines().take(6).all(|l| l.chars().count() <= 40)
+        );
         let table = text_table(
             &outcome(),
             Style {

@@ -5,6 +5,7 @@ use crate::{
     cli::ui::{Show, Ui},
     job::FusionConfig,
     outcome::{MethodResult, Outcome},
+    visible::visible_name,
 };
 use refit_io::data::Task;
 use serde::Serialize;
@@ -63,7 +64,8 @@ impl Show for Summary {
         {
             let _ = writeln!(
                 text,
-                "  {name:<24}{classes} classes, {train} / {val} / {test} images"
+                "  {:<24}{classes} classes, {train} / {val} / {test} images",
+                visible_name(name)
             );
         }
         let FusionConfig {
