@@ -5,13 +5,24 @@ use crate::{
     outcome::{MethodKind, Outcome},
     run::RunFiles,
 };
+use std::collections::BTreeSet;
 
 /// One section: its anchor, its heading, the sentence under it and what it shows.
 pub(super) struct Section {
     pub(super) id: &'static str,
     pub(super) title: &'static str,
     lead: &'static str,
+    seeds: Seeds,
     body: fn(&mut Html, &RunFiles),
+}
+
+/// Which repetitions a section speaks of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seeds {
+    /// All of them, or none.
+    All,
+    /// The first: a mean over runs that go different ways would be the picture of none.
+    First,
 }
 
 impl Section {
@@ -21,9 +32,26 @@ impl Section {
             if !self.lead.is_empty() {
                 h.leaf("p", &[("class", &"lead")], self.lead);
             }
+            if self.seeds == Seeds::First {
+                first_seed(h, run);
+            }
             (self.body)(h, run);
         });
         h.newline();
+    }
+}
+
+/// Says that what follows is of one seed, where there are several.
+fn first_seed(h: &mut Html, run: &RunFiles) {
+    let seeds: Vec<u64> = match &run.outcome {
+        Some(outcome) => outcome.seeds.clone(),
+        // A run that is not finished has measurements only.
+        None => run.metrics.iter().filter_map(|m| m.seed).collect(),
+    };
+    let count = seeds.iter().collect::<BTreeSet<_>>().len();
+    if let (Some(first), 2..) = (seeds.first(), count) {
+        let words = format_args!("Seed {first} alone, the first of {count}.");
+        h.leaf("p", &[("class", &"note first-seed")], words);
     }
 }
 
@@ -65,6 +93,7 @@ const ACCURACY: Section = Section {
     id: "accuracy",
     title: "Accuracy",
     lead: "",
+    seeds: Seeds::All,
     body: |h, run| {
         with_outcome(h, run, |h, outcome| {
             h.leaf("p", &[("class", &"lead")], "Mean over tasks. Dashed lines: the common base and the separate experts. Squares are bounds, discs one merged model, rings one merged model that saw the test images.");
@@ -79,43 +108,50 @@ const ACCURACY: Section = Section {
 const COEFFICIENTS: Section = Section {
     id: "coefficients",
     title: "What was learned",
-    lead: "How much of each expert's change the merged model takes on, by layer and task (first seed).",
+    lead: "How much of each expert's change the merged model takes on, by layer and task.",
+    seeds: Seeds::First,
     body: |h, run| with_outcome(h, run, heat::panels),
 };
 const ADAPTATION: Section = Section {
     id: "adaptation",
     title: "Adaptation",
     lead: "Entropy is what is minimised. The spread of predictions (the entropy of the average prediction) watches for collapse: near 0 the model gives one answer to everything. Validation accuracy is shown, never used.",
+    seeds: Seeds::First,
     body: |h, run| with_outcome(h, run, curves::adaptation),
 };
 const SWEEPS: Section = Section {
     id: "scales",
     title: "Scales",
     lead: "Methods with one scale for all layers are tuned on labelled validation images; this is how much the choice matters.",
+    seeds: Seeds::First,
     body: |h, run| with_outcome(h, run, curves::sweeps),
 };
 const ROBUSTNESS: Section = Section {
     id: "robustness",
     title: "Robustness",
     lead: "Accuracy in percent on corrupted test images, mean over tasks.",
+    seeds: Seeds::All,
     body: |h, run| with_outcome(h, run, corruption::bars),
 };
 const TRAINING: Section = Section {
     id: "training",
     title: "Training",
     lead: "",
+    seeds: Seeds::First,
     body: curves::training,
 };
 const COST: Section = Section {
     id: "cost",
     title: "Cost",
     lead: "",
+    seeds: Seeds::All,
     body: |h, run| with_outcome(h, run, cost::tables),
 };
 const SETUP: Section = Section {
     id: "setup",
     title: "Set-up",
     lead: "",
+    seeds: Seeds::All,
     body: |h, run| {
         with_outcome(h, run, |h, outcome| {
             provenance::sentences(h, &outcome.setup);
@@ -127,6 +163,7 @@ const CAVEATS: Section = Section {
     id: "caveats",
     title: "Before you quote a number",
     lead: "",
+    seeds: Seeds::All,
     body: |h, run| {
         with_outcome(h, run, |h, outcome| {
             provenance::sentences(h, &outcome.caveats);
@@ -137,11 +174,13 @@ const RECORD: Section = Section {
     id: "record",
     title: "Run record",
     lead: "",
+    seeds: Seeds::All,
     body: |h, run| provenance::record(h, &run.record),
 };
 const REPRODUCE: Section = Section {
     id: "reproduce",
     title: "Repeat it",
     lead: "",
+    seeds: Seeds::All,
     body: |h, run| provenance::reproduce(h, &run.record),
 };

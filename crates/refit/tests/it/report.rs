@@ -102,6 +102,27 @@ fn hostile_names_stay_text() {
 }
 
 #[test]
+fn what_shows_one_seed_of_several_says_so() {
+    let mut outcome = sample::outcome();
+    let said = |outcome: &Outcome| {
+        let page = report::render(&sample::run(outcome.clone()));
+        let sections = page.split("<section id=\"").skip(1);
+        let marked = sections
+            .filter(|s| s.contains("class=\"note first-seed\">Seed 7 alone, the first of 3."));
+        marked
+            .map(|s| s.split('"').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    outcome.seeds = vec![7, 8, 9];
+    assert_eq!(
+        said(&outcome),
+        ["coefficients", "adaptation", "scales", "training"]
+    );
+    outcome.seeds = vec![7];
+    assert_eq!(said(&outcome), Vec::<String>::new());
+}
+
+#[test]
 fn a_run_without_results_still_has_a_page() {
     let run = RunFiles {
         outcome: None,
