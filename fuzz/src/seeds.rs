@@ -1,5 +1,7 @@
 //! Writes the first inputs of every target: `seeds CORPUS_FOLDER`. Made by code, so that no binary file is kept.
 
+mod zip;
+
 use refit_core::{DType, Sink, TensorMeta};
 use refit_io::{
     atomic::{Overwrite, write_file},
@@ -43,7 +45,59 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     let outside = br#"{"weight_map":{"a":"../x.safetensors","b":"/etc/passwd"}}"#;
     write_file(index.join("outside.json"), outside, Overwrite::Replace)?;
+    write_archives(&corpus.join("npz"))
+}
+
+/// A task of two classes, its arrays, and an archive of nothing.
+fn write_archives(folder: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let mut members = Vec::new();
+    for (part, n) in [("train", 3), ("val", 2), ("test", 2)] {
+        let labels = [0, 1, 0][..n].iter().flat_map(|&l: &i64| l.to_le_bytes());
+        let labels = npy("<i8", &format!("({n},)"), &labels.collect::<Vec<u8>>());
+        let pixels = npy("|u1", &format!("({n}, 2, 2)"), &vec![7; 4 * n]);
+        write_file(
+            folder.join(format!("{part}_y.npy")),
+            &labels,
+            Overwrite::Replace,
+        )?;
+        write_file(
+            folder.join(format!("{part}_x.npy")),
+            &pixels,
+            Overwrite::Replace,
+        )?;
+        members.push((format!("{part}_x.npy"), pixels));
+        members.push((format!("{part}_y.npy"), labels));
+    }
+    for descr in ["<i2", "<i4", "<u4", "<f4", "|O"] {
+        let array = npy(descr, "(2, 1)", &[0; 8]);
+        let name = format!("{}.npy", descr.trim_start_matches(['<', '|']));
+        write_file(folder.join(name), &array, Overwrite::Replace)?;
+    }
+    write_file(
+        folder.join("task.npz"),
+        &zip::stored(&members),
+        Overwrite::Replace,
+    )?;
+    write_file(
+        folder.join("empty.npz"),
+        &zip::stored(&[]),
+        Overwrite::Replace,
+    )?;
     Ok(())
+}
+
+/// A `.npy` file of version 1.0.
+fn npy(descr: &str, shape: &str, values: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let length = (header.len() as u16).to_le_bytes();
+    [
+        b"\x93NUMPY\x01\x00".as_slice(),
+        &length,
+        header.as_bytes(),
+        values,
+    ]
+    .concat()
 }
 
 /// One tensor of each element type, shapes of rank 0 to 2, one of them empty.

@@ -3,6 +3,7 @@
 
 use crate::data::DataError;
 use std::{
+    collections::HashSet,
     io::Read,
     path::{Path, PathBuf},
 };
@@ -47,10 +48,11 @@ impl Directory {
             return Err(not_zip(at, "64-bit zip archives are not supported"));
         }
         let mut members: Vec<Member> = Vec::new();
+        let mut names = HashSet::new();
         for i in 0..count {
             let (member, next) = Member::parse(bytes, cursor, end)
                 .ok_or_else(|| not_zip(at, format_args!("directory entry {i} is damaged")))?;
-            if members.iter().any(|m| m.name == member.name) {
+            if !names.insert(member.name.clone()) {
                 return Err(not_zip(at, format_args!("`{}` occurs twice", member.name)));
             }
             members.push(member);
