@@ -10,6 +10,7 @@ use crate::{
 };
 use refit_core::Hint;
 use refit_io::{ckpt::CkptError, data::DataError};
+use refit_merge::MergeError;
 use refit_train::TrainError;
 
 impl From<ClassifierError> for CliError {
@@ -17,6 +18,7 @@ impl From<ClassifierError> for CliError {
         match error {
             ClassifierError::Interrupted => Self::interrupted(),
             ClassifierError::Output(error) => error.into(),
+            ClassifierError::Checkpoint(error) => error.into(),
             ClassifierError::Train(
                 error @ (TrainError::Save(_) | TrainError::Objective { .. }),
             ) => Self::new(Exit::Failed, &error),
@@ -29,9 +31,11 @@ impl From<RecipeError> for CliError {
     fn from(error: RecipeError) -> Self {
         match error {
             RecipeError::Access(_) => Self::new(Exit::Refused, &error),
-            RecipeError::Merge(refit_merge::MergeError::Cancelled) => Self::interrupted(),
+            RecipeError::Merge(MergeError::Cancelled) => Self::interrupted(),
             RecipeError::Output(error) => error.into(),
-            error @ RecipeError::Diverged { .. } => Self::new(Exit::Failed, &error),
+            RecipeError::Checkpoint(error) => error.into(),
+            error @ (RecipeError::Diverged { .. }
+            | RecipeError::Merge(MergeError::Write { .. })) => Self::new(Exit::Failed, &error),
             error => Self::bad_input(&error),
         }
     }
@@ -52,6 +56,15 @@ impl From<JobError> for CliError {
     }
 }
 
+impl From<CkptError> for CliError {
+    fn from(error: CkptError) -> Self {
+        match error {
+            CkptError::Output(error) => error.into(),
+            error => Self::bad_input(&error),
+        }
+    }
+}
+
 macro_rules! bad_input {
     ($($error:ty),*) => {$(
         impl From<$error> for CliError {
@@ -61,7 +74,7 @@ macro_rules! bad_input {
         }
     )*};
 }
-bad_input!(YamlError, DataError, CkptError);
+bad_input!(YamlError, DataError);
 
 /// Parses `--data`; the command line shows the nearest name itself.
 pub(super) fn parse_source(text: &str) -> Result<TaskSource, String> {

@@ -124,6 +124,42 @@ fn pipes_devices_and_folders_are_refused_where_a_file_is_read() {
     }
 }
 
+/// Runs the program where no file may be larger than `blocks` of 512 bytes: what a full disk does, without a disk.
+#[cfg(unix)]
+fn where_files_end(sandbox: &Sandbox, blocks: u32, args: &str) -> Said {
+    let program = env!("CARGO_BIN_EXE_refit");
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec '{program}' {args}");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).current_dir(sandbox.path());
+    shell.output().unwrap().into()
+}
+
+#[test]
+#[cfg(unix)]
+fn a_disk_that_takes_no_more_is_a_failure_that_names_the_file() {
+    let sandbox = Sandbox::new();
+    sandbox.train_experts();
+    let before = ["base", "digits", "letters"];
+    let train = "train --data generated:digits --model recipes/models/mlp.json --steps 3 --batch 8 --out runs/x";
+    let merge = "merge recipes/ties.yaml --out runs/x";
+    for (args, file) in [
+        (train.to_owned(), "runs/x.part/model.safetensors"),
+        (
+            format!("{train} --save-every 0"),
+            "runs/x.part/state.safetensors",
+        ),
+        (merge.to_owned(), "model.safetensors"),
+    ] {
+        let said = where_files_end(&sandbox, 400, &args);
+        refused(&said, 1, file);
+        assert_eq!(sandbox.names("runs"), before, "{args}");
+    }
+    // Room for a finished stage or two is kept, and said to be.
+    let said = where_files_end(&sandbox, 400, "demo --quick --out runs/x -q");
+    refused(&said, 1, "model.safetensors");
+    assert!(!sandbox.names("runs").contains(&"x".to_owned()));
+}
+
 #[test]
 fn misspelt_words_get_the_nearest_valid_one() {
     let sandbox = Sandbox::new();

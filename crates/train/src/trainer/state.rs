@@ -62,6 +62,7 @@ impl Hint for TrainError {
             Self::State { .. } => {
                 Some("resume with the model, data and settings of the interrupted run".into())
             }
+            Self::Save(_) => Some("free some space where the run is written, and run again".into()),
             Self::Config(error) => error.hint(),
             _ => None,
         }

@@ -130,16 +130,21 @@ fn stopped(error: JobError, folder: RunFolder, store: &Store) -> CliError {
             .map_or_else(|| error.into(), Into::into);
     }
     let run = folder.target().display().to_string();
+    let next = format!("go on with `refit demo --resume {run}`");
+    let disk = matches!(error, JobError::Store(_));
     match folder.pause() {
+        // What went wrong first is what the user should hear of.
+        _ if disk => CliError::from(error).hint(format!(
+            "finished stages are kept; free some space and {next}"
+        )),
+        _ if !interrupted => error.into(),
         Err(error) => error.into(),
-        Ok(_) if !interrupted => error.into(),
         Ok(path) => {
             let words = format!(
                 "interrupted; finished stages are kept in `{}`",
                 path.display()
             );
-            CliError::plain(Exit::Interrupted, words)
-                .hint(format!("go on with `refit demo --resume {run}`"))
+            CliError::plain(Exit::Interrupted, words).hint(next)
         }
     }
 }
