@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 use refit_core::Hint;
 use refit_io::atomic::{Overwrite, write_file};
 
@@ -176,5 +177,90 @@ fn every_recipe_of_the_repository_is_valid() {
     for config in MergeConfig::all() {
         let name = config.card().name;
         assert!(methods.contains(&name), "no recipe shows `{name}`");
+    }
+}
+
+/// Words of recipes and of YAML, and what does not belong there.
+fn word() -> impl Strategy<Value = String> {
+    let known = [
+        "method: ",
+        "ties",
+        "adamerging",
+        "dare",
+        "base: b",
+        "experts: ",
+        "coefficients: c.json",
+        "[",
+        "]",
+        "{",
+        "}",
+        "path: x",
+        "name: ",
+        "data: generated:digits",
+        "keep: ",
+        "plus: ",
+        "clamp: off",
+        "skip: ",
+        "checks: ",
+        "seed: ",
+        "\n",
+        "\n  ",
+        "- ",
+        ", ",
+        ": ",
+        "&a ",
+        "*a",
+        "!!int ",
+        "? ",
+        "|\n",
+        ">-\n",
+        "---\n",
+        "\"",
+        "'",
+        "# ",
+        "null",
+        "-1",
+        "1e999",
+        ".nan",
+        "0x7f",
+        "~",
+        "<<: ",
+        "\t",
+        "\u{feff}",
+        "\u{202e}",
+        "\0",
+    ];
+    prop_oneof![
+        8 => prop::sample::select(known.to_vec()).prop_map(str::to_owned),
+        1 => any::<String>(),
+        1 => any::<f64>().prop_map(|x| x.to_string()),
+    ]
+}
+
+proptest! {
+    /// What a fuzzer would do, by the words of the language: an error of bounded length, or a recipe that was checked.
+    #[test]
+    fn no_text_makes_the_reader_panic(start in any::<bool>(), words in prop::collection::vec(word(), 0..40)) {
+        let head = if start { GOOD } else { "" };
+        match load(&(head.to_owned() + &words.concat())) {
+            Ok(recipe) => prop_assert!(!recipe.experts.is_empty()),
+            Err((message, _)) => prop_assert!(message.len() < 10_000, "{message}"),
+        }
+    }
+
+    /// One recipe with some of its bytes changed.
+    #[test]
+    fn no_damage_makes_the_reader_panic(places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        let mut bytes = include_bytes!("../../../../recipes/adamerging.yaml").to_vec();
+        for (at, byte) in places {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("r.yaml");
+        write_file(&path, &bytes, Overwrite::Refuse).unwrap();
+        if let Err(error) = Recipe::load(&path) {
+            prop_assert!(error.to_string().len() < 10_000);
+        }
     }
 }
