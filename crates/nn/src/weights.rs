@@ -217,6 +217,22 @@ impl Weights {
         }
     }
 
+    /// The tensors of `layout` with these values, flat.
+    ///
+    /// # Panics
+    /// If the values are not as many and as long as the layout says.
+    pub fn from_values(layout: &Arc<Layout>, values: Vec<Dual<1>>) -> Self {
+        let given = values.iter().map(|value| value.dims()[0]);
+        assert!(
+            given.eq(layout.specs().iter().map(ParamSpec::len)),
+            "values fit the layout"
+        );
+        Self {
+            layout: Arc::clone(layout),
+            values,
+        }
+    }
+
     /// The same tensors with other values, one buffer per tensor of `layout`; no value is copied.
     ///
     /// # Panics

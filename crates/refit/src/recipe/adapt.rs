@@ -11,11 +11,12 @@ use refit_io::{
     ckpt::Checkpoint,
     data::{Batch, ImageSet, Normalise},
 };
+use refit_kernels::dual::Dual;
 use refit_merge::{
     AdaMerging, Collapse, EntropyMeter, EntropyModel, EntropyReport, Gradient, MergeError, Session,
     TaskVectors, TensorSet, Theta,
 };
-use refit_nn::{ImageConfig, NnError, Pass, Weights, to_host};
+use refit_nn::{ImageConfig, Layout, NnError, Pass, Weights, to_host};
 use refit_train::{loss::mean_entropy, value_and_gradient};
 use std::sync::Arc;
 
@@ -97,9 +98,10 @@ fn remark(name: &str, collapse: &Collapse) -> String {
 struct Task {
     config: ImageConfig,
     normalise: Normalise,
-    /// All tensors of its model; those that are merged are replaced in every step.
-    weights: Weights,
-    /// For every tensor of the merge, its place among `weights`.
+    layout: Arc<Layout>,
+    /// Tensors of its own, which are not merged: its head.
+    own: Vec<Option<Dual<1>>>,
+    /// For every tensor of the merge, its place in `layout`.
     places: Vec<usize>,
     images: Arc<ImageSet>,
     seed: Seed,
@@ -129,26 +131,39 @@ impl Task {
                 problem,
             })?;
         model.check(task.train()).map_err(wrap)?;
+        let layout = Arc::clone(model.weights.layout());
         let place = |path: &ParamPath| {
             let missing = || NnError::Missing {
                 path: path.clone(),
                 expected: vec![],
             };
-            model
-                .weights
-                .layout()
-                .position(path.as_str())
-                .ok_or_else(missing)
+            layout.position(path.as_str()).ok_or_else(missing)
         };
-        let places = tasks.layout().paths().map(place).collect::<Result<_, _>>();
+        let places: Result<Vec<usize>, _> = tasks.layout().paths().map(place).collect();
+        let places = places.map_err(|e| wrap(ClassifierError::from(e)))?;
+        let mut own: Vec<_> = model.weights.values().iter().cloned().map(Some).collect();
+        for &place in &places {
+            own[place] = None;
+        }
         Ok(Self {
-            places: places.map_err(|e| wrap(ClassifierError::from(e)))?,
+            places,
+            layout,
+            own,
             images: Arc::clone(task.train()),
             seed: seed.fork("adapt").fork(&expert.name),
             config: model.config,
             normalise: model.normalise,
-            weights: model.weights,
         })
+    }
+
+    /// The expert's model with the merged body.
+    fn model(&self, body: &[Tensor<1>]) -> Weights {
+        let mut values = self.own.clone();
+        for (tensor, &place) in body.iter().zip(&self.places) {
+            values[place] = Some(Dual::constant(tensor.clone()));
+        }
+        let values = values.into_iter().flatten().collect();
+        Weights::from_values(&self.layout, values)
     }
 
     /// Images of batch `number`, the same for every run.
@@ -193,23 +208,23 @@ impl EntropyModel for Experts {
         let mut report = EntropyReport {
             tasks: Vec::with_capacity(self.tasks.len()),
         };
-        for task in &mut self.tasks {
-            for (tensor, &place) in body.iter().zip(&task.places) {
-                task.weights.set(place, tensor.clone());
-            }
+        for task in &self.tasks {
+            let model = task.model(&body);
             let mut meter = EntropyMeter::new(task.config.num_outputs());
             for i in 0..self.batches {
                 let batch = task.draw(step * self.batches + i, self.batch_size);
-                let found = task.entropy_gradient(batch, &mut meter)?;
+                let mut found = task.entropy_gradient(&model, batch, &mut meter)?;
                 for (at, &place) in task.places.iter().enumerate() {
+                    let buffer = std::mem::take(&mut found[place]);
                     // Running statistics are merged but have no gradient.
-                    if !found[place].is_empty() {
-                        gradient.add(at, &found[place])?;
+                    if !buffer.is_empty() {
+                        gradient.give(at, buffer)?;
                     }
                 }
             }
             report.tasks.push(meter.finish());
         }
+        theta.give_back(body.into_iter().map(to_host).collect());
         Ok(report)
     }
 }
@@ -217,10 +232,11 @@ impl EntropyModel for Experts {
 impl Task {
     fn entropy_gradient(
         &self,
+        model: &Weights,
         mut batch: Batch,
         meter: &mut EntropyMeter,
     ) -> Result<Vec<Vec<f32>>, NnError> {
-        let (_, gradient, ()) = value_and_gradient(&self.weights, |tracked| {
+        let (_, gradient, ()) = value_and_gradient(model, |tracked| {
             let model = tracked.bind(|scope| self.config.bind(scope))?;
             let shape = batch.shape;
             let data = TensorData::new(std::mem::take(&mut batch.pixels), shape);
