@@ -67,11 +67,11 @@ impl TaskSource {
         }
     }
 
-    /// The file or folder to record as an input, if it is one.
+    /// The file or folder to record as an input, if there is one; who reads a missing one says so better.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Path(path) => Some(path),
-            Self::Generated(_) => None,
+            Self::Path(path) if path.exists() => Some(path),
+            _ => None,
         }
     }
 }
