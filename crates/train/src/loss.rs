@@ -38,20 +38,31 @@ pub fn marginal_entropy(logits: Tensor<2>) -> f64 {
         .sum()
 }
 
-/// Number of rows whose largest logit is at the target; NaN rows count as wrong.
+/// Whether the largest logit of each row is at the target; NaN rows are wrong.
 #[must_use]
-pub fn count_correct(logits: Tensor<2>, targets: &[u32]) -> usize {
+pub fn is_correct(logits: Tensor<2>, targets: &[u32]) -> Vec<bool> {
     let [_, classes] = logits.dims();
     to_host(logits)
         .chunks_exact(classes.max(1))
         .zip(targets)
-        .filter(|(row, target)| {
-            let best = row[**target as usize];
+        .map(|(row, &target)| {
+            let target = target as usize;
+            let best = row[target];
             // The first of equal maxima wins, as everywhere else.
-            row.iter().enumerate().all(|(j, &z)| {
-                z < best || j == **target as usize || (z <= best && j > **target as usize)
-            }) && !best.is_nan()
+            row.iter()
+                .enumerate()
+                .all(|(j, &z)| z < best || j == target || (z <= best && j > target))
+                && !best.is_nan()
         })
+        .collect()
+}
+
+/// Number of rows that [`is_correct`] says are.
+#[must_use]
+pub fn count_correct(logits: Tensor<2>, targets: &[u32]) -> usize {
+    is_correct(logits, targets)
+        .into_iter()
+        .filter(|&c| c)
         .count()
 }
 

@@ -140,8 +140,9 @@ fn features(model: &ImageModel, batch: Batch, device: &Device) -> Tensor<2> {
     model.forward(pixels.into(), &mut Pass::eval()).into_value()
 }
 
-/// Share of correct predictions of `weights` on a set of task `task`.
-pub(super) fn accuracy(
+/// Balanced accuracy of `weights` on a set of task `task`: the share of correct predictions of each class, averaged over
+/// the classes that the set has. Where classes are equally frequent this is the accuracy.
+pub(super) fn balanced_accuracy(
     model: &MultiTask,
     weights: &Weights,
     head: &CosineHead,
@@ -149,11 +150,19 @@ pub(super) fn accuracy(
     normalise: &Normalise,
 ) -> Result<f64, JobError> {
     let bound = weights.bind(|scope| model.encoder.bind(scope))?;
-    let mut correct = 0;
+    let mut correct = vec![0usize; set.class_count()];
     for batch in Batch::chunks(set, 250, normalise) {
         let labels = batch.labels.clone();
         let features = features(&bound, batch, &weights.device());
-        correct += loss::count_correct(head.forward(features.into()).into_value(), &labels);
+        let hits = loss::is_correct(head.forward(features.into()).into_value(), &labels);
+        for (&label, hit) in labels.iter().zip(hits) {
+            correct[label as usize] += usize::from(hit);
+        }
     }
-    Ok(correct as f64 / set.len() as f64)
+    let counts = correct.into_iter().zip(set.class_counts());
+    let shares = counts
+        .filter(|(_, n)| *n > 0)
+        .map(|(c, n)| c as f64 / n as f64);
+    let (sum, classes) = shares.fold((0.0, 0), |(sum, classes), share| (sum + share, classes + 1));
+    Ok(sum / f64::from(classes.max(1)))
 }

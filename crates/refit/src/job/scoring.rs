@@ -2,7 +2,7 @@
 
 use super::{
     JobError,
-    encoder::accuracy,
+    encoder::balanced_accuracy,
     found::{Found, Notes, Scored},
     images::Split,
     repetition::Repetition,
@@ -94,7 +94,7 @@ impl Repetition<'_> {
         task: usize,
         set: &ImageSet,
     ) -> Result<f64, JobError> {
-        accuracy(&self.model, weights, &heads[task], set, &self.normalise)
+        balanced_accuracy(&self.model, weights, &heads[task], set, &self.normalise)
     }
 
     /// Mean accuracy on the labelled validation images that settings are tuned on.

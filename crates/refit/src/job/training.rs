@@ -73,7 +73,7 @@ impl Repetition<'_> {
             name: "base",
             start: &model.create(self.seed().fork("base"), &self.device)?,
             heads: None,
-            drawer: self.drawer(sets, "base batches", stage.augment)?,
+            drawer: self.drawer(sets, "base batches", stage.augment)?.balanced(),
         })?;
         let base = self.model.encoder_weights(&all)?;
         let rows = match self.config.heads {
@@ -150,11 +150,13 @@ impl Repetition<'_> {
                     name: &name,
                     start: base,
                     heads: Some(heads),
-                    drawer: self.drawer(
-                        vec![(k, Arc::clone(&split.train))],
-                        "expert batches",
-                        settings.augment,
-                    )?,
+                    drawer: self
+                        .drawer(
+                            vec![(k, Arc::clone(&split.train))],
+                            "expert batches",
+                            settings.augment,
+                        )?
+                        .balanced(),
                 })
             };
             let form = Form::Classifier(heads, k);
@@ -179,7 +181,9 @@ impl Repetition<'_> {
                 name: "joint",
                 start: base,
                 heads: Some(heads),
-                drawer: self.drawer(self.every(|s| &s.train), "joint batches", settings.augment)?,
+                drawer: self
+                    .drawer(self.every(|s| &s.train), "joint batches", settings.augment)?
+                    .balanced(),
             })
         })
     }
