@@ -72,7 +72,7 @@ pub enum Heads {
     /// Mean direction of the base's features over this many labelled training images of each class.
     Prototypes(usize),
     /// Logistic regression on the base's features of this many labelled training images of each class; a factor
-    /// fitted on as many others makes it as sure as it is right.
+    /// fitted on up to 1000 others of the task makes it as sure as it is right.
     Probe(usize),
 }
 

@@ -93,9 +93,16 @@ impl Features {
             .collect())
     }
 
-    /// The factor of `rows` at which their mean cross-entropy on these features is least: then they are as sure as they
-    /// are right.
+    /// The factor of `rows` at which their cross-entropy on these features, averaged over images and then over classes,
+    /// is least: then they are as sure as they are right. 1 where there are no images.
     pub(super) fn temperature(&self, rows: &[f32]) -> f64 {
+        if self.labels.is_empty() {
+            return 1.0;
+        }
+        let mut counts = vec![0.0; self.classes];
+        for &label in &self.labels {
+            counts[label as usize] += 1.0;
+        }
         let logits: Vec<f64> = self
             .rows()
             .flat_map(|(feature, _)| {
@@ -112,7 +119,8 @@ impl Features {
             rows.map(|(row, &label)| {
                 let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let sum: f64 = row.iter().map(|z| (factor * (z - most)).exp()).sum();
-                sum.ln() - factor * (row[label as usize] - most)
+                let loss = sum.ln() - factor * (row[label as usize] - most);
+                loss / counts[label as usize]
             })
             .sum()
         };
@@ -193,7 +201,7 @@ mod tests {
             values: values.to_vec(),
             labels: labels.to_vec(),
             classes: 2,
-            width: values.len() / labels.len(),
+            width: values.len().checked_div(labels.len()).unwrap_or(1),
         }
     }
 
@@ -212,9 +220,18 @@ mod tests {
     fn a_temperature_makes_rows_as_sure_as_they_are_right() {
         let values = [1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0];
         let set = features(&values, &[0, 0, 0, 1, 1, 1, 1, 0]);
-        let rows = [20.0, -20.0];
+        let rows = [5.0, -5.0];
         let factor = set.temperature(&rows);
-        assert!((factor * 40.0 - 3f64.ln()).abs() < 1e-3, "{factor}");
+        assert!((factor * 10.0 - 3f64.ln()).abs() < 1e-3, "{factor}");
+        // A class that is rarer weighs as much.
+        let rare = features(&values[..6], &[0, 0, 0, 1, 1, 0]);
+        let loss = |z: f64| {
+            let [right, wrong] = [1.0 + (-z).exp(), 1.0 + z.exp()].map(f64::ln);
+            (3.0 * right + wrong) / 4.0 + (right + wrong) / 2.0
+        };
+        let z = rare.temperature(&rows) * 10.0;
+        assert!(loss(z) < loss(z + 0.01) && loss(z) < loss(z - 0.01), "{z}");
+        assert!((features(&[], &[]).temperature(&rows) - 1.0).abs() < 1e-12);
     }
 
     /// With one feature `x = +-1` and rows `(-w, w)` the optimum solves `s sigma(-2 s w) = 2 PENALTY w`.

@@ -63,19 +63,16 @@ pub(super) fn auxiliary(images: usize, seed: Seed) -> Vec<Task> {
     generate(seed.fork("auxiliary"), sizes)
 }
 
-/// Up to `per_class` images of every class.
-pub(super) fn few_shot(set: &ImageSet, per_class: usize, seed: Seed) -> ImageSet {
+/// Up to `per_class` images of every class, and the others.
+pub(super) fn few_shot(set: &ImageSet, per_class: usize, seed: Seed) -> [ImageSet; 2] {
     let order = seed.sample(set.len(), set.len());
     let mut taken = vec![0; set.class_count()];
-    let picked: Vec<usize> = order
-        .into_iter()
-        .filter(|&i| {
-            let count = &mut taken[set.label(i) as usize];
-            *count += 1;
-            *count <= per_class
-        })
-        .collect();
-    set.subset(&picked)
+    let (picked, others): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|&i| {
+        let count = &mut taken[set.label(i) as usize];
+        *count += 1;
+        *count <= per_class
+    });
+    [picked, others].map(|images| set.subset(&images))
 }
 
 /// For each corruption some test images of each task, the same for all corruptions.

@@ -165,7 +165,7 @@ fn setup(config: &FusionConfig) -> Vec<String> {
         }
         Heads::Probe(n) => format!(
             "linear probes: logistic regression on the base's features of {n} training images per class, each \
-             multiplied by the factor that fits {n} others per class best"
+             multiplied by the factor that suits other training images best"
         ),
     };
     vec![

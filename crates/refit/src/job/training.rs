@@ -26,6 +26,9 @@ use refit_nn::{Weights, blocks::CosineHead};
 use refit_train::{Step, Trainer};
 use std::{path::Path, sync::Arc};
 
+/// Most labelled training images of a task that the sureness of its probe is fitted on.
+const CALIBRATION_IMAGES: usize = 1000;
+
 /// What one stage trains.
 struct Training<'a> {
     model: &'a MultiTask,
@@ -82,12 +85,12 @@ impl Repetition<'_> {
                 rows.take(self.tasks.len()).map(Dual::into_value).collect()
             }
             Heads::Prototypes(per_class) => self.heads_on(&base, |task, seed| {
-                let picked = few_shot(task.train(), per_class, seed);
+                let [picked, _] = few_shot(task.train(), per_class, seed);
                 Ok(self.features(&picked, &base)?.prototypes(self.model.scale))
             })?,
             Heads::Probe(per_class) => self.heads_on(&base, |task, seed| {
-                let picked = few_shot(task.train(), 2 * per_class, seed);
-                let [fitted, held_out] = picked.stratified_halves(0.5, seed.fork("held out"))?;
+                let [fitted, others] = few_shot(task.train(), per_class, seed);
+                let held_out = others.sample_stratified(CALIBRATION_IMAGES, seed);
                 let rows = self
                     .features(&fitted, &base)?
                     .probe(self.model.scale, &base)?;
