@@ -220,7 +220,7 @@ impl FusionConfig {
     }
 
     /// The experiment on real 28 x 28 images: a wide base that has seen generated images alone, calibrated linear probes
-    /// on its features, experts as unlike as models from several hands, and AdaMerging with the settings of its paper.
+    /// on its features, experts alike in everything but their task, and AdaMerging with the settings of its paper.
     pub fn real() -> Self {
         let mut config = Self::demo();
         let augment = Variation::Mild;
@@ -238,7 +238,6 @@ impl FusionConfig {
             augment,
             ..config.expert
         };
-        config.expert_spread = 4.0;
         config.joint = Stage {
             steps: 1500,
             rate: 1e-4,

@@ -67,7 +67,9 @@ fn caption(outcome: &Outcome) -> String {
     } else {
         "One seed: no spread is known.".into()
     };
-    format!("Test accuracy in percent. {spread} Bold: best merged model of the column.")
+    format!(
+        "Test accuracy in percent, every class of a task counting alike. {spread} Bold: best merged model of the column."
+    )
 }
 
 fn head(h: &mut Html, outcome: &Outcome) {

@@ -129,7 +129,7 @@ const SWEEPS: Section = Section {
 const ROBUSTNESS: Section = Section {
     id: "robustness",
     title: "Robustness",
-    lead: "Accuracy in percent on corrupted test images, mean over tasks.",
+    lead: "Accuracy in percent on corrupted test images, mean over classes and tasks.",
     seeds: Seeds::All,
     body: |h, run| with_outcome(h, run, corruption::bars),
 };

@@ -59,7 +59,7 @@ fn notes(text: &mut String, outcome: &Outcome, columns: &Columns) {
     };
     let _ = writeln!(
         text,
-        "\ntest accuracy in percent{spread}; gap: share of the way from base (0) to experts (100)"
+        "\ntest accuracy in percent, every class of a task counting alike{spread}; gap: share of the way from base (0) to experts (100)"
     );
     if outcome
         .methods
@@ -127,7 +127,7 @@ experts     100.0   100               100.0                50.0
 AdaMerging   75.0    50                75.0                37.5
 TIES         60.0    20                60.0                30.0
 
-test accuracy in percent; gap: share of the way from base (0) to experts (100)
+test accuracy in percent, every class of a task counting alike; gap: share of the way from base (0) to experts (100)
 ";
         assert_eq!(table, expected);
     }
