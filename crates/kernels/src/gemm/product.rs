@@ -25,15 +25,15 @@ const ROWS: usize = 6;
 const VECTORS: usize = 4;
 /// Most columns of a panel.
 const WIDEST: usize = 64;
-/// Entries of the inner axis per pass: a panel of them shares the second-level cache with the results
-/// of [`ROW_CHUNK`] rows, which all passes of a span add to.
-const DEPTH: usize = 256;
-/// Entries of the inner axis that rows of `a` are packed for at once.
-const SPAN: usize = 4 * DEPTH;
+/// Most entries of the inner axis per pass. Every pass reads and writes the results once more, so it is as long as leaves
+/// a panel well inside the second-level cache (384 KiB of 512 KiB to 2 MiB).
+const DEPTH: usize = 1536;
 /// Entries of a cache line.
 const LINE: usize = 16;
-/// Rows of `a` that run over a panel before the next one is packed.
-const ROW_CHUNK: usize = 384;
+/// Most rows of `a` that run over a panel before the next one is packed.
+const ROW_CHUNK: usize = 1020;
+/// The same where those rows are packed too.
+const PACKED_ROWS: usize = 384;
 /// Multiply-adds that pay for waking another thread.
 const WORK: usize = 1 << 18;
 /// Fewest rows of a task when there are several.
@@ -61,11 +61,11 @@ pub(crate) fn product(y: &mut [f32], a: Mat, b: Mat, bias: Option<&[f32]>) {
     let arch = Arch::new();
     let shape = arch.dispatch(PanelShape::default());
     let adjacent = a.col_stride == 1;
-    let (depth, span) = (DEPTH.min(inner), SPAN.min(inner));
+    let depth = DEPTH.min(inner);
     let packed_rows = if adjacent {
         0
     } else {
-        rows.min(ROW_CHUNK).next_multiple_of(ROWS)
+        rows.min(PACKED_ROWS).next_multiple_of(ROWS)
     };
     let y = Shared::new(y);
     let task = |block: Block| {
@@ -78,7 +78,7 @@ pub(crate) fn product(y: &mut [f32], a: Mat, b: Mat, bias: Option<&[f32]>) {
             b.part([0, range.start], [inner, dims[1]]),
         );
         let bias = bias.map(|bias| &bias[range]);
-        with_scratch(depth * shape.width + span * packed_rows + LINE, |scratch| {
+        with_scratch(depth * (shape.width + packed_rows) + LINE, |scratch| {
             let start = scratch.as_ptr().align_offset(LINE * size_of::<f32>());
             let (panel, rest) = scratch[start..].split_at_mut(depth * shape.width);
             let packed = (!adjacent).then_some(rest);
@@ -178,6 +178,12 @@ impl WithSimd for PanelShape {
     }
 }
 
+/// Rows of equal chunks of at most `most`, each of whole tiles: a small last one would pack a panel for little.
+fn chunk(rows: usize, most: usize) -> usize {
+    let chunks = rows.div_ceil(most).max(1);
+    rows.div_ceil(chunks).next_multiple_of(ROWS)
+}
+
 /// One block of the result.
 struct Task<'a> {
     y: MatMut<'a>,
@@ -197,17 +203,21 @@ impl WithSimd for Task<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let [rows, inner] = self.a.dims();
-        for row in (0..rows).step_by(ROW_CHUNK) {
-            let rows = ROW_CHUNK.min(rows - row);
-            for first in (0..inner).step_by(SPAN) {
-                let a = self.a.part([row, first], [rows, SPAN.min(inner - first)]);
+        let most = if self.packed.is_some() {
+            PACKED_ROWS
+        } else {
+            ROW_CHUNK
+        };
+        let chunk = chunk(rows, most);
+        for row in (0..rows).step_by(chunk) {
+            let rows = chunk.min(rows - row);
+            for first in (0..inner).step_by(DEPTH) {
+                let a = self.a.part([row, first], [rows, DEPTH.min(inner - first)]);
                 if let Some(packed) = &mut self.packed {
                     pack_rows(a, packed);
                 }
                 for col in (0..self.b.cols).step_by(self.shape.width) {
-                    for pass in (0..a.cols).step_by(DEPTH) {
-                        self.run_panel(simd, a, [row, first, pass, col]);
-                    }
+                    self.run_panel(simd, a, [row, first, col]);
                 }
             }
         }
@@ -216,31 +226,23 @@ impl WithSimd for Task<'_> {
 
 impl Task<'_> {
     /// One pass: the rows of `a`, which begin at `(row, first)` of the block, times the panel of `b`
-    /// that begins at entry `pass` of theirs and at column `col`.
+    /// that begins at column `col`.
     #[inline(always)]
-    fn run_panel<S: Simd>(&mut self, simd: S, a: Mat, [row, first, pass, col]: [usize; 4]) {
-        let [rows, span] = a.dims();
-        let depth = DEPTH.min(span - pass);
+    fn run_panel<S: Simd>(&mut self, simd: S, a: Mat, [row, first, col]: [usize; 3]) {
+        let [rows, depth] = a.dims();
         let cols = self.shape.width.min(self.b.cols - col);
         let width = cols.next_multiple_of(self.shape.lanes);
         let panel = &mut self.panel[..depth * width];
-        pack_panel(
-            self.b.part([first + pass, col], [depth, cols]),
-            width,
-            panel,
-        );
+        pack_panel(self.b.part([first, col], [depth, cols]), width, panel);
         let start = match self.bias {
-            _ if first + pass > 0 => Start::Add,
+            _ if first > 0 => Start::Add,
             Some(bias) => Start::Bias(&bias[col..col + cols]),
             None => Start::Zero,
         };
         for at in (0..rows).step_by(ROWS) {
             let (a, a_strides) = match &self.packed {
-                Some(packed) => (
-                    packed[at * span + pass * ROWS..].as_ptr(),
-                    [1, ROWS.cast_signed()],
-                ),
-                None => (a.pointer(at, pass), [a.row_stride, 1]),
+                Some(packed) => (packed[at * depth..].as_ptr(), [1, ROWS.cast_signed()]),
+                None => (a.pointer(at, 0), [a.row_stride, 1]),
             };
             let tile = Tile {
                 a,
@@ -480,10 +482,16 @@ mod tests {
         }
     }
 
-    /// More than one task, chunk of rows, span, pass and panel; and remainders of each.
+    /// More than one task, chunk of rows, pass and panel; and remainders of each.
     #[test]
     fn every_order_of_storage_agrees_with_f64() {
-        for [n, k, m] in [[9, 5, 65], [400, 270, 70], [50, 1100, 129], [8, 300, 3]] {
+        for [n, k, m] in [
+            [9, 5, 65],
+            [400, 270, 70],
+            [50, 1700, 129],
+            [8, 300, 3],
+            [1100, 20, 5],
+        ] {
             let (a, b, bias) = (normal(1, n * k), normal(2, k * m), normal(3, m));
             let plain = reference::matmul(&a, &b, [n, k, m]);
             for case in 0..8 {
