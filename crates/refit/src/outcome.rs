@@ -42,11 +42,11 @@ pub struct TaskSummary {
     pub classes: usize,
     /// Images for training, validation and test.
     pub sizes: [usize; 3],
-    /// Share of the largest test class: what constant guessing reaches.
-    pub majority: f64,
+    /// What a constant guess reaches: one over the classes that the test images have.
+    pub constant_guess: f64,
 }
 
-/// Accuracy of one method; shares in `[0, 1]`, means over seeds.
+/// Balanced accuracy of one method: the mean over classes of the share that is right; in `[0, 1]`, means over seeds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MethodResult {
     /// The name scripts use, such as `adamerging-layer`.

@@ -1,7 +1,7 @@
 //! Large products on all threads: `y = a b`, plus a bias.
 //!
 //! A task computes a block of `y`. It packs one panel of `b` at a time, as wide as the register tile
-//! and short enough for the second-level cache, and runs all its rows of `a` over it. Every entry is
+//! and short enough for the second-level cache, and runs its rows of `a` over it. Every entry is
 //! one chain of fused multiply-adds per pass over the inner axis, wherever it falls in a tile: the
 //! result does not depend on the number of threads.
 
@@ -26,13 +26,13 @@ const VECTORS: usize = 4;
 /// Most columns of a panel.
 const WIDEST: usize = 64;
 /// Most entries of the inner axis per pass. Every pass reads and writes the results once more, so it is as long as leaves
-/// a panel well inside the second-level cache (384 KiB of 512 KiB to 2 MiB).
+/// a panel in the second-level cache (384 KiB; caches have 512 KiB to 2 MiB).
 const DEPTH: usize = 1536;
 /// Entries of a cache line.
 const LINE: usize = 16;
 /// Most rows of `a` that run over a panel before the next one is packed.
 const ROW_CHUNK: usize = 1020;
-/// The same where those rows are packed too.
+/// The same where those rows are packed too, which bounds the memory of a task (2.3 MiB).
 const PACKED_ROWS: usize = 384;
 /// Multiply-adds that pay for waking another thread.
 const WORK: usize = 1 << 18;
@@ -491,6 +491,7 @@ mod tests {
             [50, 1700, 129],
             [8, 300, 3],
             [1100, 20, 5],
+            [400, 1700, 70],
         ] {
             let (a, b, bias) = (normal(1, n * k), normal(2, k * m), normal(3, m));
             let plain = reference::matmul(&a, &b, [n, k, m]);

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 pub struct FusionConfig {
     /// The shared encoder.
     pub encoder: ImageConfig,
-    /// Length that features have before a head reads them: the temperature of its cosines (CLIP: 100; ours: 10).
+    /// Factor of the unit features that heads are made for, carried by their rows: the temperature of cosines (CLIP: 100;
+    /// ours: 10), and the scale of probes before they are calibrated (ours: 20).
     pub head_scale: f64,
     /// How the base is trained, heads included.
     pub base: Stage,

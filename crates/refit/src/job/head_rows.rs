@@ -227,7 +227,7 @@ mod tests {
         let rare = features(&values[..6], &[0, 0, 0, 1, 1, 0]);
         let loss = |z: f64| {
             let [right, wrong] = [1.0 + (-z).exp(), 1.0 + z.exp()].map(f64::ln);
-            (3.0 * right + wrong) / 4.0 + (right + wrong) / 2.0
+            (3.0 * right + wrong) / 4.0 + f64::midpoint(right, wrong)
         };
         let z = rare.temperature(&rows) * 10.0;
         assert!(loss(z) < loss(z + 0.01) && loss(z) < loss(z - 0.01), "{z}");

@@ -6,7 +6,7 @@ use refit_io::data::Task;
 use refit_kernels::dual::Dual;
 use refit_nn::{Init, NnError, Scope, Weights, blocks::CosineHead};
 
-/// One head per task, as a checkpoint (`digits.weight [classes, width]`, rows of the length of the scale) and bound.
+/// One head per task, as a checkpoint (`digits.weight [classes, width]`, rows that carry the scale) and bound.
 #[derive(Clone, Debug)]
 pub(super) struct FrozenHeads {
     weights: Weights,

@@ -81,12 +81,12 @@ pub(super) fn outcome(
 
 fn summarise(task: &Task) -> TaskSummary {
     let test = task.test();
-    let largest = test.class_counts().into_iter().max().unwrap_or(0);
+    let present = test.class_counts().into_iter().filter(|&n| n > 0).count();
     TaskSummary {
         name: task.name().to_owned(),
         classes: task.class_count(),
         sizes: [task.train().len(), task.val().len(), test.len()],
-        majority: largest as f64 / test.len() as f64,
+        constant_guess: 1.0 / present.max(1) as f64,
     }
 }
 
@@ -165,7 +165,7 @@ fn setup(config: &FusionConfig) -> Vec<String> {
         }
         Heads::Probe(n) => format!(
             "linear probes: logistic regression on the base's features of {n} training images per class, each \
-             multiplied by the factor that suits other training images best"
+             multiplied by the factor that suits other training images best, where there are enough"
         ),
     };
     vec![
@@ -176,7 +176,8 @@ fn setup(config: &FusionConfig) -> Vec<String> {
             base_data(config),
         ),
         format!(
-            "The heads are {heads}, and frozen from then on; they read features of length {}.",
+            "The heads are {heads}, and frozen from then on; they were made for features of length {}, which their rows \
+             carry.",
             config.head_scale
         ),
         format!(

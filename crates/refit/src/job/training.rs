@@ -29,6 +29,9 @@ use std::{path::Path, sync::Arc};
 /// Most labelled training images of a task that the sureness of its probe is fitted on.
 const CALIBRATION_IMAGES: usize = 1000;
 
+/// With fewer of them for each class, a probe stays as it is: a few images that are all right say "quite sure".
+const LEAST_PER_CLASS: usize = 10;
+
 /// What one stage trains.
 struct Training<'a> {
     model: &'a MultiTask,
@@ -91,10 +94,15 @@ impl Repetition<'_> {
             Heads::Probe(per_class) => self.heads_on(&base, |task, seed| {
                 let [fitted, others] = few_shot(task.train(), per_class, seed);
                 let held_out = others.sample_stratified(CALIBRATION_IMAGES, seed);
+                let enough = held_out.len() >= LEAST_PER_CLASS * task.class_count();
                 let rows = self
                     .features(&fitted, &base)?
                     .probe(self.model.scale, &base)?;
-                let factor = self.features(&held_out, &base)?.temperature(&rows);
+                let factor = if enough {
+                    self.features(&held_out, &base)?.temperature(&rows)
+                } else {
+                    1.0
+                };
                 Ok(rows
                     .iter()
                     .map(|&x| (f64::from(x) * factor) as f32)

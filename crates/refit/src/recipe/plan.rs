@@ -247,7 +247,8 @@ impl MergePlan {
         }
     }
 
-    /// The result in single precision; for AdaMerging the gradient too, and for AdaMerging++ its sparse task vectors.
+    /// The result in single precision; for AdaMerging the gradient so far and that of the next batch too, and for
+    /// AdaMerging++ its sparse task vectors.
     fn memory_bytes(&self, merged_values: u64) -> u64 {
         let weights = 4 * merged_values;
         let How::Method(MergeConfig::AdaMerging(config)) = &self.recipe.how else {
@@ -255,7 +256,9 @@ impl MergePlan {
         };
         let kept = config.plus.map_or(0.0, |plus| plus.keep) * merged_values as f64;
         let sparse = self.experts.len() as u64 * SPARSE_ENTRY_BYTES * kept.ceil() as u64;
-        2 * weights + sparse
+        let batches = self.experts.len() * config.batches;
+        let gradients = if batches > 1 { 2 } else { 1 };
+        (1 + gradients) * weights + sparse
     }
 
     /// Merges, and writes the result into `folder`.

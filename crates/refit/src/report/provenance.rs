@@ -46,7 +46,7 @@ pub(crate) fn tasks(h: &mut Html, outcome: &Outcome) {
                             for size in task.sizes {
                                 h.leaf("td", &[], count(size as u64));
                             }
-                            h.leaf("td", &[], percent(task.majority));
+                            h.leaf("td", &[], percent(task.constant_guess));
                         });
                     }
                 });

@@ -135,7 +135,7 @@ fn tasks() -> Vec<TaskSummary> {
         name: name.into(),
         classes,
         sizes: [6000, 1000, 2000],
-        majority: 1.0 / classes as f64,
+        constant_guess: 1.0 / classes as f64,
     };
     TASKS.iter().map(task).collect()
 }

@@ -14,7 +14,7 @@ use super::{
     ui::Ui,
 };
 use crate::{
-    job::{self, JobError, Store},
+    job::{self, JobError, Store, StoreError},
     report::text_table,
     run::{REPORT, RunFolder, RunRecord},
 };
@@ -130,8 +130,16 @@ fn stopped(error: JobError, folder: RunFolder, store: &Store) -> CliError {
             .map_or_else(|| error.into(), Into::into);
     }
     let run = folder.target().display().to_string();
-    let next = format!("go on with `refit demo --resume {run}`");
-    let disk = matches!(error, JobError::Store(_));
+    let force = if folder.target().exists() {
+        " --force"
+    } else {
+        ""
+    };
+    let next = format!("go on with `refit demo --resume {run}{force}`");
+    let disk = matches!(
+        error,
+        JobError::Store(StoreError::Keep { .. } | StoreError::Run(_))
+    );
     match folder.pause() {
         // What went wrong first is what the user should hear of.
         _ if disk => CliError::from(error).hint(format!(
