@@ -35,7 +35,7 @@ pub use normalise::Normalise;
 pub use read::{
     Colour, FolderOptions, IdxArray, REAL_SUITE, Split, read_cifar_batch, read_cifar_folder,
     read_cifar_jpeg, read_idx, read_idx_folder, read_idx_set, read_image_folder, read_npz_task,
-    read_suite, read_task, task_from_npz,
+    read_suite, read_task, suite_files, task_files, task_from_npz,
 };
 pub use set::{ImageSet, ImageShape};
 pub use task::Task;

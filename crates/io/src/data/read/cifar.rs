@@ -8,7 +8,11 @@ use crate::data::{
 };
 use image::ImageFormat;
 use rayon::prelude::*;
-use std::{io::Cursor, path::Path, sync::Arc};
+use std::{
+    io::Cursor,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 const CLASSES: [&str; 10] = [
     "airplane",
@@ -65,21 +69,41 @@ pub fn read_cifar_batch(path: impl AsRef<Path>) -> Result<ImageSet, DataError> {
 pub fn read_cifar_folder(dir: impl AsRef<Path>, split: &Split) -> Result<Task, DataError> {
     let dir = dir.as_ref();
     let (mut images, mut labels) = (Vec::new(), Vec::new());
-    for i in 1..=5 {
-        let path = dir.join(format!("data_batch_{i}.bin"));
-        // A subset of the batches is a valid, smaller set.
-        if i == 1 || path.exists() {
-            let batch = read_cifar_batch(path)?;
-            images.extend_from_slice(batch.images());
-            labels.extend_from_slice(batch.labels());
-        }
+    let Batches { train, test } = Batches::of(dir);
+    for path in train {
+        let batch = read_cifar_batch(path)?;
+        images.extend_from_slice(batch.images());
+        labels.extend_from_slice(batch.labels());
     }
     let train = ImageSet::new(stem(dir), classes(), ImageShape::CIFAR, images, labels)?;
-    split.two_parts(
-        &stem(dir),
-        &train,
-        read_cifar_batch(dir.join("test_batch.bin"))?,
-    )
+    split.two_parts(&stem(dir), &train, read_cifar_batch(test)?)
+}
+
+/// The binary files of a folder.
+struct Batches {
+    train: Vec<PathBuf>,
+    test: PathBuf,
+}
+
+impl Batches {
+    fn of(dir: &Path) -> Self {
+        let train = (1..=5).map(|i| (i, dir.join(format!("data_batch_{i}.bin"))));
+        Self {
+            // A subset of the batches is a valid, smaller set.
+            train: train
+                .filter(|(i, path)| *i == 1 || path.exists())
+                .map(|(_, path)| path)
+                .collect(),
+            test: dir.join("test_batch.bin"),
+        }
+    }
+}
+
+/// What [`read_cifar_folder`] reads.
+pub(super) fn cifar_files(dir: &Path) -> Vec<PathBuf> {
+    let Batches { mut train, test } = Batches::of(dir);
+    train.push(test);
+    train
 }
 
 /// Whether `dir` looks like the home of the binary files.

@@ -84,32 +84,68 @@ pub fn read_image_folder(
     options.check()?;
     options.split.check()?;
     let name = stem(dir);
-    if !dir.join("train").is_dir() || !dir.join("test").is_dir() {
-        let listing = Listing::of(dir)?;
-        listing.at_least(3)?;
-        return options
-            .split
-            .three_parts(&name, &listing.decode(options, None)?);
+    match Listings::of(dir)? {
+        Listings::Whole(whole) => {
+            let whole = whole.decode(options, None)?;
+            options.split.three_parts(&name, &whole)
+        }
+        Listings::Two { train, test } => {
+            let train = train.decode(options, None)?;
+            let test = test.decode(options, Some(train.shape()))?;
+            options.split.two_parts(&name, &train, test)
+        }
+        Listings::Three { train, val, test } => {
+            let train = train.decode(options, None)?;
+            let shape = Some(train.shape());
+            let (val, test) = (val.decode(options, shape)?, test.decode(options, shape)?);
+            Task::new(name, train, val, test)
+        }
     }
-    let train = Listing::of(&dir.join("train"))?;
-    let test = Listing::of(&dir.join("test"))?;
-    test.same_classes(&train)?;
-    if !dir.join("val").is_dir() {
-        train.at_least(2)?;
-        let train = train.decode(options, None)?;
-        let test = test.decode(options, Some(train.shape()))?;
-        return options.split.two_parts(&name, &train, test);
+}
+
+/// What [`read_image_folder`] reads.
+pub(super) fn image_files(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let listings = match Listings::of(dir)? {
+        Listings::Whole(whole) => vec![whole],
+        Listings::Two { train, test } => vec![train, test],
+        Listings::Three { train, val, test } => vec![train, val, test],
+    };
+    let pictures = listings.into_iter().flat_map(|listing| listing.pictures);
+    Ok(pictures.map(|(path, _)| path).collect())
+}
+
+/// The pictures of a folder, in the parts that it comes in; parts agree in classes, and what must be divided can be.
+enum Listings {
+    Whole(Listing),
+    Two {
+        train: Listing,
+        test: Listing,
+    },
+    Three {
+        train: Listing,
+        val: Listing,
+        test: Listing,
+    },
+}
+
+impl Listings {
+    fn of(dir: &Path) -> Result<Self, DataError> {
+        if !dir.join("train").is_dir() || !dir.join("test").is_dir() {
+            let whole = Listing::of(dir)?;
+            whole.at_least(3)?;
+            return Ok(Self::Whole(whole));
+        }
+        let train = Listing::of(&dir.join("train"))?;
+        let test = Listing::of(&dir.join("test"))?;
+        test.same_classes(&train)?;
+        if !dir.join("val").is_dir() {
+            train.at_least(2)?;
+            return Ok(Self::Two { train, test });
+        }
+        let val = Listing::of(&dir.join("val"))?;
+        val.same_classes(&train)?;
+        Ok(Self::Three { train, val, test })
     }
-    let val = Listing::of(&dir.join("val"))?;
-    val.same_classes(&train)?;
-    let train = train.decode(options, None)?;
-    let shape = Some(train.shape());
-    Task::new(
-        name,
-        train,
-        val.decode(options, shape)?,
-        test.decode(options, shape)?,
-    )
 }
 
 /// The pictures of one part, by class; no class is empty.

@@ -153,20 +153,26 @@ fn wrong_axes(at: &Path, array: &IdxArray, expected: &'static str) -> DataError 
 /// Those of [`read_idx_set`]; [`DataError::NothingFound`] when one of the files is missing.
 pub fn read_idx_folder(dir: impl AsRef<Path>, split: &Split) -> Result<Task, DataError> {
     let dir = dir.as_ref();
-    let part = |prefix: &str| {
-        let find = |tail: &str| {
-            find_file(dir, &format!("{prefix}-{tail}")).ok_or_else(|| DataError::NothingFound {
-                at: dir.into(),
-                expected: "complete set of IDX files (`train` and `t10k`, images and labels)",
-            })
-        };
-        read_idx_set(
-            find("images-idx3-ubyte")?,
-            find("labels-idx1-ubyte")?,
-            &stem(dir),
-        )
+    let name = stem(dir);
+    let [train_x, train_y, test_x, test_y] = idx_files(dir)?;
+    let train = read_idx_set(train_x, train_y, &name)?;
+    split.two_parts(&name, &train, read_idx_set(test_x, test_y, &name)?)
+}
+
+/// What [`read_idx_folder`] reads: images and labels to train on, images and labels to report.
+pub(super) fn idx_files(dir: &Path) -> Result<[PathBuf; 4], DataError> {
+    let find = |name: &str| {
+        find_file(dir, name).ok_or_else(|| DataError::NothingFound {
+            at: dir.into(),
+            expected: "complete set of IDX files (`train` and `t10k`, images and labels)",
+        })
     };
-    split.two_parts(&stem(dir), &part("train")?, part("t10k")?)
+    Ok([
+        find("train-images-idx3-ubyte")?,
+        find("train-labels-idx1-ubyte")?,
+        find("t10k-images-idx3-ubyte")?,
+        find("t10k-labels-idx1-ubyte")?,
+    ])
 }
 
 /// Whether `dir` looks like the home of IDX files.

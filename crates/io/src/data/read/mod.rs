@@ -10,13 +10,13 @@ pub use cifar::{read_cifar_batch, read_cifar_folder, read_cifar_jpeg};
 pub use folder::{Colour, FolderOptions, read_image_folder};
 pub use idx::{IdxArray, read_idx, read_idx_folder, read_idx_set};
 pub use npz_task::{read_npz_task, task_from_npz};
-pub use suite::{REAL_SUITE, read_suite};
+pub use suite::{REAL_SUITE, read_suite, suite_files};
 
 use super::{DataError, ImageSet, Task, npz::Npz};
 use crate::file;
 use refit_core::{ConfigError, Seed};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How a set that comes undivided is divided into parts, class by class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,20 +77,62 @@ impl Split {
 /// Those of the reader that fits; [`DataError::NothingFound`] when none does.
 pub fn read_task(path: impl AsRef<Path>, options: &FolderOptions) -> Result<Task, DataError> {
     let path = path.as_ref();
-    if path.is_dir() {
-        if cifar::is_cifar_folder(path) {
-            return read_cifar_folder(path, &options.split);
+    match Kind::of(path) {
+        Kind::Cifar => read_cifar_folder(path, &options.split),
+        Kind::Idx => read_idx_folder(path, &options.split),
+        Kind::Pictures => read_image_folder(path, options),
+        Kind::Archive => {
+            let npz = Npz::open(path)?;
+            if npz.contains("train_jpeg") {
+                return cifar::task_from_jpeg_npz(&npz);
+            }
+            task_from_npz(&npz)
         }
-        if idx::is_idx_folder(path) {
-            return read_idx_folder(path, &options.split);
+    }
+}
+
+/// The files that [`read_task`] reads, and no others: whatever lies beside them may change, be unreadable, or lead in
+/// circles.
+///
+/// # Errors
+/// Those of the reader that fits, as far as they can be known from names.
+///
+/// # Example
+/// ```
+/// use refit_io::data::task_files;
+/// assert_eq!(task_files("digits.npz")?, ["digits.npz"].map(Into::into));
+/// # Ok::<(), refit_io::data::DataError>(())
+/// ```
+pub fn task_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, DataError> {
+    let path = path.as_ref();
+    match Kind::of(path) {
+        Kind::Cifar => Ok(cifar::cifar_files(path)),
+        Kind::Idx => Ok(idx::idx_files(path)?.into()),
+        Kind::Pictures => folder::image_files(path),
+        Kind::Archive => Ok(vec![path.into()]),
+    }
+}
+
+/// What a path leads to, and with that its reader.
+enum Kind {
+    Cifar,
+    Idx,
+    Pictures,
+    Archive,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Self {
+        if !path.is_dir() {
+            Self::Archive
+        } else if cifar::is_cifar_folder(path) {
+            Self::Cifar
+        } else if idx::is_idx_folder(path) {
+            Self::Idx
+        } else {
+            Self::Pictures
         }
-        return read_image_folder(path, options);
     }
-    let npz = Npz::open(path)?;
-    if npz.contains("train_jpeg") {
-        return cifar::task_from_jpeg_npz(&npz);
-    }
-    task_from_npz(&npz)
 }
 
 /// Most bytes of one file: what an archive with 32-bit sizes can hold.
@@ -107,4 +149,63 @@ fn stem(path: &Path) -> String {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atomic::{Overwrite, write_file};
+    use std::fs;
+
+    fn home(names: &[&str]) -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = home.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            write_file(path, name.as_bytes(), Overwrite::Refuse).unwrap();
+        }
+        home
+    }
+
+    fn inside(home: &Path, files: &[PathBuf]) -> Vec<String> {
+        let name = |f: &PathBuf| f.strip_prefix(home).unwrap().display().to_string();
+        files.iter().map(name).collect()
+    }
+
+    #[test]
+    fn only_what_a_reader_reads_is_listed() {
+        let parts = ["train/a/1.png", "val/a/1.PNG", "test/a/1.jpg"];
+        let whole = ["a/1.png", "a/2.png", "a/3.png"];
+        let idx = [
+            "train-images-idx3-ubyte.gz",
+            "train-labels.idx1-ubyte",
+            "t10k-images-idx3-ubyte",
+            "t10k-labels-idx1-ubyte",
+        ];
+        let cifar = ["data_batch_1.bin", "data_batch_3.bin", "test_batch.bin"];
+        let beside_parts = ["README", "run/a/1.png", "train/notes", "train/a/x.log"];
+        let beside_whole = ["README", "a/b/1.png", "a/.1.png"];
+        for (read, beside) in [
+            (&parts[..], &beside_parts[..]),
+            (&whole, &beside_whole),
+            (&idx, &["README", "a/1.png"]),
+            (&cifar, &["data_batch_9.bin", "a/1.png"]),
+        ] {
+            let home = home(&[read, beside].concat());
+            let files = task_files(home.path()).unwrap();
+            assert_eq!(inside(home.path(), &files), read);
+        }
+    }
+
+    #[test]
+    fn a_suite_is_its_archives_and_what_is_read_of_its_folders() {
+        let classes = ["a/cat/1.png", "a/cat/2.png", "a/cat/3.png"];
+        let other = home(&[&classes[..], &["b.npz", "notes.txt", "a/cat/x.log"]].concat());
+        let files = suite_files(other.path()).unwrap();
+        let expected = [&classes[..], &["b.npz"]].concat();
+        assert_eq!(inside(other.path(), &files), expected);
+        let real = home(&[REAL_SUITE[0], "fewshot.npz", "pictures/a/1.png"]);
+        let files = suite_files(real.path()).unwrap();
+        assert_eq!(inside(real.path(), &files), REAL_SUITE);
+    }
 }

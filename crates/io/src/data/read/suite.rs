@@ -1,6 +1,6 @@
 //! Several tasks in one folder.
 
-use super::{FolderOptions, folder::entries, read_npz_task, read_task};
+use super::{FolderOptions, folder::entries, read_npz_task, read_task, task_files};
 use crate::data::{DataError, Task};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,30 @@ pub fn read_suite(dir: impl AsRef<Path>, options: &FolderOptions) -> Result<Vec<
     if real.iter().any(|path| path.exists()) {
         return same_shape(real.iter().map(read_npz_task).collect::<Result<_, _>>()?);
     }
+    same_shape(
+        tasks(dir)?
+            .iter()
+            .map(|p| read_task(p, options))
+            .collect::<Result<_, _>>()?,
+    )
+}
+
+/// The files that [`read_suite`] reads, and no others (see [`task_files`]).
+///
+/// # Errors
+/// When nothing is found, or a task cannot be listed.
+pub fn suite_files(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, DataError> {
+    let dir = dir.as_ref();
+    let real = REAL_SUITE.map(|name| dir.join(name));
+    if real.iter().any(|path| path.exists()) {
+        return Ok(real.into());
+    }
+    let files: Result<Vec<_>, _> = tasks(dir)?.iter().map(task_files).collect();
+    Ok(files?.concat())
+}
+
+/// Files and folders that hold a task each.
+fn tasks(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     let is_task = |p: &PathBuf| p.is_dir() || p.extension().is_some_and(|e| e == "npz");
     let found: Vec<PathBuf> = entries(dir)?.into_iter().filter(is_task).collect();
     if found.is_empty() {
@@ -36,12 +60,7 @@ pub fn read_suite(dir: impl AsRef<Path>, options: &FolderOptions) -> Result<Vec<
             expected: "task",
         });
     }
-    same_shape(
-        found
-            .iter()
-            .map(|p| read_task(p, options))
-            .collect::<Result<_, _>>()?,
-    )
+    Ok(found)
 }
 
 /// One model takes the images of all tasks.
