@@ -2,7 +2,9 @@
 
 use crate::job::{DEFAULT_SIZES, generated};
 use refit_core::ConfigError;
-use refit_io::data::{Colour, DataError, FolderOptions, ImageShape, Task, read_task, suite};
+use refit_io::data::{
+    Colour, DataError, FolderOptions, ImageShape, Task, read_task, suite, task_files,
+};
 use refit_nn::ImageConfig;
 use std::{
     fmt,
@@ -64,6 +66,17 @@ impl TaskSource {
                     .find(|task| task.name() == *name)
                     .expect("parsed names are those of the suite"))
             }
+        }
+    }
+
+    /// The files that [`read`](Self::read) reads; none for a generated task.
+    ///
+    /// # Errors
+    /// Those of the readers, as far as they can be known from names.
+    pub fn files(&self) -> Result<Vec<PathBuf>, DataError> {
+        match self {
+            Self::Path(path) => task_files(path),
+            Self::Generated(_) => Ok(Vec::new()),
         }
     }
 

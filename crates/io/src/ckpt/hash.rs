@@ -6,7 +6,6 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::{
     fmt::Write as _,
-    fs,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -29,19 +28,46 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn sha256_file(path: impl AsRef<Path>) -> Result<String, CkptError> {
-    let path = path.as_ref();
+    Ok(digest_file(path)?.sha256)
+}
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileDigest {
+    /// Number of bytes.
+    pub bytes: u64,
+    /// Their SHA-256, as [`sha256_file`] has it.
+    pub sha256: String,
+}
+
+/// Size and SHA-256 of the same bytes: the file is opened once.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn digest_file(path: impl AsRef<Path>) -> Result<FileDigest, CkptError> {
+    let (bytes, hash) = read_through(path.as_ref())?;
+    let sha256 = hex(hash);
+    Ok(FileDigest { bytes, sha256 })
+}
+
+fn read_through(path: &Path) -> Result<(u64, Sha256), CkptError> {
     let mut file = open_file(path)?;
-    let mut hash = Sha256::new();
+    let (mut bytes, mut hash) = (0, Sha256::new());
     let mut block = vec![0; BLOCK_BYTES];
     loop {
         match file.read(&mut block) {
-            Ok(0) => break,
-            Ok(n) => hash.update(&block[..n]),
+            Ok(0) => return Ok((bytes, hash)),
+            Ok(n) => {
+                bytes += n as u64;
+                hash.update(&block[..n]);
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(failed(path)(e)),
+            Err(source) => {
+                let file = path.into();
+                return Err(CkptError::Read { file, source });
+            }
         }
     }
-    Ok(hex(hash))
 }
 
 fn hex(hash: Sha256) -> String {
@@ -52,155 +78,150 @@ fn hex(hash: Sha256) -> String {
     hex
 }
 
-/// Most files of one folder: more is no set of data that is read whole.
-const MOST_FILES: usize = 1 << 20;
-/// Most folders inside each other; links that lead back end here.
-const MOST_DEPTH: usize = 16;
-
-/// What a folder holds.
+/// What some files of a folder hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderDigest {
-    /// Number of files below it.
+    /// Number of files.
     pub files: u64,
     /// Their sizes together.
     pub bytes: u64,
-    /// SHA-256 of the lines `<SHA-256 of the file>  <path inside the folder>`, sorted by path.
+    /// SHA-256 of names and contents, see [`digest_files`].
     pub sha256: String,
 }
 
-/// The fingerprint of a folder: names and contents of all files below it, links followed, hidden ones left out. It is
-/// what `find -L * -type f | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum` prints inside a folder without hidden
-/// files.
+/// The fingerprint of `files`, which lie below `folder`: equal when the same names hold the same bytes, wherever the
+/// folder is and in whatever order the files are given.
+///
+/// Hashed is, for one file after the other in the order of their names: the length of the name as 8 bytes, lowest first;
+/// the name; the 32 bytes of the SHA-256 of the content. A name is the path inside `folder` with `/` between its parts, in
+/// the bytes that the system has for it, whether they are text or not.
 ///
 /// # Errors
-/// When a file cannot be read, there are more than a million, or folders nest deeper than 16.
+/// When a file cannot be read.
 /// # Cost
 /// Reads every byte once, files side by side; keeps names and hashes in memory.
-pub fn sha256_folder(path: impl AsRef<Path>) -> Result<FolderDigest, CkptError> {
-    let folder = path.as_ref();
-    let mut files = Vec::new();
-    add_below(folder, MOST_DEPTH, &mut files)?;
-    // As text, so that the order is the same wherever `/` and `\\` part names.
-    let mut named: Vec<(String, PathBuf)> = files
-        .into_iter()
-        .map(|file| (name_inside(folder, &file), file))
-        .collect();
+pub fn digest_files(
+    folder: impl AsRef<Path>,
+    files: &[PathBuf],
+) -> Result<FolderDigest, CkptError> {
+    let name = |file: &PathBuf| name_inside(folder.as_ref(), file);
+    let mut named: Vec<(Vec<u8>, &PathBuf)> = files.iter().map(|f| (name(f), f)).collect();
     named.sort();
-    let hashed = named
+    let read = named
         .par_iter()
-        .map(|(name, file)| {
-            let bytes = open_file(file)?.metadata().map_err(failed(file))?.len();
-            Ok((bytes, format!("{}  {name}\n", sha256_file(file)?)))
-        })
-        .collect::<Result<Vec<(u64, String)>, CkptError>>()?;
-    let mut hash = Sha256::new();
-    for (_, line) in &hashed {
-        hash.update(line);
+        .map(|(_, file)| read_through(file))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (mut bytes, mut hash) = (0, Sha256::new());
+    for ((name, _), (size, content)) in named.iter().zip(read) {
+        bytes += size;
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update(content.finalize());
     }
     Ok(FolderDigest {
-        files: hashed.len() as u64,
-        bytes: hashed.iter().map(|(bytes, _)| bytes).sum(),
+        files: files.len() as u64,
+        bytes,
         sha256: hex(hash),
     })
 }
 
-fn failed(file: &Path) -> impl Fn(io::Error) -> CkptError {
-    move |source| CkptError::Read {
-        file: file.into(),
-        source,
-    }
-}
-
 /// The path of `file` inside `folder`, with `/` between names.
-fn name_inside(folder: &Path, file: &Path) -> String {
+fn name_inside(folder: &Path, file: &Path) -> Vec<u8> {
     let inside = file.strip_prefix(folder).unwrap_or(file);
-    let names: Vec<_> = inside.iter().map(|name| name.to_string_lossy()).collect();
-    names.join("/")
+    let names: Vec<&[u8]> = inside.iter().map(raw).collect();
+    names.join(&b'/')
 }
 
-/// Appends every regular file below `folder`.
-fn add_below(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), CkptError> {
-    let refuse = |words: String| failed(folder)(io::Error::other(words));
-    if depth == 0 {
-        return Err(refuse(format!("folders nest deeper than {MOST_DEPTH}")));
-    }
-    for entry in fs::read_dir(folder).map_err(failed(folder))? {
-        let entry = entry.map_err(failed(folder))?;
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        let path = entry.path();
-        // A link to nowhere is no file.
-        match fs::metadata(&path) {
-            Ok(found) if found.is_dir() => add_below(&path, depth - 1, files)?,
-            Ok(found) if found.is_file() => files.push(path),
-            _ => {}
-        }
-        if files.len() > MOST_FILES {
-            return Err(refuse(format!("there are more than {MOST_FILES} files")));
-        }
-    }
-    Ok(())
+#[cfg(unix)]
+fn raw(name: &std::ffi::OsStr) -> &[u8] {
+    std::os::unix::ffi::OsStrExt::as_bytes(name)
+}
+
+/// Where names are no bytes: UTF-8, and an extension of it for those that are no text either.
+#[cfg(not(unix))]
+fn raw(name: &std::ffi::OsStr) -> &[u8] {
+    name.as_encoded_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::atomic::{Overwrite, write_file};
+    use std::fs;
 
-    fn put(path: &Path, content: &str) {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        write_file(path, content.as_bytes(), Overwrite::Replace).unwrap();
+    /// A folder of files with these names and contents, and their paths.
+    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, Vec<PathBuf>) {
+        let home = tempfile::tempdir().unwrap();
+        let put = |&(name, content): &(&str, &str)| {
+            let path = home.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            write_file(&path, content.as_bytes(), Overwrite::Replace).unwrap();
+            path
+        };
+        let paths = files.iter().map(put).collect();
+        (home, paths)
+    }
+
+    fn digest(files: &[(&str, &str)]) -> FolderDigest {
+        let (home, paths) = folder(files);
+        digest_files(home.path(), &paths).unwrap()
     }
 
     #[test]
-    fn the_digest_of_a_folder_is_that_of_the_usual_tools() {
-        let home = tempfile::tempdir().unwrap();
-        for (name, content) in [("b/2.png", "two"), ("b/1.png", "one"), ("a.txt", "")] {
-            put(&home.path().join(name), content);
-        }
-        put(&home.path().join("b/.hidden"), "x");
-        put(&home.path().join(".git/x"), "x");
-        let digest = sha256_folder(home.path()).unwrap();
-        // coreutils 9.1, in that folder: sha256sum a.txt b/1.png b/2.png | sha256sum
-        let expected = "69606d927637cffb2d9929c3ebb866706df10d03cb2dbb60b7f4806593579b59";
-        assert_eq!((digest.files, digest.bytes), (3, 6));
-        assert_eq!(digest.sha256, expected);
+    fn lengths_names_and_hashes_are_hashed_in_the_order_of_names() {
+        let found = digest(&[("b/2.png", "two"), ("a.txt", ""), ("b/1.png", "one")]);
+        assert_eq!((found.files, found.bytes), (3, 6));
+        // Python 3.11: h = sha256(); for n, c in sorted(..): h.update(pack("<Q", len(n)) + n + sha256(c).digest())
+        let expected = "e7cc8590bb12a986828cd2023d01eedd89fa775e271fb3f945a67cdfde4260ed";
+        assert_eq!(found.sha256, expected);
     }
 
     #[test]
     fn every_name_and_every_content_counts() {
-        let home = tempfile::tempdir().unwrap();
-        let digest = || sha256_folder(home.path()).unwrap().sha256;
-        put(&home.path().join("a/1"), "one");
-        let first = digest();
-        put(&home.path().join("a/1"), "two");
-        let changed = digest();
-        put(&home.path().join("a/2"), "two");
-        let added = digest();
-        fs::rename(home.path().join("a/2"), home.path().join("a/3")).unwrap();
-        let renamed = digest();
-        let all = [&first, &changed, &added, &renamed];
-        for (i, a) in all.iter().enumerate() {
-            assert!(all[i + 1..].iter().all(|b| a != b));
+        let some = [
+            digest(&[("a/1", "one")]),
+            digest(&[("a/1", "two")]),
+            digest(&[("a/1", "one"), ("a/2", "two")]),
+            digest(&[("a/1", "one"), ("a/3", "two")]),
+            digest(&[]),
+        ];
+        for (i, a) in some.iter().enumerate() {
+            assert!(some[i + 1..].iter().all(|b| a.sha256 != b.sha256));
         }
-        put(&home.path().join("a/1"), "one");
-        fs::remove_file(home.path().join("a/3")).unwrap();
-        assert_eq!(digest(), first);
+        assert_eq!(digest(&[("a/1", "one")]), some[0]);
     }
 
     #[test]
     #[cfg(unix)]
-    fn links_that_lead_back_and_pipes_do_not_hang_it() {
-        let home = tempfile::tempdir().unwrap();
-        let made = std::process::Command::new("mkfifo")
-            .arg(home.path().join("pipe"))
-            .status();
-        assert!(made.unwrap().success());
-        assert_eq!(sha256_folder(home.path()).unwrap().files, 0);
-        std::os::unix::fs::symlink(".", home.path().join("again")).unwrap();
-        let error = sha256_folder(home.path()).unwrap_err();
-        let cause = std::error::Error::source(&error).unwrap().to_string();
-        assert_eq!(cause, "folders nest deeper than 16");
+    fn names_that_print_alike_are_told_apart() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+        let of = |name: &[u8]| {
+            let home = tempfile::tempdir().unwrap();
+            let path = home.path().join(OsStr::from_bytes(name));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            // Some file systems take text only.
+            let written = write_file(&path, b"", Overwrite::Refuse).is_ok();
+            written.then(|| digest_files(home.path(), &[path]).unwrap().sha256)
+        };
+        let names = [
+            &b"a\xff"[..],
+            b"a\xfe",
+            "a\u{fffd}".as_bytes(),
+            b"a\\n",
+            b"a\n",
+            b"a/n",
+        ];
+        let mut found: Vec<_> = names.into_iter().filter_map(of).collect();
+        let written = found.len();
+        found.sort();
+        found.dedup();
+        assert!(written >= 4 && found.len() == written);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let missing = PathBuf::from("no/such/file");
+        let error = digest_files("no", &[missing]).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read `no/such/file`");
     }
 }

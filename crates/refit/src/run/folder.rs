@@ -9,6 +9,7 @@ use crate::{outcome::Outcome, report};
 use refit_core::StopReason;
 use refit_io::atomic::{OutputDir, Overwrite, write_file};
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -75,8 +76,17 @@ impl RunFolder {
         if !part.is_dir() {
             return Err(RunError::NotUnfinished { path: target });
         }
-        let part = Part::open(target, overwrite)?;
-        let record: RunRecord = read_document(&part.path().join(RECORD))?;
+        let mut part = Part::open(target.clone(), overwrite)?;
+        let file = part.path().join(RECORD);
+        let mut record: RunRecord = read_document(&file)?;
+        if record.stop != StopReason::Interrupted {
+            // Killed with everything written but the name.
+            record.stop = StopReason::Interrupted;
+            write_document(&file, &record, Overwrite::Replace)?;
+            // The lock was that of the record before.
+            drop(part);
+            part = Part::open(target, overwrite)?;
+        }
         let before = record.seconds;
         Ok(Self {
             before,
@@ -118,7 +128,7 @@ impl RunFolder {
         MetricsWriter::append(self.path())
     }
 
-    /// Adds a file or folder to the list of inputs.
+    /// Adds a file to the list of inputs.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -168,12 +178,43 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Writes record, results and page, and gives the folder its name.
+    /// Writes results, page and record, and gives the folder its name.
     ///
     /// # Errors
-    /// When the disk refuses; what was being written is then not left behind half.
-    pub fn finish(mut self, stop: StopReason) -> Result<PathBuf, RunError> {
-        self.close(stop)?;
+    /// When the disk refuses; a run that can be gone on with is then still there, others leave nothing.
+    pub fn finish(self, stop: StopReason) -> Result<PathBuf, RunError> {
+        self.finish_or_return(stop).map_err(|(error, _)| error)
+    }
+
+    /// As [`finish`](Self::finish), for a run that can be gone on with: it comes back with the error, unfinished as it was.
+    pub(crate) fn finish_or_return(
+        mut self,
+        stop: StopReason,
+    ) -> Result<PathBuf, (RunError, Option<Box<Self>>)> {
+        if let Err(error) = self.write_up(stop) {
+            return Err((error, Some(self.reopened())));
+        }
+        match self.place {
+            Place::Hidden(output) => output.finish().map_err(|error| (error.into(), None)),
+            Place::Part(ref part) => match part.finish() {
+                Ok(path) => Ok(path),
+                Err(error) => Err((error, Some(self.reopened()))),
+            },
+        }
+    }
+
+    /// Takes back what [`write_up`](Self::write_up) wrote, as far as the disk lets it.
+    fn reopened(mut self) -> Box<Self> {
+        let _ = self.close(StopReason::Interrupted);
+        for name in [RESULTS, REPORT] {
+            let _ = fs::remove_file(self.path().join(name));
+        }
+        Box::new(self)
+    }
+
+    /// Writes what is made from the work; the record goes last, since it says that all is there.
+    fn write_up(&mut self, stop: StopReason) -> Result<(), RunError> {
+        self.stamp(stop);
         let folder = self.path();
         if let Some(outcome) = &self.outcome {
             write_document(&folder.join(RESULTS), outcome, Overwrite::Replace)?;
@@ -185,18 +226,23 @@ impl RunFolder {
         };
         let page = report::render(&files);
         write_file(folder.join(REPORT), page.as_bytes(), Overwrite::Replace)?;
-        match self.place {
-            Place::Hidden(output) => Ok(output.finish()?),
-            Place::Part(part) => part.finish(),
-        }
+        self.write_record()
     }
 
     /// Writes the record as it stands now.
     fn close(&mut self, stop: StopReason) -> Result<(), RunError> {
+        self.stamp(stop);
+        self.write_record()
+    }
+
+    fn stamp(&mut self, stop: StopReason) {
         self.record.finished = now();
         self.record.seconds = self.elapsed();
         self.record.peak_bytes = peak_bytes();
         self.record.stop = stop;
+    }
+
+    fn write_record(&self) -> Result<(), RunError> {
         let path = self.path().join(RECORD);
         write_document(&path, &self.record, Overwrite::Replace)
     }

@@ -1,47 +1,52 @@
 //! Which bytes a run read.
 
 use super::RunError;
-use refit_io::ckpt::{sha256_file, sha256_folder};
+use refit_io::ckpt::{digest_file, digest_files};
 use serde::{Deserialize, Serialize};
-use std::{fs, path::Path};
+use std::path::{Path, PathBuf};
 
-/// One input: a file, or a folder with all files below it.
+/// One input: a file, or a folder with the files that were read of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputFile {
     /// Its path, as the user gave it.
     pub path: String,
-    /// Its size in bytes.
+    /// Its size in bytes; that of the files together, if it is a folder.
     pub bytes: u64,
-    /// SHA-256 of its content, in hexadecimal; that of a folder covers names and contents (see [`sha256_folder`]).
+    /// SHA-256 of its content, in hexadecimal; that of a folder covers names and contents of the files (see
+    /// [`digest_files`]).
     pub sha256: String,
-    /// Number of files below it, if it is a folder.
+    /// Number of the files, if it is a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,
 }
 
 impl InputFile {
-    /// Reads the whole file once, or every file below the folder.
+    /// Reads the whole file once.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn hash(path: &Path) -> Result<Self, RunError> {
-        if path.is_dir() {
-            let digest = sha256_folder(path)?;
-            return Ok(Self {
-                path: path.display().to_string(),
-                bytes: digest.bytes,
-                sha256: digest.sha256,
-                files: Some(digest.files),
-            });
-        }
+        let digest = digest_file(path)?;
         Ok(Self {
             path: path.display().to_string(),
+            bytes: digest.bytes,
+            sha256: digest.sha256,
             files: None,
-            bytes: fs::metadata(path)
-                .map_err(RunError::io("read", path))?
-                .len(),
-            sha256: sha256_file(path)?,
+        })
+    }
+
+    /// Reads these files of a folder once, and nothing else of it.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn hash_folder(folder: &Path, files: &[PathBuf]) -> Result<Self, RunError> {
+        let digest = digest_files(folder, files)?;
+        Ok(Self {
+            path: folder.display().to_string(),
+            bytes: digest.bytes,
+            sha256: digest.sha256,
+            files: Some(digest.files),
         })
     }
 }

@@ -92,18 +92,19 @@ impl Part {
     }
 
     /// Gives the folder its final name.
-    pub(super) fn finish(self) -> Result<PathBuf, RunError> {
+    pub(super) fn finish(&self) -> Result<PathBuf, RunError> {
         let Self { path, target, .. } = self;
         if self.overwrite == Overwrite::Replace && target.is_dir() {
             // Replacing is the business of the writer that can take it back; it leaves an empty folder.
-            OutputDir::create(&target, Overwrite::Replace)?.finish()?;
-            fs::remove_dir(&target).map_err(RunError::io("replace", &target))?;
+            OutputDir::create(target, Overwrite::Replace)?.finish()?;
+            fs::remove_dir(target).map_err(RunError::io("replace", target))?;
         }
-        if fs::symlink_metadata(&target).is_ok() {
-            return Err(AtomicError::Exists { path: target }.into());
+        if fs::symlink_metadata(target).is_ok() {
+            let path = target.clone();
+            return Err(AtomicError::Exists { path }.into());
         }
-        fs::rename(&path, &target).map_err(RunError::io("rename a folder to", &target))?;
-        Ok(target)
+        fs::rename(path, target).map_err(RunError::io("rename a folder to", target))?;
+        Ok(target.clone())
     }
 
     /// Removes the folder: there is nothing to go on with.

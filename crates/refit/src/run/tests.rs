@@ -82,6 +82,42 @@ fn a_broken_document_is_named() {
 }
 
 #[test]
+fn a_run_that_cannot_be_finished_is_unfinished_and_goes_on() {
+    let home = tempfile::tempdir().unwrap();
+    let target = home.path().join("run");
+    let part = part_path(&target);
+    let stop = || RunFiles::read(&part).unwrap().record.stop;
+    let run = RunFolder::create_resumable(&target, Overwrite::Refuse, record()).unwrap();
+    // No page can be written where a folder is.
+    std::fs::create_dir(part.join(REPORT)).unwrap();
+    let (_, run) = run.finish_or_return(StopReason::Done).unwrap_err();
+    assert_eq!(stop(), StopReason::Interrupted);
+    std::fs::remove_dir(part.join(REPORT)).unwrap();
+    // The name was taken meanwhile: everything is written, and taken back.
+    std::fs::create_dir(&target).unwrap();
+    assert!(run.unwrap().finish(StopReason::Done).is_err());
+    assert_eq!(stop(), StopReason::Interrupted);
+    assert!(!part.join(REPORT).exists());
+    std::fs::remove_dir(&target).unwrap();
+    let again = RunFolder::resume(&target, Overwrite::Refuse).unwrap();
+    assert_eq!(again.finish(StopReason::Done).unwrap(), target);
+}
+
+#[test]
+fn a_run_that_was_killed_before_it_had_its_name_is_unfinished_again() {
+    let home = tempfile::tempdir().unwrap();
+    let target = home.path().join("run");
+    let run = RunFolder::create_resumable(&target, Overwrite::Refuse, record()).unwrap();
+    run.finish(StopReason::Done).unwrap();
+    std::fs::rename(&target, part_path(&target)).unwrap();
+    let again = RunFolder::resume(&target, Overwrite::Refuse).unwrap();
+    let found = RunFiles::read(again.path()).unwrap().record;
+    assert_eq!(found.stop, StopReason::Interrupted);
+    let second = RunFolder::resume(&target, Overwrite::Refuse).unwrap_err();
+    assert!(matches!(second, RunError::Busy { .. }), "{second}");
+}
+
+#[test]
 fn a_run_that_goes_on_keeps_its_record_and_adds_up_its_time() {
     let home = tempfile::tempdir().unwrap();
     let target = home.path().join("run");

@@ -126,7 +126,7 @@ fn pipes_devices_and_folders_are_refused_where_a_file_is_read() {
 
 /// Runs the program where no file may be larger than `blocks` of 512 bytes: what a full disk does, without a disk.
 #[cfg(unix)]
-fn where_files_end(sandbox: &Sandbox, blocks: u32, args: &str) -> Said {
+pub(crate) fn where_files_end(sandbox: &Sandbox, blocks: u32, args: &str) -> Said {
     let program = env!("CARGO_BIN_EXE_refit");
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec '{program}' {args}");
     let mut shell = Command::new("sh");

@@ -2,8 +2,12 @@
 
 #![cfg(unix)]
 
-use crate::sandbox::{Said, Sandbox};
+use crate::{
+    hostile::where_files_end,
+    sandbox::{Said, Sandbox},
+};
 use std::{
+    os::unix::fs::{PermissionsExt, symlink},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -93,22 +97,15 @@ fn a_training_that_was_killed_before_its_first_save_starts_again() {
 #[test]
 fn a_folder_of_data_is_an_input_and_must_stay_as_it_is() {
     let sandbox = Sandbox::new();
-    sandbox.file("mine.json", MLP.replace("10}", "2}"));
-    let picture = |class: &str, i: u8, shade: u8| {
-        std::fs::create_dir_all(sandbox.path().join("pictures").join(class)).unwrap();
-        let bytes = [b"P5 28 28 255\n".as_slice(), &[shade; 784]].concat();
-        sandbox.file(&format!("pictures/{class}/{i}.pgm"), bytes);
-    };
-    for i in 0..20 {
-        picture("dark", i, i);
-        picture("light", i, 200 + i);
-    }
+    pictures(&sandbox, "pictures");
     sandbox.done("train --data pictures --model mine.json --steps 1 --batch 4 --out runs/a -q");
     let read = |name: &str| std::fs::read_to_string(sandbox.path().join(name)).unwrap();
     let record: serde_json::Value = serde_json::from_str(&read("runs/a/run.json")).unwrap();
     let inputs = record["inputs"].as_array().unwrap();
     let found = inputs.iter().find(|i| i["path"] == "pictures").unwrap();
-    let digest = refit_io::ckpt::sha256_folder(sandbox.path().join("pictures")).unwrap();
+    let folder = sandbox.path().join("pictures");
+    let files = refit_io::data::task_files(&folder).unwrap();
+    let digest = refit_io::ckpt::digest_files(&folder, &files).unwrap();
     assert_eq!(found["sha256"], digest.sha256.as_str());
     assert_eq!(
         (&found["files"], &found["bytes"]),
@@ -117,16 +114,144 @@ fn a_folder_of_data_is_an_input_and_must_stay_as_it_is() {
     let page = read("runs/a/report.html");
     assert!(page.contains("pictures (40 files)") && page.contains(&digest.sha256));
 
-    // What a killed run leaves: the same folder under its unfinished name.
-    let runs = sandbox.path().join("runs");
-    std::fs::rename(runs.join("a"), runs.join("a.part")).unwrap();
-    picture("dark", 3, 99);
+    as_if_killed(&sandbox, "runs/a");
+    picture(&sandbox, "pictures/dark/3", 99);
     let said = sandbox.refit("train --resume runs/a");
     assert_eq!(said.code, Some(3), "{}", said.err);
     let words = "`pictures` has changed since the run began";
     assert!(said.err.contains(words), "{}", said.err);
-    picture("dark", 3, 3);
+    picture(&sandbox, "pictures/dark/3", 3);
     sandbox.done("train --resume runs/a -q");
+}
+
+#[test]
+fn what_lies_beside_the_data_may_be_anything_and_may_change() {
+    let sandbox = Sandbox::new();
+    for part in ["train", "test"] {
+        pictures(&sandbox, &format!("d/{part}"));
+    }
+    let home = sandbox.path().join("d");
+    symlink("..", home.join("train/dark/up")).unwrap();
+    symlink("nowhere", home.join("train/dark/gone")).unwrap();
+    sandbox.file("d/train/dark/secret.txt", "mine");
+    std::fs::create_dir(home.join("lost+found")).unwrap();
+    for name in ["train/dark/secret.txt", "lost+found"] {
+        std::fs::set_permissions(home.join(name), PermissionsExt::from_mode(0)).unwrap();
+    }
+    sandbox.file("d/README", "before");
+    sandbox.done("train --data d --model mine.json --steps 1 --batch 4 --out d/run -q");
+    as_if_killed(&sandbox, "d/run");
+    sandbox.file("d/README", "after");
+    sandbox.file("d/train/light/log.txt", "new");
+    sandbox.done("train --resume d/run -q");
+    sandbox.done("train --data d --model mine.json --steps 1 --batch 4 --out d/other -q");
+    // So that whoever owns the folder can remove it.
+    std::fs::set_permissions(home.join("lost+found"), PermissionsExt::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_run_that_cannot_be_finished_says_how_to_go_on() {
+    let sandbox = Sandbox::new();
+    pictures(&sandbox, "pictures");
+    let train = "train --data pictures --model mine.json --steps 2 --batch 4 --out runs";
+    sandbox.done(&format!("{train}/whole -q"));
+    // Room for all but the page.
+    let size = |name: &str| {
+        let path = sandbox.path().join("runs/whole").join(name);
+        std::fs::metadata(path).map_or(0, |file| file.len())
+    };
+    let model = size("model.safetensors");
+    let blocks = (4 * model).max(2 * size("run.json")).div_ceil(512);
+    let page = size("report.html");
+    assert!(
+        512 * blocks < page,
+        "{blocks} blocks, a page of {page} bytes"
+    );
+
+    let said = where_files_end(&sandbox, blocks as u32, &format!("{train}/cut"));
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    for words in [
+        "runs/cut.part/report.html",
+        "hint: the last saved state is kept; when the cause is mended, go on with `refit train --resume runs/cut`",
+    ] {
+        assert!(said.err.contains(words), "{}", said.err);
+    }
+    let record = std::fs::read_to_string(sandbox.path().join("runs/cut.part/run.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["stop"], "interrupted");
+    sandbox.done("train --resume runs/cut -q");
+    same_run(&sandbox, "cut", "whole");
+}
+
+#[test]
+fn a_run_that_goes_on_is_saved_as_often_as_before_unless_told_otherwise() {
+    let sandbox = Sandbox::new();
+    sandbox.done(&format!("{TRAIN} --steps 6 --save-every 7 --out runs/a -q"));
+    as_if_killed(&sandbox, "runs/a");
+    for (extra, expected) in [("", 7), (" --save-every 9", 9)] {
+        let plan = format!("train --resume runs/a --dry-run --json{extra}");
+        let plan: serde_json::Value = serde_json::from_str(&sandbox.done(&plan).out).unwrap();
+        assert_eq!(plan["settings"]["save_every"], expected);
+    }
+}
+
+#[test]
+fn who_goes_on_from_elsewhere_hears_where_paths_were_given() {
+    let sandbox = Sandbox::new();
+    pictures(&sandbox, "pictures");
+    let home = sandbox.path().canonicalize().unwrap();
+    let said_in = |folder: &str, run: &str| -> Said {
+        let mut command = sandbox.command();
+        command.current_dir(home.join(folder));
+        let said = command.args(["train", "--resume", run]).output();
+        said.unwrap().into()
+    };
+    for (data, path) in [("pictures", "mine.json"), ("generated:digits", "mlp.json")] {
+        sandbox.file("mlp.json", MLP);
+        let train = format!("train --data {data} --model {path} --steps 1 --batch 4");
+        sandbox.done(&format!("{train} --out ./runs/a -q"));
+        as_if_killed(&sandbox, "runs/a");
+        let said = said_in("runs", "a");
+        assert_eq!(said.code, Some(3), "{}", said.err);
+        let there = home.display();
+        let words = format!("hint: paths were given relative to `{there}`: go on from there\n");
+        assert!(said.err.contains(&words), "{}", said.err);
+        let said = said_in("", "runs/a");
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        std::fs::remove_dir_all(home.join("runs/a")).unwrap();
+    }
+    // A path that leads up tells less.
+    let train = "train --data pictures --model mine.json --steps 1 --batch 4";
+    sandbox.done(&format!("{train} --out runs/../runs/b -q"));
+    as_if_killed(&sandbox, "runs/b");
+    let words = "hint: paths were given relative to the folder where the run was begun";
+    let said = said_in("runs", "b");
+    assert!(said.err.contains(words), "{}", said.err);
+}
+
+/// Twenty dark and twenty light pictures, and `mine.json` for them.
+fn pictures(sandbox: &Sandbox, folder: &str) {
+    let model = MLP.replace("784", "16").replace("[16]", "[2]");
+    sandbox.file("mine.json", model.replace("10}", "2}"));
+    for class in ["dark", "light"] {
+        std::fs::create_dir_all(sandbox.path().join(folder).join(class)).unwrap();
+    }
+    for i in 0..20 {
+        picture(sandbox, &format!("{folder}/dark/{i}"), i);
+        picture(sandbox, &format!("{folder}/light/{i}"), 200 + i);
+    }
+}
+
+/// A picture of one shade.
+fn picture(sandbox: &Sandbox, name: &str, shade: u8) {
+    let bytes = [b"P5 4 4 255\n".as_slice(), &[shade; 16]].concat();
+    sandbox.file(&format!("{name}.pgm"), bytes);
+}
+
+/// What a kill right before the end leaves: the same folder under its unfinished name.
+fn as_if_killed(sandbox: &Sandbox, run: &str) {
+    let run = sandbox.path().join(run);
+    std::fs::rename(&run, refit::run::part_path(&run)).unwrap();
 }
 
 const MLP: &str = r#"{"model_type": "mlp", "inputs": 784, "hidden": [16], "num_labels": 10}"#;

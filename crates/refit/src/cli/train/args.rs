@@ -5,8 +5,7 @@ use crate::{
     cli::{args::RunArgs, model::parse_source},
     source::TaskSource,
 };
-use refit_train::SaveEvery;
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 /// Train an image classifier
 #[derive(Debug, clap::Args)]
@@ -37,9 +36,9 @@ pub(in crate::cli) struct TrainArgs {
     pub(super) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(super) fit: FitArgs,
-    /// Seconds of work that a kill may cost: the state is saved that often; 0 is after every step (ours)
-    #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
-    save_every: u64,
+    /// Seconds of work that a kill may cost: the state is saved that often; 0 is after every step (ours) [default: 60]
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub(super) save_every: Option<u64>,
     /// New folder for everything that is written; appears complete or not at all
     #[arg(short, long, value_name = "DIR", required_unless_present = "resume")]
     pub(super) out: Option<PathBuf>,
@@ -48,12 +47,6 @@ pub(in crate::cli) struct TrainArgs {
     pub(super) force: bool,
     #[command(flatten)]
     pub(in crate::cli) run: RunArgs,
-}
-
-impl TrainArgs {
-    pub(super) const fn save_every(&self) -> SaveEvery {
-        SaveEvery::Time(Duration::from_secs(self.save_every))
-    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -21,6 +21,7 @@ use crate::{
 use plan::{Plan, Settings};
 use refit_core::StopReason;
 use refit_io::data::Task;
+use refit_train::TrainState;
 use show::Trained;
 use std::{fs, path::Path};
 
@@ -53,15 +54,21 @@ fn begin(args: &TrainArgs, out: &Path, ui: &Ui) -> Result<(), CliError> {
             plan.afresh.join(", ")
         ));
     }
-    work(plan, folder, args, ui)
+    work(plan, folder, ui)
 }
 
 /// Goes on from the last saved state; from the beginning, where a run was killed before its first save.
 fn go_on(args: &TrainArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
-    let folder = RunFolder::resume(run, overwrite(args.force))?;
-    let settings: Settings = recorded(folder.record(), run, "train")?;
+    let mut folder = RunFolder::resume(run, overwrite(args.force))?;
+    let mut settings: Settings = recorded(folder.record(), run, "train")?;
     args.run.start_threads()?;
-    same_inputs(&folder.record().inputs, &inputs::read(&settings)?)?;
+    inputs::read(&settings)
+        .and_then(|now| Ok(same_inputs(&folder.record().inputs, &now)?))
+        .map_err(|error| inputs::told_where(error, &settings, folder.target()))?;
+    if let Some(seconds) = args.save_every {
+        settings.save_every = seconds;
+        folder.record_mut().settings = serde_json::to_value(&settings).unwrap_or_default();
+    }
     let mut plan = Plan::make(settings, args)?;
     let state = folder.path().join(STATE);
     if state.is_file() {
@@ -74,16 +81,17 @@ fn go_on(args: &TrainArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
     let done = plan.done();
     keep_metrics(folder.path(), |m| m.series == "train" && m.step <= done)?;
     remove_model(folder.path())?;
-    work(plan, folder, args, ui)
+    work(plan, folder, ui)
 }
 
-fn work(plan: Plan, folder: RunFolder, args: &TrainArgs, ui: &Ui) -> Result<(), CliError> {
+fn work(plan: Plan, folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
     ui.listen();
-    let (fitted, task) = match plan.train(&folder, args.save_every(), ui) {
+    let (fitted, task) = match plan.train(&folder, ui) {
         Ok(trained) => trained,
-        Err(error) => return Err(failed(error, folder)),
+        Err(error) => return Err(failed(error, None, folder)),
     };
-    let step = fitted.state.step();
+    let state = &fitted.state;
+    let step = state.step();
     match fitted.stop {
         // The loop saved the state when it stopped.
         StopReason::Interrupted => return Err(paused(step, folder)),
@@ -93,13 +101,19 @@ fn work(plan: Plan, folder: RunFolder, args: &TrainArgs, ui: &Ui) -> Result<(), 
     let val_accuracy = match complete(&fitted, &task, &folder, ui) {
         Ok(accuracy) => accuracy,
         Err(error) if error.exit() == Exit::Interrupted => {
-            state::save(&folder.path().join(STATE), &fitted.state)?;
-            return Err(paused(step, folder));
+            return Err(match state::save(&folder.path().join(STATE), state) {
+                Ok(()) => paused(step, folder),
+                Err(error) => failed(error, None, folder),
+            });
         }
-        Err(error) => return Err(failed(error, folder)),
+        Err(error) => return Err(failed(error, Some(state), folder)),
     };
     let seconds = folder.elapsed();
-    let out = folder.finish(fitted.stop)?;
+    let out = match folder.finish_or_return(fitted.stop) {
+        Ok(out) => out,
+        Err((error, Some(folder))) => return Err(failed(error.into(), Some(state), *folder)),
+        Err((error, None)) => return Err(error.into()),
+    };
     // Nobody goes on with a complete run. It goes last: whoever is killed before can still go on.
     let _ = fs::remove_file(out.join(STATE));
     ui.show(&Trained {
@@ -143,9 +157,14 @@ fn diverged(step: u64, folder: RunFolder) -> CliError {
     folder.discard().err().map_or(error, Into::into)
 }
 
-/// Keeps a run that has a saved state; another one leaves nothing.
-fn failed(error: CliError, folder: RunFolder) -> CliError {
-    if !folder.path().join(STATE).is_file() {
+/// Keeps a run that has a saved state, or whose `state` can still be saved; another one leaves nothing.
+fn failed(error: CliError, state: Option<&TrainState>, folder: RunFolder) -> CliError {
+    let file = folder.path().join(STATE);
+    if let Some(state) = state {
+        // Where the disk refuses this too, the state that was saved before stays.
+        let _ = state::save(&file, state);
+    }
+    if !file.is_file() {
         // What went wrong first is what the user should hear of.
         let _ = folder.discard();
         return error;

@@ -17,7 +17,11 @@ use serde::{Deserialize, Serialize};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
+
+/// Seconds between saved states, unless told otherwise (ours).
+const SAVE_EVERY: u64 = 60;
 
 /// What `run.json` says about a training, and what `--resume` reads back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,6 +32,10 @@ pub(super) struct Settings {
     pub(super) init: Option<PathBuf>,
     pub(super) fit: FitSettings,
     pub(super) seed: Seed,
+    /// Seconds between saved states.
+    pub(super) save_every: u64,
+    /// Where the run was to be written: relative paths are relative to the same folder.
+    pub(super) out: PathBuf,
 }
 
 impl Settings {
@@ -40,6 +48,8 @@ impl Settings {
             init: args.init.clone(),
             fit: args.fit.settings(),
             seed: args.run.seed(),
+            save_every: args.save_every.unwrap_or(SAVE_EVERY),
+            out: args.out.clone().unwrap_or_default(),
         }
     }
 }
@@ -95,13 +105,9 @@ impl Plan {
         self.state.as_ref().map_or(0, TrainState::step)
     }
 
-    pub(super) fn train(
-        self,
-        folder: &RunFolder,
-        every: SaveEvery,
-        ui: &Ui,
-    ) -> Result<(Fitted, Task), CliError> {
+    pub(super) fn train(self, folder: &RunFolder, ui: &Ui) -> Result<(Fitted, Task), CliError> {
         let file = folder.path().join(STATE);
+        let every = SaveEvery::Time(Duration::from_secs(self.settings.save_every));
         let mut metrics = folder.metrics()?;
         let (steps, mut failed) = (self.settings.fit.steps, None);
         let on_step = |step: &refit_train::Step| {
