@@ -178,6 +178,16 @@ impl RunFolder {
         Ok(())
     }
 
+    /// What a hint says about this run; whatever already has its name must be replaced once more.
+    pub(crate) fn how_to_go_on(&self, verb: &str) -> String {
+        let target = self.target();
+        let force = if target.exists() { " --force" } else { "" };
+        format!(
+            "go on with `refit {verb} --resume {}{force}`",
+            target.display()
+        )
+    }
+
     /// Writes results, page and record, and gives the folder its name.
     ///
     /// # Errors

@@ -136,7 +136,7 @@ fn what_lies_beside_the_data_may_be_anything_and_may_change() {
     sandbox.file("d/train/dark/secret.txt", "mine");
     std::fs::create_dir(home.join("lost+found")).unwrap();
     for name in ["train/dark/secret.txt", "lost+found"] {
-        std::fs::set_permissions(home.join(name), PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(home.join(name), PermissionsExt::from_mode(0o0)).unwrap();
     }
     sandbox.file("d/README", "before");
     sandbox.done("train --data d --model mine.json --steps 1 --batch 4 --out d/run -q");

@@ -111,7 +111,10 @@ fn work(plan: &Plan, mut folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
         Err(error) => return Err(stopped(error, folder, &store)),
     };
     folder.set_outcome(outcome.clone());
-    let path = folder.finish(StopReason::Done)?;
+    let next = folder.how_to_go_on("demo");
+    let path = folder
+        .finish(StopReason::Done)
+        .map_err(|error| CliError::from(error).hint(format!("free some space and {next}")))?;
     if ui.json() {
         return ui.print_json(&JsonOutcome::of(&outcome));
     }
@@ -129,13 +132,7 @@ fn stopped(error: JobError, folder: RunFolder, store: &Store) -> CliError {
             .err()
             .map_or_else(|| error.into(), Into::into);
     }
-    let run = folder.target().display().to_string();
-    let force = if folder.target().exists() {
-        " --force"
-    } else {
-        ""
-    };
-    let next = format!("go on with `refit demo --resume {run}{force}`");
+    let next = folder.how_to_go_on("demo");
     let disk = matches!(
         error,
         JobError::Store(StoreError::Keep { .. } | StoreError::Run(_))

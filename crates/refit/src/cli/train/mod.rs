@@ -137,7 +137,7 @@ fn complete(fitted: &Fitted, task: &Task, folder: &RunFolder, ui: &Ui) -> Result
 
 /// The user wants to stop here.
 fn paused(step: u64, folder: RunFolder) -> CliError {
-    let next = go_on_with(&folder);
+    let next = folder.how_to_go_on("train");
     match folder.pause() {
         Err(error) => error.into(),
         Ok(path) => {
@@ -169,17 +169,10 @@ fn failed(error: CliError, state: Option<&TrainState>, folder: RunFolder) -> Cli
         let _ = folder.discard();
         return error;
     }
-    let next = go_on_with(&folder);
+    let next = folder.how_to_go_on("train");
     // Without it the record still says `interrupted`, as it did from the beginning.
     let _ = folder.pause();
     error.hint(format!(
         "the last saved state is kept; when the cause is mended, {next}"
     ))
-}
-
-fn go_on_with(folder: &RunFolder) -> String {
-    format!(
-        "go on with `refit train --resume {}`",
-        folder.target().display()
-    )
 }
