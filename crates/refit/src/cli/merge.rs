@@ -8,7 +8,7 @@ use super::{
 use crate::{
     recipe::{NamedPath, PlanSummary, Recipe},
     report::{bytes, duration},
-    run::{RunFolder, RunRecord},
+    run::{InputFile, RunFolder, RunRecord},
 };
 use refit_core::StopReason;
 use serde::Serialize;
@@ -57,7 +57,10 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
     let record = RunRecord::start("merge", device, threads, seed, settings);
     let mut folder = RunFolder::create(&args.out.out, overwrite(args.out.force), record)?;
     for file in plan.files() {
-        folder.add_input(&file)?;
+        folder.add_input(InputFile::hash(&file)?);
+    }
+    for (path, files) in plan.data() {
+        folder.add_input(InputFile::hash_data(path, &files)?);
     }
     ui.listen();
     let merged = plan.run(folder.path(), ui)?;

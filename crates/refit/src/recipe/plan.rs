@@ -171,7 +171,7 @@ impl MergePlan {
         Ok(())
     }
 
-    /// Every file that is read: recipe, models with what describes them, coefficients, files and folders of data.
+    /// Every file that is read but for data: recipe, models with what describes them, coefficients.
     pub fn files(&self) -> Vec<PathBuf> {
         let models = std::iter::once(&self.base).chain(&self.experts);
         let mut files = vec![self.recipe.path.clone()];
@@ -182,11 +182,15 @@ impl MergePlan {
         let described = std::iter::once(&self.base).chain(&self.experts);
         let documents = described.flat_map(|m| [CONFIG, PREPROCESSOR].map(|n| home(m).join(n)));
         files.extend(documents.filter(|path| path.is_file()));
-        let data = self.recipe.experts.iter().filter_map(|e| e.data.as_ref());
-        files.extend(data.filter_map(|d| d.path()).map(Path::to_path_buf));
         let mut seen = HashSet::new();
         files.retain(|path| seen.insert(path.clone()));
         files
+    }
+
+    /// Data on disk with the files that are read of it; what cannot be listed is left to the reader, who says why.
+    pub fn data(&self) -> impl Iterator<Item = (&Path, Vec<PathBuf>)> {
+        let sources = self.recipe.experts.iter().filter_map(|e| e.data.as_ref());
+        sources.filter_map(|source| Some((source.path()?, source.files().ok()?)))
     }
 
     /// What is probably not meant: beginnings in `skip` that no tensor of the base has.

@@ -128,13 +128,9 @@ impl RunFolder {
         MetricsWriter::append(self.path())
     }
 
-    /// Adds a file to the list of inputs.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn add_input(&mut self, path: &Path) -> Result<(), RunError> {
-        self.record.inputs.push(InputFile::hash(path)?);
-        Ok(())
+    /// Adds to the list of inputs.
+    pub fn add_input(&mut self, input: InputFile) {
+        self.record.inputs.push(input);
     }
 
     /// The record so far.

@@ -36,11 +36,19 @@ impl InputFile {
         })
     }
 
-    /// Reads these files of a folder once, and nothing else of it.
+    /// Reads a data file, or of a folder these files and nothing else, once.
     ///
     /// # Errors
     /// When one cannot be read.
-    pub fn hash_folder(folder: &Path, files: &[PathBuf]) -> Result<Self, RunError> {
+    pub fn hash_data(path: &Path, files: &[PathBuf]) -> Result<Self, RunError> {
+        if path.is_dir() {
+            Self::hash_folder(path, files)
+        } else {
+            Self::hash(path)
+        }
+    }
+
+    fn hash_folder(folder: &Path, files: &[PathBuf]) -> Result<Self, RunError> {
         let digest = digest_files(folder, files)?;
         Ok(Self {
             path: folder.display().to_string(),

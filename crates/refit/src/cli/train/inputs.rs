@@ -19,11 +19,7 @@ pub(super) fn read(settings: &Settings) -> Result<Vec<InputFile>, CliError> {
     let mut inputs = hashed?;
     let source = TaskSource::parse(&settings.data)?;
     if let Some(data) = source.path() {
-        inputs.push(if data.is_dir() {
-            InputFile::hash_folder(data, &source.files()?)?
-        } else {
-            InputFile::hash(data)?
-        });
+        inputs.push(InputFile::hash_data(data, &source.files()?)?);
     }
     Ok(inputs)
 }
