@@ -100,7 +100,7 @@ pub fn read_task(path: impl AsRef<Path>, options: &FolderOptions) -> Result<Task
 /// # Example
 /// ```
 /// use refit_io::data::task_files;
-/// assert_eq!(task_files("digits.npz")?, ["digits.npz"].map(Into::into));
+/// assert_eq!(task_files("digits.npz")?, [std::path::PathBuf::from("digits.npz")]);
 /// # Ok::<(), refit_io::data::DataError>(())
 /// ```
 pub fn task_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, DataError> {
