@@ -135,7 +135,7 @@ fn targets(labels: &[u32], device: &Device) -> Tensor<1, Int> {
 }
 
 /// Features of a batch, without a graph.
-fn features(model: &ImageModel, batch: Batch, device: &Device) -> Tensor<2> {
+pub(super) fn features(model: &ImageModel, batch: Batch, device: &Device) -> Tensor<2> {
     let pixels = Tensor::<4>::from_data(TensorData::new(batch.pixels, batch.shape), device);
     model.forward(pixels.into(), &mut Pass::eval()).into_value()
 }

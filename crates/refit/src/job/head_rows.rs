@@ -1,6 +1,9 @@
 //! How the rows of a frozen head come from the features of the base.
 
-use super::{JobError, encoder::MultiTask};
+use super::{
+    JobError,
+    encoder::{MultiTask, features},
+};
 use burn::tensor::{Int, Tensor, TensorData};
 use refit_core::{Seed, Silent};
 use refit_io::data::{Batch, ImageSet, Normalise};
@@ -31,10 +34,8 @@ impl Features {
         let (mut values, mut labels) = (Vec::new(), Vec::new());
         for batch in Batch::chunks(set, 250, normalise) {
             labels.extend(&batch.labels);
-            let data = TensorData::new(batch.pixels, batch.shape);
-            let pixels = Tensor::<4>::from_data(data, &base.device());
-            let features = bound.forward(pixels.into(), &mut Pass::eval()).into_value();
-            for feature in to_host(features).chunks_exact(model.width) {
+            let features = to_host(features(&bound, batch, &base.device()));
+            for feature in features.chunks_exact(model.width) {
                 let square: f64 = feature.iter().map(|&x| f64::from(x).powi(2)).sum();
                 let length = square.sqrt().max(1e-12);
                 values.extend(feature.iter().map(|&x| (f64::from(x) / length) as f32));
