@@ -17,6 +17,7 @@ mod pool;
 mod route;
 mod simd;
 mod softmax;
+mod team;
 #[cfg(test)]
 mod testing;
 mod transpose;

@@ -1,7 +1,8 @@
 //! Work split into blocks whose size does not depend on the number of threads.
 
 use crate::simd::vectorized;
-use rayon::prelude::*;
+use crate::team::for_each_index;
+use std::sync::{Mutex, PoisonError};
 
 /// Entries per block: large enough to pay for a task (about 10 microseconds of work), small enough
 /// to stay in the second-level cache and to balance the threads.
@@ -10,6 +11,21 @@ const BLOCK: usize = 1 << 14;
 /// Rows of `width` entries that make one block.
 pub(crate) fn rows_per_block(width: usize) -> usize {
     (BLOCK / width.max(1)).max(1)
+}
+
+/// Calls `f` for each item, on all threads.
+pub(crate) fn for_each<T: Send>(items: impl IntoIterator<Item = T>, f: impl Fn(T) + Sync) {
+    let items: Vec<_> = items
+        .into_iter()
+        .map(|item| Mutex::new(Some(item)))
+        .collect();
+    for_each_index(items.len(), |index| {
+        let item = items[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        f(item.expect("invariant: each index comes once"));
+    });
 }
 
 /// Calls `f(first_row, block)` for blocks of whole rows of `out`.
@@ -21,9 +37,8 @@ pub(crate) fn for_row_blocks(out: &mut [f32], width: usize, f: impl Fn(usize, &m
         }
         return;
     }
-    out.par_chunks_mut(rows * width)
-        .enumerate()
-        .for_each(|(block, chunk)| f(block * rows, chunk));
+    let blocks = out.chunks_mut(rows * width).enumerate();
+    for_each(blocks, |(block, chunk)| f(block * rows, chunk));
 }
 
 /// Calls `f(block, a, b)` for block after block of two slices cut at their own lengths.
@@ -39,10 +54,8 @@ pub(crate) fn zip_blocks<A: Send, B: Send>(
         }
         return;
     }
-    a.par_chunks_mut(a_len)
-        .zip(b.par_chunks_mut(b_len))
-        .enumerate()
-        .for_each(|(block, (a, b))| f(block, a, b));
+    let blocks = a.chunks_mut(a_len).zip(b.chunks_mut(b_len)).enumerate();
+    for_each(blocks, |(block, (a, b))| f(block, a, b));
 }
 
 /// The sum of consecutive vectors of length `len`, added in order.
@@ -73,7 +86,11 @@ pub(crate) fn sum_rows(data: &[f32], width: usize) -> Vec<f32> {
             },
         );
     };
-    let sums = partial.par_chunks_mut(width.max(1));
-    sums.zip(data.par_chunks(block)).for_each(add);
+    for_each(
+        partial
+            .chunks_mut(width.max(1))
+            .zip(data.chunks(block.max(1))),
+        add,
+    );
     add_up(partial, width)
 }

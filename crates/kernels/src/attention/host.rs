@@ -9,12 +9,13 @@ use super::{AttentionMask, State};
 use crate::gemm::{Mat, Shared, Store, gemm, rows_mut};
 use crate::math::exp;
 use crate::memory::{buffer, floats, tensor, zeros};
+use crate::parallel::for_each;
 use crate::simd::{max, sum1, vectorized};
 use crate::softmax::{exp_row, softmax_gradient};
+use crate::team::for_each_index;
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 use gemm::Parallelism;
-use rayon::prelude::*;
 
 /// Queries per tile: with a few hundred keys the scores stay in the second-level cache.
 const TILE: usize = 64;
@@ -141,7 +142,7 @@ impl Problem {
             }
         };
         let chunk = self.queries.max(1);
-        log_sums.par_chunks_mut(chunk).enumerate().for_each(task);
+        for_each(log_sums.chunks_mut(chunk).enumerate(), task);
         (tensor(y, state.q.shape()), log_sums)
     }
 
@@ -158,21 +159,19 @@ impl Problem {
         let pairs = self.batch * self.heads * self.queries * self.keys;
         let mut dmask = zeros(if of_mask { pairs } else { 0 });
         let outputs = [&mut dq, &mut dk, &mut dv, &mut dmask].map(|t| Shared::new(t));
-        (0..self.batch * self.kv_heads)
-            .into_par_iter()
-            .for_each(|task| {
-                let (b, group) = (task / self.kv_heads, task % self.kv_heads);
-                let size = self.heads / self.kv_heads;
-                let (dims, width) = ([self.keys, self.dim], self.kv_heads * self.dim);
-                let offset = b * self.keys * width + group * self.dim;
-                for t in &outputs[1..3] {
-                    // SAFETY: each task has the columns of its own group of heads and batch entry.
-                    unsafe { t.matrix(offset, dims, width) }.clear();
-                }
-                for h in group * size..(group + 1) * size {
-                    self.head_backward(state, grad, &outputs, [b, h], of_mask);
-                }
-            });
+        for_each_index(self.batch * self.kv_heads, |task| {
+            let (b, group) = (task / self.kv_heads, task % self.kv_heads);
+            let size = self.heads / self.kv_heads;
+            let (dims, width) = ([self.keys, self.dim], self.kv_heads * self.dim);
+            let offset = b * self.keys * width + group * self.dim;
+            for t in &outputs[1..3] {
+                // SAFETY: each task has the columns of its own group of heads and batch entry.
+                unsafe { t.matrix(offset, dims, width) }.clear();
+            }
+            for h in group * size..(group + 1) * size {
+                self.head_backward(state, grad, &outputs, [b, h], of_mask);
+            }
+        });
         let dmask = of_mask
             .then(|| self.reduce_mask(dmask, &state.mask))
             .flatten();

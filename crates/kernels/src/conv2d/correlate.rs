@@ -5,12 +5,12 @@
 #![expect(unsafe_code, reason = "tasks write disjoint parts of one tensor")]
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::grid::{Grid, Layout, Strip};
 use super::pack::{Source, Target, fill_planes, write_channel};
 use super::tile::{LANES, Panels, WIDE};
 use crate::memory::with_scratch;
+use crate::parallel::for_each;
 
 /// Flat positions that a task aims at: planes and results stay in a 2 MiB second-level cache.
 const STRIP: usize = 1536;
@@ -32,7 +32,7 @@ pub(super) unsafe fn correlate(
     let positions = batch * grid.rows.count * grid.cols.count;
     let strips = grid.strips(batch, (positions / 8).clamp(LEAST, STRIP));
     let arch = Arch::new();
-    strips.into_par_iter().for_each(|strip| {
+    for_each(strips, |strip| {
         let (grid, layout) = grid.strip(&strip, LANES);
         let offsets = grid.offsets(&layout);
         let flat = layout.flat.next_multiple_of(LANES);

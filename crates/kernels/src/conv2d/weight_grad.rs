@@ -11,13 +11,12 @@
 )]
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::geometry::ConvShape;
 use super::grid::{Grid, Layout, Strip};
 use super::pack::{Source, fill_planes};
 use crate::memory::with_scratch;
-use crate::parallel::add_up;
+use crate::parallel::{add_up, for_each};
 use crate::transpose::transpose;
 
 /// Taps in a register tile with 32 registers, and with 16.
@@ -51,8 +50,12 @@ pub(super) fn weight_grad(shape: &ConvShape, x: &[f32], dy: &[f32]) -> (Vec<f32>
     let parts = PARTS.min(PART_FLOATS / size).max(2);
     let share = strips.len().div_ceil(parts).max(1);
     let mut sums = vec![0.0; strips.len().div_ceil(share).max(1) * size];
-    let parts = sums.par_chunks_mut(size).zip(strips.par_chunks(share));
-    parts.for_each(|(sum, strips)| strips.iter().for_each(|strip| pass.add_strip(strip, sum)));
+    let parts = sums.chunks_mut(size).zip(strips.chunks(share));
+    for_each(parts, |(sum, strips)| {
+        for strip in strips {
+            pass.add_strip(strip, sum);
+        }
+    });
     pass.unpack(&add_up(sums, size))
 }
 

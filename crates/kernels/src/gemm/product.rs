@@ -12,10 +12,10 @@
 
 use super::{Mat, MatMut, Shared, Store, gemm, rows_mut};
 use crate::memory::with_scratch;
+use crate::parallel::for_each;
 use crate::transpose::transpose;
 use gemm::Parallelism;
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::ops::Range;
 
@@ -116,7 +116,7 @@ pub(crate) fn product(y: &mut [f32], a: Mat, b: Mat, bias: Option<&[f32]>) {
                 cols: cols.clone(),
             })
         });
-        blocks.collect::<Vec<_>>().into_par_iter().for_each(task);
+        for_each(blocks, task);
     }
 }
 
