@@ -154,23 +154,23 @@ impl Stage {
 }
 
 impl FusionConfig {
-    /// The demonstration on generated images: minutes on two cores.
+    /// The demonstration on generated images: a minute on two cores.
     pub fn demo() -> Self {
         let stage = Stage {
-            steps: 600,
+            steps: 800,
             batch: 128,
             rate: 1e-3,
             decay: 0.05,
             warmup: 50,
             smoothing: 0.0,
-            augment: Variation::None,
+            augment: Variation::Mild,
         };
         Self {
-            encoder: perceptron(&[512, 512, 256]),
-            head_scale: 10.0,
+            encoder: perceptron(&[768, 768, 384]),
+            head_scale: 20.0,
             base_images: 300,
             auxiliary_images: 0,
-            heads: Heads::Trained,
+            heads: Heads::Probe(20),
             expert: Stage {
                 steps: 300,
                 batch: 64,
@@ -184,13 +184,9 @@ impl FusionConfig {
                 rate: 2e-4,
                 ..stage.clone()
             },
-            // Entropy guides only where the base is less sure than its experts.
-            base: Stage {
-                smoothing: 0.3,
-                ..stage
-            },
+            base: stage,
             scales: vec![0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0],
-            tuning_images: 100,
+            tuning_images: 250,
             adamerging: AdaMergingConfig {
                 steps: 200,
                 ..AdaMergingConfig::default()
@@ -207,13 +203,13 @@ impl FusionConfig {
     /// The demonstration in a hurry: small enough to see every part move, too small to conclude from.
     pub fn quick() -> Self {
         let mut config = Self::demo();
-        config.encoder = perceptron(&[256, 256, 128]);
-        config.base.steps = 300;
-        config.expert.steps = 100;
-        config.joint.steps = 200;
+        config.encoder = perceptron(&[512, 512, 256]);
+        config.base.steps = 600;
+        config.expert.steps = 200;
+        config.joint.steps = 300;
         config.scales = vec![0.1, 0.2, 0.3, 0.5, 0.7];
-        config.tuning_images = 50;
-        config.adamerging.steps = 50;
+        config.tuning_images = 100;
+        config.adamerging.steps = 100;
         config.watch_every = 10;
         config.test_images = 200;
         config.corrupted_images = 25;
@@ -224,30 +220,14 @@ impl FusionConfig {
     /// on its features, experts alike in everything but their task, and AdaMerging with the settings of its paper.
     pub fn real() -> Self {
         let mut config = Self::demo();
-        let augment = Variation::Mild;
         config.encoder = perceptron(&[2048, 2048, 1024]);
-        config.head_scale = 20.0;
         config.base_images = 0;
         config.auxiliary_images = 3000;
-        config.heads = Heads::Probe(20);
-        config.base = Stage {
-            smoothing: 0.0,
-            augment,
-            ..config.base
-        };
-        config.expert = Stage {
-            augment,
-            ..config.expert
-        };
-        config.joint = Stage {
-            steps: 1500,
-            rate: 1e-4,
-            augment,
-            ..config.joint
-        };
+        config.base.steps = 600;
+        config.joint.steps = 1500;
+        config.joint.rate = 1e-4;
         config.adamerging = AdaMergingConfig::default();
         config.adapt_on = AdaptOn::Val;
-        config.tuning_images = 250;
         config.transductive = true;
         config.watch_every = 50;
         config.test_images = 0;
