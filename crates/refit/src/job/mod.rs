@@ -34,7 +34,7 @@ use crate::{
 use refit_core::{ConfigError, Hint, Progress};
 use refit_io::data::{DataError, Task};
 use refit_merge::{AdaMerging, MergeError};
-use refit_nn::{ImageConfig, Layout, NnError};
+use refit_nn::{ImageConfig, NnError, ParamLayout};
 use refit_train::TrainError;
 use repetition::Repetition;
 use std::{borrow::Cow, time::Instant};
@@ -166,7 +166,7 @@ fn check_parts(config: &FusionConfig) -> Result<(), ConfigError> {
         return Err(ConfigError::range("encoder.num_labels", found, expected));
     }
     for stage in [&config.base, &config.expert, &config.joint] {
-        stage.trainer().optimizer.build(&Layout::default())?;
+        stage.trainer().optimizer.build(&ParamLayout::default())?;
     }
     for &scale in &config.scales {
         for method in merging::scaled(scale) {

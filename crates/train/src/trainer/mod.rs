@@ -12,7 +12,7 @@ use crate::{
 use burn::tensor::Tensor;
 pub use config::TrainConfig;
 use refit_core::{ConfigError, Hint, Progress, StopReason};
-use refit_nn::{Layout, Pass, Weights, to_host};
+use refit_nn::{ParamLayout, Pass, Weights, to_host};
 use save::Saver;
 pub use save::{SaveEvery, SaveResult};
 pub use state::{TrainError, TrainState};
@@ -212,7 +212,7 @@ fn measure<O: Objective>(
     Ok((loss / parts as f64, gradient, statistics))
 }
 
-fn statistics(layout: &Layout, pass: Pass) -> Statistics {
+fn statistics(layout: &ParamLayout, pass: Pass) -> Statistics {
     let find = |path: &str| {
         layout
             .position(path)
@@ -282,7 +282,7 @@ impl Run {
         }
     }
 
-    fn state(&self, layout: &Arc<Layout>, config: &TrainConfig) -> TrainState {
+    fn state(&self, layout: &Arc<ParamLayout>, config: &TrainConfig) -> TrainState {
         TrainState {
             step: self.step,
             config: config.clone(),

@@ -133,7 +133,7 @@ fn settings_out_of_range_are_named() {
             }),
         ),
     ];
-    let layout = refit_nn::Layout::default();
+    let layout = refit_nn::ParamLayout::default();
     for (key, optimizer) in cases {
         let error = optimizer.build(&layout).unwrap_err().to_string();
         assert!(error.starts_with(&format!("`{key}` is ")), "{error}");
