@@ -22,6 +22,7 @@ mod store;
 mod suite;
 mod summary;
 mod training;
+mod unfinished;
 
 pub use config::{AdaptOn, FusionConfig, Heads, Stage, Variation};
 pub use store::{Store, StoreError};
@@ -105,6 +106,9 @@ impl Hint for JobError {
             Self::Train { source, .. } => source.hint(),
             Self::Merge(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::Diverged { stage } if stage.starts_with("heads/") => {
+                Some("lower `head-scale`, or the learning rate of the base".into())
+            }
             Self::Diverged { .. } => Some("lower the learning rate of that stage".into()),
             Self::TooFewTasks { .. } => Some(
                 "give a folder with at least two sub-folders or npz files, one per task".into(),

@@ -42,6 +42,14 @@ impl OptimConfig {
         }
     }
 
+    /// Numbers that the optimiser keeps for each trained one.
+    pub const fn moments(&self) -> u64 {
+        match self {
+            Self::Adamw(_) => 2,
+            Self::Sgd(_) => 1,
+        }
+    }
+
     /// An optimiser with zero state for these tensors.
     ///
     /// # Errors

@@ -116,7 +116,8 @@ impl<'a> Trainer<'a> {
     ///
     /// # Cost
     /// Per step one forward and backward pass for each micro-batch, and one pass over the weights. Memory: weights,
-    /// gradient and optimiser state, all f32, and the activations of one micro-batch.
+    /// gradient and optimiser state, all f32, and the activations of one micro-batch; while the state is saved, and at
+    /// the end, a copy of weights and optimiser state ([`TrainConfig::state_bytes`]).
     ///
     /// # Errors
     /// Those of the objective and of the save hook; a resumed state that belongs to another model or configuration.
