@@ -184,3 +184,56 @@ impl Shelf<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Store;
+    use refit_core::Hint;
+    use refit_io::atomic::write_file;
+
+    #[test]
+    fn what_was_saved_is_found_with_its_time_until_it_is_forgotten() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let (shelf, stage) = (store.of(7), "adamerging-task");
+        let fresh = shelf.clock(stage).unwrap();
+        assert!(fresh.before().abs() < 1e-12 && !fresh.is_due());
+        let clock = Clock {
+            before: 40.0,
+            ..fresh
+        };
+        shelf.save(stage, 3, [1u64, 2], &clock).unwrap();
+        let (state, file) = shelf.saved::<[u64; 2]>(stage).unwrap().unwrap();
+        assert_eq!(state, [1, 2]);
+        assert!(file.ends_with("seed-7/adamerging-task.state.json"));
+        let found = saved_at(&shelf.path(stage).unwrap()).unwrap().unwrap();
+        assert!(found.step == 3 && found.seconds >= 40.0);
+        assert!(shelf.clock(stage).unwrap().before() >= 40.0);
+        shelf.forget(stage).unwrap();
+        shelf.forget(stage).unwrap();
+        assert!(!file.exists() && shelf.saved::<[u64; 2]>(stage).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_saved_state_that_cannot_be_read_is_named() {
+        for kind in ["safetensors", "json"] {
+            let home = tempfile::tempdir().unwrap();
+            let file = home.path().join(format!("base.state.{kind}"));
+            write_file(&file, b"{\"at\": ", Overwrite::Refuse).unwrap();
+            let error = saved_at(&home.path().join("base")).unwrap_err();
+            let hint = error.hint().unwrap();
+            assert!(hint.contains(&file.display().to_string()), "{hint}");
+        }
+    }
+
+    #[test]
+    fn without_a_folder_nothing_is_saved() {
+        let store = Store::none();
+        let shelf = store.of(0);
+        let clock = shelf.clock("joint").unwrap();
+        shelf.save("joint", 1, 0, &clock).unwrap();
+        shelf.forget("joint").unwrap();
+        assert!(shelf.saved::<u64>("joint").unwrap().is_none());
+    }
+}

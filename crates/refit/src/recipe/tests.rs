@@ -269,7 +269,7 @@ fn hostile() -> impl Strategy<Value = String> {
         "key" => format!("{}: 7\n", "k".repeat(n)),
         "text" => format!("{key}: {}\n", "v".repeat(n)),
         "list" => format!("{key}: [{}]\n", "7,".repeat(n / 2)),
-        "keys" => (0..n / 12).map(|i| format!("k{i}: 7\n")).collect(),
+        "keys" => (0..n / 12).fold(String::new(), |keys, i| keys + &format!("k{i}: 7\n")),
         "name" => format!("experts: [{{path: p, name: {}}}]\n", "n".repeat(n)),
         _ => format!("{key}: 7 #{}\n", "#".repeat(n)),
     });
