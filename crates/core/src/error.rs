@@ -53,7 +53,7 @@ impl ConfigError {
     ) -> Self {
         Self::Range {
             key: key.into(),
-            found: found.to_string(),
+            found: short(found.to_string()),
             expected: expected.into(),
         }
     }
@@ -75,7 +75,7 @@ impl ConfigError {
         let nearest = nearest(&found, valid).map(str::to_owned);
         Self::Unknown {
             kind,
-            found,
+            found: short(found),
             nearest,
         }
     }
@@ -84,9 +84,22 @@ impl ConfigError {
     pub fn conflict(key: impl Into<Cow<'static, str>>, problem: impl fmt::Display) -> Self {
         Self::Conflict {
             key: key.into(),
-            problem: problem.to_string(),
+            problem: short(problem.to_string()),
         }
     }
+}
+
+/// Most characters of a foreign text in a message; a file of settings may hold a value as long as itself.
+const MOST_SHOWN: usize = 400;
+
+/// The beginning of a text that is longer than a message should be.
+fn short(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MOST_SHOWN) {
+        let more = text[end..].chars().count();
+        text.truncate(end);
+        text += &format!(".. and {more} more characters");
+    }
+    text
 }
 
 impl Hint for ConfigError {
@@ -123,6 +136,15 @@ mod tests {
             Some("task-arithmetic")
         );
         assert_eq!(nearest("zzzzzz", ["ties", "dare"]), None);
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_cut_between_characters() {
+        let exact = "é".repeat(MOST_SHOWN);
+        assert_eq!(short(exact.clone()), exact);
+        let cut = ConfigError::unknown("key", format!("{exact}éé"), ["keep"]);
+        let expected = format!("unknown key `{exact}.. and 2 more characters`");
+        assert_eq!(cut.to_string(), expected);
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn median(times: &mut [Duration]) -> f64 {
 /// The model's part of a step: entropy of every task's predictions, and its gradient.
 struct EntropyPass {
     model: ImageConfig,
-    layout: std::sync::Arc<refit_nn::Layout>,
+    layout: std::sync::Arc<refit_nn::ParamLayout>,
     images: Tensor<4>,
     last: Duration,
 }

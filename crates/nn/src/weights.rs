@@ -44,12 +44,12 @@ impl ParamSpec {
 
 /// The tensors of a model in a fixed order, without their values.
 #[derive(Clone, Debug, Default)]
-pub struct Layout {
+pub struct ParamLayout {
     specs: Vec<ParamSpec>,
     index: HashMap<ParamPath, usize>,
 }
 
-impl Layout {
+impl ParamLayout {
     fn push(&mut self, spec: ParamSpec) -> Result<(), NnError> {
         let path = spec.path.clone();
         if self.index.insert(path.clone(), self.specs.len()).is_some() {
@@ -134,7 +134,7 @@ fn truncated_normal(rng: &mut impl rand::Rng) -> f64 {
 /// derivative.
 #[derive(Clone, Debug)]
 pub struct Weights {
-    layout: Arc<Layout>,
+    layout: Arc<ParamLayout>,
     values: Vec<Dual<1>>,
 }
 
@@ -151,7 +151,7 @@ impl Weights {
         let mode = Mode::Create(Box::new(RefCell::new(Created {
             seed,
             device: device.clone(),
-            layout: Layout::default(),
+            layout: ParamLayout::default(),
             values: Vec::new(),
         })));
         bind(&Scope {
@@ -221,7 +221,7 @@ impl Weights {
     ///
     /// # Panics
     /// If the values are not as many and as long as the layout says.
-    pub fn from_values(layout: &Arc<Layout>, values: Vec<Dual<1>>) -> Self {
+    pub fn from_values(layout: &Arc<ParamLayout>, values: Vec<Dual<1>>) -> Self {
         let given = values.iter().map(|value| value.dims()[0]);
         assert!(
             given.eq(layout.specs().iter().map(ParamSpec::len)),
@@ -237,7 +237,7 @@ impl Weights {
     ///
     /// # Panics
     /// If the buffers are not as many and as long as the layout says.
-    pub fn from_host(layout: &Arc<Layout>, buffers: Vec<Vec<f32>>, device: &Device) -> Self {
+    pub fn from_host(layout: &Arc<ParamLayout>, buffers: Vec<Vec<f32>>, device: &Device) -> Self {
         assert_eq!(buffers.len(), layout.specs.len(), "one buffer per tensor");
         let values = buffers
             .into_iter()
@@ -282,7 +282,7 @@ impl Weights {
     }
 
     /// Names, shapes and roles.
-    pub fn layout(&self) -> &Arc<Layout> {
+    pub fn layout(&self) -> &Arc<ParamLayout> {
         &self.layout
     }
 
@@ -400,7 +400,7 @@ fn read_f32<S: Source>(
 struct Created {
     seed: Seed,
     device: Device,
-    layout: Layout,
+    layout: ParamLayout,
     values: Vec<Dual<1>>,
 }
 

@@ -93,11 +93,8 @@ fn wrong_value(key: String, value: &Value, error: &serde_json::Error) -> ConfigE
         let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
         let found = text.split('`').nth(1).unwrap_or_default();
         let near = nearest(found, names.iter().copied()).map(|n| format!("; did you mean `{n}`?"));
-        return ConfigError::Range {
-            key: key.into(),
-            found: format!("`{found}`"),
-            expected: format!("{expected}{}", near.unwrap_or_default()).into(),
-        };
+        let expected = format!("{expected}{}", near.unwrap_or_default());
+        return ConfigError::range(key, format_args!("`{found}`"), expected);
     }
     let expected = text
         .split_once(", expected ")

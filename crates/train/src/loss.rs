@@ -1,6 +1,6 @@
 //! Losses on logits.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use refit_kernels::{cross_entropy, log_softmax};
 use refit_nn::to_host;
 
@@ -8,6 +8,14 @@ use refit_nn::to_host;
 #[must_use]
 pub fn mean_cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
     cross_entropy(logits, targets, smoothing).mean()
+}
+
+/// Labels as the targets of a loss: `[n]`.
+#[must_use]
+pub fn targets(labels: &[u32], device: &Device) -> Tensor<1, Int> {
+    let labels: Vec<i64> = labels.iter().map(|&label| i64::from(label)).collect();
+    let len = labels.len();
+    Tensor::from_data(TensorData::new(labels, [len]), device)
 }
 
 /// Mean prediction entropy in nats: `logits [n, c]` -> `[1]`. From the log-softmax, without a floor inside the
@@ -57,19 +65,9 @@ pub fn is_correct(logits: Tensor<2>, targets: &[u32]) -> Vec<bool> {
         .collect()
 }
 
-/// Number of rows that [`is_correct`] says are.
-#[must_use]
-pub fn count_correct(logits: Tensor<2>, targets: &[u32]) -> usize {
-    is_correct(logits, targets)
-        .into_iter()
-        .filter(|&c| c)
-        .count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
 
     #[test]
     fn ties_go_to_the_first_class_and_nan_is_wrong() {
@@ -81,7 +79,8 @@ mod tests {
             [0.0, 2.0],
         ];
         let logits = Tensor::<2>::from_floats(rows, &Device::flex());
-        assert_eq!(count_correct(logits, &[0, 1, 0, 1, 1]), 2);
+        let found = is_correct(logits, &[0, 1, 0, 1, 1]);
+        assert_eq!(found, [true, false, false, false, true]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod transformer;
 
 pub use batch_norm::BatchNorm;
 pub use conv::Conv2d;
-pub use head::CosineHead;
+pub use head::{CosineHead, unit_row, unit_rows};
 pub use linear::Linear;
 pub use norm::LayerNorm;
 pub use patch::PatchEmbedding;

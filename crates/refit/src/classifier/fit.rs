@@ -1,7 +1,7 @@
 //! Training a classifier on one task.
 
 use super::{Classifier, ClassifierError, pixels};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use refit_core::{ConfigError, Progress, Seed, StopReason};
 use refit_io::data::{
     Augment, AugmentConfig, Cursor, ImageSet, Last, LoadedBatch, Loader, LoaderConfig, LoaderPlan,
@@ -10,7 +10,7 @@ use refit_io::data::{
 use refit_nn::{ImageConfig, NnError, Pass, Weights};
 use refit_train::{
     Objective, SaveEvery, SaveResult, Step, TrainConfig, TrainState, Trainer,
-    loss::mean_cross_entropy,
+    loss::{mean_cross_entropy, targets},
     optim::{AdamWConfig, OptimConfig, Schedule, SgdConfig},
 };
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,11 @@ impl FitSettings {
             ));
         }
         self.trainer().check()
+    }
+
+    /// Most memory that a training of `values` numbers needs beside activations.
+    pub fn state_bytes(&self, values: u64) -> u64 {
+        self.trainer().state_bytes(values)
     }
 
     fn trainer(&self) -> TrainConfig {
@@ -274,9 +279,7 @@ impl Objective for CrossEntropy<'_> {
         let model = weights.bind(|scope| self.config.bind(scope))?;
         let device = weights.device();
         let input = pixels(&mut batch, &device);
-        let labels: Vec<i32> = batch.labels.iter().map(|&l| l.cast_signed()).collect();
-        let count = labels.len();
-        let targets = Tensor::<1, Int>::from_data(TensorData::new(labels, [count]), &device);
+        let targets = targets(&batch.labels, &device);
         let logits = model.forward(input.into(), pass).into_value();
         Ok(mean_cross_entropy(logits, targets, self.smoothing))
     }

@@ -26,6 +26,7 @@ mod error;
 mod fit;
 mod folder;
 mod score;
+mod state;
 mod transfer;
 
 pub use documents::read_config;
@@ -34,7 +35,8 @@ pub use fit::{AugmentName, FitSettings, Fitted, OptimizerName, SaveHook, Trainin
 pub use folder::{CONFIG, ModelFolder, PREPROCESSOR};
 pub(crate) use folder::{remove_model, save_weights, weights_file};
 pub use score::Score;
-pub(crate) use score::check_set;
+pub(crate) use score::{Hits, check_set};
+pub(crate) use state::{load_state, save_state};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use refit_core::{ConfigError, Seed};

@@ -1,9 +1,11 @@
 //! How good a classifier is.
 
 use super::{Classifier, ClassifierError, check_images, pixels};
+use burn::tensor::Tensor;
 use refit_core::Progress;
 use refit_io::data::{Batch, ImageSet, Normalise};
-use refit_nn::{ImageConfig, Pass, to_host};
+use refit_nn::{ImageConfig, Pass};
+use refit_train::loss::is_correct;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -40,18 +42,15 @@ impl Classifier {
     ) -> Result<Score, ClassifierError> {
         self.check(set)?;
         let model = self.weights.bind(|scope| self.config.bind(scope))?;
-        let mut hits = vec![0; set.class_count()];
+        let mut hits = Hits::new(set.class_count());
         progress.begin("score", Some(set.len() as u64));
         for mut batch in Batch::chunks(set, batch_size, &self.normalise) {
             if progress.cancelled() {
                 return Err(ClassifierError::Interrupted);
             }
             let input = pixels(&mut batch, &self.device());
-            let logits = to_host(model.forward(input.into(), &mut Pass::eval()).into_value());
-            let rows = logits.chunks_exact(self.config.num_outputs());
-            for (row, &label) in rows.zip(&batch.labels) {
-                hits[label as usize] += usize::from(largest(row) == Some(label as usize));
-            }
+            let logits = model.forward(input.into(), &mut Pass::eval()).into_value();
+            hits.count(logits, &batch.labels);
             progress.advance(batch.len() as u64);
         }
         Ok(Score::of(set, &hits))
@@ -85,32 +84,48 @@ pub(crate) fn check_set(
     }
 }
 
-/// Place of the first largest logit; `None` where a logit is no number.
-fn largest(row: &[f32]) -> Option<usize> {
-    if row.iter().any(|z| z.is_nan()) {
-        return None;
+/// Images of each class that were classified correctly.
+#[derive(Debug)]
+pub(crate) struct Hits(Vec<usize>);
+
+impl Hits {
+    pub(crate) fn new(classes: usize) -> Self {
+        Self(vec![0; classes])
     }
-    let first_max = |best: usize, j: usize| if row[j] > row[best] { j } else { best };
-    (0..row.len()).reduce(first_max)
+
+    /// Counts a batch: `logits [n, classes]`.
+    pub(crate) fn count(&mut self, logits: Tensor<2>, labels: &[u32]) {
+        for (&label, hit) in labels.iter().zip(is_correct(logits, labels)) {
+            self.0[label as usize] += usize::from(hit);
+        }
+    }
+
+    /// Mean of the accuracies of the classes that occur, in sets with `counts` images of each class.
+    pub(crate) fn balanced(&self, counts: &[usize]) -> f64 {
+        let present = counts.iter().filter(|&&n| n > 0).count();
+        let shares = self.0.iter().zip(counts).map(|(&h, &n)| share(h, n));
+        shares.sum::<f64>() / present.max(1) as f64
+    }
+}
+
+fn share(part: usize, whole: usize) -> f64 {
+    part as f64 / whole.max(1) as f64
 }
 
 impl Score {
-    fn of(set: &ImageSet, hits: &[usize]) -> Self {
+    fn of(set: &ImageSet, hits: &Hits) -> Self {
         let counts = set.class_counts();
-        let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
-        let classes = set.classes().iter().zip(hits.iter().zip(&counts));
+        let classes = set.classes().iter().zip(hits.0.iter().zip(&counts));
         let per_class: BTreeMap<String, f64> = classes
             .filter(|(_, (_, count))| **count > 0)
             .map(|(name, (&hits, &count))| (name.clone(), share(hits, count)))
             .collect();
-        let present = counts.iter().filter(|&&n| n > 0).count();
-        let sum: f64 = hits.iter().zip(&counts).map(|(&h, &n)| share(h, n)).sum();
-        let correct = hits.iter().sum();
+        let correct = hits.0.iter().sum();
         Self {
             images: set.len(),
             correct,
             accuracy: share(correct, set.len()),
-            balanced_accuracy: sum / present.max(1) as f64,
+            balanced_accuracy: hits.balanced(&counts),
             per_class,
             majority: share(counts.iter().copied().max().unwrap_or(0), set.len()),
         }
@@ -131,17 +146,10 @@ mod tests {
         };
         let classes = ["a", "b", "c"].map(String::from);
         let set = ImageSet::new("s", classes, shape, vec![0; 5], vec![0, 0, 0, 0, 1]).unwrap();
-        let score = Score::of(&set, &[3, 1, 0]);
+        let score = Score::of(&set, &Hits(vec![3, 1, 0]));
         assert_eq!((score.images, score.correct), (5, 4));
         assert!((score.accuracy - 0.8).abs() < 1e-12 && (score.majority - 0.8).abs() < 1e-12);
         assert!((score.balanced_accuracy - 0.875).abs() < 1e-12);
         assert_eq!(score.per_class.len(), 2);
-    }
-
-    #[test]
-    fn the_first_of_equal_logits_wins_and_nan_never_does() {
-        assert_eq!(largest(&[1.0, 2.0, 2.0]), Some(1));
-        assert_eq!(largest(&[1.0, f32::NAN]), None);
-        assert_eq!(largest(&[]), None);
     }
 }

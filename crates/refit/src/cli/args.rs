@@ -132,6 +132,28 @@ pub(super) fn check_place(out: &Path, force: bool) -> Result<(), AtomicError> {
     }
 }
 
+/// Checks that `out` does not lie in the folder `data`: whoever reads the data again would read the output with it.
+pub(super) fn check_apart(out: &Path, data: &Path) -> Result<(), CliError> {
+    let parent = match out.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    // What cannot be resolved is told of by whoever reads or writes it.
+    let (Ok(parent), Ok(folder)) = (parent.canonicalize(), data.canonicalize()) else {
+        return Ok(());
+    };
+    let place = out
+        .file_name()
+        .map_or_else(|| parent.clone(), |n| parent.join(n));
+    if !folder.is_dir() || !place.starts_with(&folder) {
+        return Ok(());
+    }
+    let (out, data) = (out.display(), data.display());
+    let words = format!("--out `{out}` lies inside the data `{data}`");
+    Err(CliError::plain(Exit::BadInput, words)
+        .hint(format!("give an --out outside of `{}`", folder.display())))
+}
+
 /// What `--force` means to the writer.
 pub(super) const fn overwrite(force: bool) -> Overwrite {
     if force {

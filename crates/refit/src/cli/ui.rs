@@ -61,12 +61,13 @@ impl Ui {
         }
     }
 
-    /// Prints a result on stdout.
+    /// Prints a result on stdout, after all work.
     ///
     /// # Errors
     /// When stdout cannot be written to; a reader that went away ends the program in peace.
     pub(super) fn print(&self, text: &str) -> Result<(), CliError> {
         self.bar.finish();
+        interrupt::work_is_done();
         let mut out = io::stdout().lock();
         let newline = if text.ends_with('\n') { "" } else { "\n" };
         write!(out, "{text}{newline}")

@@ -3,14 +3,14 @@
 use super::{batches::Drawer, encoder::MultiTask};
 use burn::tensor::Device;
 use refit_merge::{EntropyMeter, EntropyModel, EntropyReport, Gradient, MergeError, Theta};
-use refit_nn::{Layout, NnError, Pass, Weights, blocks::CosineHead, to_host};
+use refit_nn::{NnError, ParamLayout, Pass, Weights, blocks::CosineHead, to_host};
 use refit_train::{loss::mean_entropy, value_and_gradient};
 use std::sync::Arc;
 
 /// Runs the shared encoder on unlabelled images of all tasks, each through its own frozen head.
 pub(super) struct EncoderEntropy<'a> {
     pub(super) model: &'a MultiTask,
-    pub(super) layout: Arc<Layout>,
+    pub(super) layout: Arc<ParamLayout>,
     pub(super) heads: &'a [CosineHead],
     pub(super) drawer: Drawer,
     pub(super) batches: u64,

@@ -1,18 +1,21 @@
 //! Merging with coefficients that are learned on images without labels.
 
 use super::{
-    JobError, Variation,
+    JobError, StoreError, Variation,
     adapt::EncoderEntropy,
     found::{Found, Notes},
     merging::Ground,
-    repetition::{Named, Repetition},
+    repetition::Repetition,
+    unfinished::Clock,
 };
 use crate::outcome::{CoefficientTable, Curve, CurvePoint};
 use refit_core::StopReason;
 use refit_merge::{
-    AdaMerging, AdaMergingConfig, Coefficients, Grouping, Plus, Session, StepRecord, TaskEntropy,
+    AdaMerging, AdaMergingConfig, Coefficients, Grouping, Plus, Session, SessionState, StepRecord,
+    TaskEntropy,
 };
 use refit_nn::Weights;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// One way to adapt.
@@ -86,28 +89,29 @@ impl Repetition<'_> {
         let settings = variant.settings(&self.config.adamerging);
         let mut entropy = self.entropy(variant, &settings, ground)?;
         let method = AdaMerging::try_from(settings)?;
-        let mut session = Session::start(&method, ground.task_vectors()?)?;
-        let named = Named {
-            name,
-            inner: self.progress,
-        };
-        let mut points = Vec::new();
+        let clock = self.shelf.clock(name)?;
+        let (mut session, mut points) = self.session(name, &method, ground)?;
         let mut failure = None;
-        let outcome = session.run(&mut entropy, &named, |record, session| {
-            let accuracy = self.watched(record.step, session, ground);
-            let accuracy = accuracy.unwrap_or_else(|error| {
+        let outcome = session.run(&mut entropy, &self.named(name), |record, session| {
+            let mut observe = || {
+                let point = point(record, self.watched(record.step, session, ground)?);
+                self.shelf.log(name, point.step, &point_values(&point));
+                points.push(point);
+                if clock.is_due() && !record.diverged {
+                    self.save_session(name, session, &points, &clock)?;
+                }
+                Ok::<_, JobError>(())
+            };
+            if let Err(error) = observe() {
                 failure.get_or_insert(error);
-                None
-            });
-            let point = point(record, accuracy);
-            self.shelf.log(name, point.step, &point_values(&point));
-            points.push(point);
+            }
         })?;
         if let Some(error) = failure {
             return Err(error);
         }
         self.shelf.check()?;
         if outcome.stop == StopReason::Interrupted {
+            self.save_session(name, &session, &points, &clock)?;
             return Err(JobError::Interrupted);
         }
         let collapses = outcome.collapses.iter();
@@ -119,6 +123,37 @@ impl Repetition<'_> {
             points,
         });
         Ok(ground.weights(session.into_merged().into_tensors()))
+    }
+
+    /// A run at its beginning, or where it was saved, with its curve up to there.
+    fn session<'a>(
+        &self,
+        name: &str,
+        method: &AdaMerging,
+        ground: &'a Ground<'_>,
+    ) -> Result<(Session<'a>, Vec<CurvePoint>), JobError> {
+        let tasks = ground.task_vectors()?;
+        let Some((saved, file)) = self.shelf.saved::<Saved>(name)? else {
+            return Ok((Session::start(method, tasks)?, Vec::new()));
+        };
+        let session = Session::resume(method, tasks, &saved.session)
+            .map_err(|error| StoreError::damaged(&file, error))?;
+        let points = saved.points.into_iter().map(CurvePoint::from);
+        Ok((session, points.collect()))
+    }
+
+    fn save_session(
+        &self,
+        name: &str,
+        session: &Session<'_>,
+        points: &[CurvePoint],
+        clock: &Clock,
+    ) -> Result<(), StoreError> {
+        let saved = Saved {
+            session: session.state(),
+            points: points.iter().map(SavedPoint::from).collect(),
+        };
+        self.shelf.save(name, saved.session.step(), saved, clock)
     }
 
     fn entropy<'a>(
@@ -152,6 +187,36 @@ impl Repetition<'_> {
         }
         let weights = ground.weights(session.theta().to_vec());
         self.tuning_accuracy(&weights, ground.heads).map(Some)
+    }
+}
+
+/// What an adaptation goes on with.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    session: SessionState,
+    points: Vec<SavedPoint>,
+}
+
+/// A [`CurvePoint`] to the last bit, which a decimal number in a document is not.
+#[derive(Serialize, Deserialize)]
+struct SavedPoint(u64, [u64; 2], Option<u64>);
+
+impl From<&CurvePoint> for SavedPoint {
+    fn from(point: &CurvePoint) -> Self {
+        let bits = [point.entropy, point.marginal].map(f64::to_bits);
+        Self(point.step, bits, point.accuracy.map(f64::to_bits))
+    }
+}
+
+impl From<SavedPoint> for CurvePoint {
+    fn from(SavedPoint(step, bits, accuracy): SavedPoint) -> Self {
+        let [entropy, marginal] = bits.map(f64::from_bits);
+        Self {
+            step,
+            entropy,
+            marginal,
+            accuracy: accuracy.map(f64::from_bits),
+        }
     }
 }
 

@@ -1,11 +1,15 @@
 //! One encoder with a frozen head for each task.
 
 use super::{JobError, batches::MixedBatch};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use crate::classifier::Hits;
+use burn::tensor::{Device, Tensor, TensorData};
 use refit_core::Seed;
 use refit_io::data::{Batch, ImageSet, Normalise};
 use refit_kernels::dual::Dual;
-use refit_nn::{ImageConfig, ImageModel, Init, NnError, Pass, Scope, Weights, blocks::CosineHead};
+use refit_nn::{
+    ImageConfig, ImageModel, Init, NnError, Pass, Scope, Weights,
+    blocks::{CosineHead, unit_rows},
+};
 use refit_train::{Objective, loss};
 
 /// The shape of the model: an encoder, and how many classes each task has.
@@ -41,14 +45,8 @@ impl MultiTask {
     /// The rows of every head, of unit length times the scale.
     pub(super) fn head_rows(&self, weights: &Weights) -> Result<Vec<Dual<2>>, NnError> {
         let directions = weights.bind(|scope| self.directions(scope))?;
-        Ok(directions
-            .into_iter()
-            .map(|rows| {
-                let square = (rows.clone() * rows.clone()).sum_dim(1);
-                let length = square.add_scalar(1e-12).sqrt().recip();
-                (rows * length).mul_scalar(self.scale)
-            })
-            .collect())
+        let rows = directions.into_iter().map(unit_rows);
+        Ok(rows.map(|rows| rows.mul_scalar(self.scale)).collect())
     }
 
     /// The encoder's weights alone.
@@ -118,7 +116,7 @@ impl Objective for Supervised<'_> {
         let logits = self.model.logits(weights, heads, &mut batch, pass)?;
         let count = logits.len() as f32;
         let losses = logits.into_iter().zip(&batch.parts).map(|(logits, part)| {
-            let targets = targets(&part.labels, &logits.device());
+            let targets = loss::targets(&part.labels, &logits.device());
             loss::mean_cross_entropy(logits, targets, self.smoothing)
         });
         let total = losses
@@ -128,20 +126,13 @@ impl Objective for Supervised<'_> {
     }
 }
 
-fn targets(labels: &[u32], device: &Device) -> Tensor<1, Int> {
-    let labels: Vec<i64> = labels.iter().map(|&l| i64::from(l)).collect();
-    let len = labels.len();
-    Tensor::from_data(TensorData::new(labels, [len]), device)
-}
-
 /// Features of a batch, without a graph.
 pub(super) fn features(model: &ImageModel, batch: Batch, device: &Device) -> Tensor<2> {
     let pixels = Tensor::<4>::from_data(TensorData::new(batch.pixels, batch.shape), device);
     model.forward(pixels.into(), &mut Pass::eval()).into_value()
 }
 
-/// Balanced accuracy of `weights` on a set of task `task`: the share of correct predictions of each class, averaged over
-/// the classes that the set has. Where classes are equally frequent this is the accuracy.
+/// Balanced accuracy of `weights` on a set of the task of `head`; where classes are equally frequent, the accuracy.
 pub(super) fn balanced_accuracy(
     model: &MultiTask,
     weights: &Weights,
@@ -150,19 +141,11 @@ pub(super) fn balanced_accuracy(
     normalise: &Normalise,
 ) -> Result<f64, JobError> {
     let bound = weights.bind(|scope| model.encoder.bind(scope))?;
-    let mut correct = vec![0usize; set.class_count()];
+    let mut hits = Hits::new(set.class_count());
     for batch in Batch::chunks(set, 250, normalise) {
         let labels = batch.labels.clone();
         let features = features(&bound, batch, &weights.device());
-        let hits = loss::is_correct(head.forward(features.into()).into_value(), &labels);
-        for (&label, hit) in labels.iter().zip(hits) {
-            correct[label as usize] += usize::from(hit);
-        }
+        hits.count(head.forward(features.into()).into_value(), &labels);
     }
-    let counts = correct.into_iter().zip(set.class_counts());
-    let shares = counts
-        .filter(|(_, n)| *n > 0)
-        .map(|(c, n)| c as f64 / n as f64);
-    let (sum, classes) = shares.fold((0.0, 0), |(sum, classes), share| (sum + share, classes + 1));
-    Ok(sum / f64::from(classes.max(1)))
+    Ok(hits.balanced(&set.class_counts()))
 }

@@ -3,12 +3,16 @@
 use super::{
     JobError,
     encoder::{MultiTask, features},
+    repetition::{Named, finished},
 };
-use burn::tensor::{Int, Tensor, TensorData};
-use refit_core::{Seed, Silent};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use refit_core::Seed;
 use refit_io::data::{Batch, ImageSet, Normalise};
-use refit_kernels::dual::{self, Dual};
-use refit_nn::{Init, NnError, Pass, Weights, to_host};
+use refit_kernels::{
+    cross_entropy,
+    dual::{self, Dual},
+};
+use refit_nn::{Init, NnError, Pass, Weights, blocks::unit_row, to_host};
 use refit_train::{
     Objective, TrainConfig, Trainer, loss,
     optim::{AdamWConfig, OptimConfig},
@@ -36,9 +40,8 @@ impl Features {
             labels.extend(&batch.labels);
             let features = to_host(features(&bound, batch, &base.device()));
             for feature in features.chunks_exact(model.width) {
-                let square: f64 = feature.iter().map(|&x| f64::from(x).powi(2)).sum();
-                let length = square.sqrt().max(1e-12);
-                values.extend(feature.iter().map(|&x| (f64::from(x) / length) as f32));
+                let feature: Vec<f64> = feature.iter().copied().map(f64::from).collect();
+                values.extend(unit_row(&feature).into_iter().map(|x| x as f32));
             }
         }
         Ok(Self {
@@ -47,6 +50,15 @@ impl Features {
             classes: set.class_count(),
             width: model.width,
         })
+    }
+
+    /// Images of each class.
+    fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes];
+        for &label in &self.labels {
+            counts[label as usize] += 1;
+        }
+        counts
     }
 
     fn rows(&self) -> impl Iterator<Item = (&[f32], u32)> {
@@ -64,30 +76,26 @@ impl Features {
                 .for_each(|(s, &x)| *s += f64::from(x));
         }
         sums.chunks_exact(self.width)
-            .flat_map(|row| {
-                let length = row.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
-                row.iter().map(move |x| (x / length * scale) as f32)
-            })
+            .flat_map(unit_row)
+            .map(|x| (x * scale) as f32)
             .collect()
     }
 
-    /// Logistic regression on features `scale` long, with [`PENALTY`]: `[classes, width]`, flat.
-    pub(super) fn probe(&self, scale: f64, on: &Weights) -> Result<Vec<f32>, JobError> {
-        let mut regression = Regression {
-            features: self,
-            scale,
-        };
-        let failed = |source| JobError::Train {
-            stage: "heads".to_owned(),
-            source,
-        };
-        let start = Weights::create(Seed::new(0), &on.device(), |scope| {
-            scope.tensor("weight", [self.classes, self.width], Init::Zeros)
+    /// Logistic regression on features `scale` long, every class alike, with [`PENALTY`]: `[classes, width]`, flat.
+    pub(super) fn probe(
+        &self,
+        scale: f64,
+        device: &Device,
+        progress: &Named<'_>,
+    ) -> Result<Vec<f32>, JobError> {
+        let shape = [self.classes, self.width];
+        let start = Weights::create(Seed::new(0), device, |scope| {
+            scope.tensor("weight", shape, Init::Zeros)
         })?;
-        let fit = Trainer::new(probe_training())?
-            .fit(start, &mut regression, |_| (), &Silent)
-            .map_err(failed)?;
-        let rows = fit.weights.into_host().swap_remove(0);
+        let mut regression = Regression::new(self, scale, device);
+        let fit = Trainer::new(probe_training())?.fit(start, &mut regression, |_| (), progress);
+        let (weights, _) = finished(fit, progress.name)?;
+        let rows = weights.into_host().swap_remove(0);
         Ok(rows
             .iter()
             .map(|&w| (f64::from(w) * scale) as f32)
@@ -100,10 +108,7 @@ impl Features {
         if self.labels.is_empty() {
             return 1.0;
         }
-        let mut counts = vec![0.0; self.classes];
-        for &label in &self.labels {
-            counts[label as usize] += 1.0;
-        }
+        let counts = self.counts();
         let logits: Vec<f64> = self
             .rows()
             .flat_map(|(feature, _)| {
@@ -121,7 +126,7 @@ impl Features {
                 let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let sum: f64 = row.iter().map(|z| (factor * (z - most)).exp()).sum();
                 let loss = sum.ln() - factor * (row[label as usize] - most);
-                loss / counts[label as usize]
+                loss / counts[label as usize] as f64
             })
             .sum()
         };
@@ -161,41 +166,68 @@ fn least(f: impl Fn(f64) -> f64, [mut low, mut high]: [f64; 2]) -> f64 {
 }
 
 /// Multinomial logistic regression; every step sees all rows.
-struct Regression<'a> {
-    features: &'a Features,
+struct Regression {
+    features: Tensor<2>,
+    targets: Tensor<1, Int>,
+    /// Share of each row in the loss; without it all have the same.
+    shares: Option<Tensor<1>>,
+    classes: usize,
     scale: f64,
 }
 
-impl Objective for Regression<'_> {
+impl Regression {
+    fn new(of: &Features, scale: f64, device: &Device) -> Self {
+        let shape = [of.labels.len(), of.width];
+        Self {
+            features: Tensor::from_data(TensorData::new(of.values.clone(), shape), device),
+            targets: loss::targets(&of.labels, device),
+            shares: shares(of).map(|shares| Tensor::from_floats(shares.as_slice(), device)),
+            classes: of.classes,
+            scale,
+        }
+    }
+}
+
+/// Shares of the rows with which every class that occurs counts alike, however few images of it there are; none where
+/// that is so anyway.
+fn shares(of: &Features) -> Option<Vec<f32>> {
+    let counts = of.counts();
+    let mut present = counts.iter().filter(|&&n| n > 0);
+    let first = present.next()?;
+    if present.clone().all(|n| n == first) {
+        return None;
+    }
+    let classes = 1 + present.count();
+    let share = |&label: &u32| (1.0 / (classes * counts[label as usize]) as f64) as f32;
+    Some(of.labels.iter().map(share).collect())
+}
+
+impl Objective for Regression {
     type Batch = ();
     type Error = NnError;
 
     fn loss(&mut self, weights: &Weights, (): (), _: &mut Pass) -> Result<Tensor<1>, NnError> {
-        let Features {
-            values,
-            labels,
-            classes,
-            width,
-        } = self.features;
-        let rows: Dual<2> =
-            weights.bind(|scope| scope.tensor("weight", [*classes, *width], Init::Zeros))?;
-        let device = weights.device();
-        let features = TensorData::new(values.clone(), [labels.len(), *width]);
-        let features = Tensor::<2>::from_data(features, &device);
-        let targets: Vec<i64> = labels.iter().map(|&label| i64::from(label)).collect();
-        let targets =
-            Tensor::<1, Int>::from_data(TensorData::new(targets, [labels.len()]), &device);
+        let shape = [self.classes, self.features.dims()[1]];
+        let rows: Dual<2> = weights.bind(|scope| scope.tensor("weight", shape, Init::Zeros))?;
         let penalty = rows.clone().into_value().powi_scalar(2).sum() * PENALTY;
-        let logits = dual::linear(features.into(), rows.mul_scalar(self.scale), None);
-        Ok(loss::mean_cross_entropy(logits.into_value(), targets, 0.0) + penalty)
+        let features = Tensor::from_inner(self.features.clone());
+        let targets = Tensor::from_inner(self.targets.clone());
+        let logits = dual::linear(features.into(), rows.mul_scalar(self.scale), None).into_value();
+        let loss = match &self.shares {
+            None => loss::mean_cross_entropy(logits, targets, 0.0),
+            Some(shares) => {
+                let losses = cross_entropy(logits, targets, 0.0);
+                (losses * Tensor::from_inner(shares.clone())).sum()
+            }
+        };
+        Ok(loss + penalty)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
-    use refit_nn::ImageConfig;
+    use refit_core::Silent;
 
     fn features(values: &[f32], labels: &[u32]) -> Features {
         Features {
@@ -235,24 +267,56 @@ mod tests {
         assert!((features(&[], &[]).temperature(&rows) - 1.0).abs() < 1e-12);
     }
 
+    const STAGE: Named<'_> = Named {
+        name: "heads/toy",
+        inner: &Silent,
+    };
+
     /// With one feature `x = +-1` and rows `(-w, w)` the optimum solves `s sigma(-2 s w) = 2 PENALTY w`.
     #[test]
-    fn a_probe_is_the_optimum_of_its_regression() {
-        let set = features(&[-1.0, 1.0], &[0, 1]);
-        let config = ImageConfig::Mlp(refit_nn::zoo::MlpConfig {
-            inputs: 1,
-            hidden: vec![1],
-            num_labels: 0,
-        });
-        let device = Device::flex();
-        let on = Weights::create(Seed::new(0), &device, |scope| config.bind(scope)).unwrap();
+    fn a_probe_is_the_optimum_of_its_regression_however_rare_a_class_is() {
         let scale = 2.0;
-        let rows = set.probe(scale, &on).unwrap();
-        let w = f64::from(rows[1]) / scale;
-        let slope = scale / (1.0 + (2.0 * scale * w).exp()) - 2.0 * f64::from(PENALTY) * w;
-        assert!(
-            slope.abs() < 1e-3 && (rows[0] + rows[1]).abs() < 1e-3,
-            "{rows:?}"
-        );
+        for (values, labels) in [
+            (&[-1.0, 1.0][..], &[0, 1][..]),
+            (&[-1.0, 1.0, 1.0, 1.0, 1.0], &[0, 1, 1, 1, 1]),
+        ] {
+            let set = features(values, labels);
+            let rows = set.probe(scale, &Device::flex(), &STAGE).unwrap();
+            let w = f64::from(rows[1]) / scale;
+            let slope = scale / (1.0 + (2.0 * scale * w).exp()) - 2.0 * f64::from(PENALTY) * w;
+            assert!(
+                slope.abs() < 1e-3 && (rows[0] + rows[1]).abs() < 1e-3,
+                "{labels:?}: {rows:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn rows_have_shares_only_where_classes_are_unlike() {
+        assert_eq!(shares(&features(&[0.0; 4], &[0, 1, 1, 0])), None);
+        assert_eq!(shares(&features(&[0.0; 2], &[1, 1])), None);
+        assert_eq!(shares(&features(&[], &[])), None);
+        let unlike = shares(&features(&[0.0; 3], &[1, 0, 1]));
+        assert_eq!(unlike, Some(vec![0.25, 0.5, 0.25]));
+    }
+
+    #[test]
+    fn a_probe_that_leaves_the_finite_numbers_is_named() {
+        let set = features(&[f32::NAN, 1.0], &[0, 1]);
+        let error = set.probe(2.0, &Device::flex(), &STAGE).unwrap_err();
+        assert_eq!(error.to_string(), "stage `heads/toy` diverged");
+    }
+
+    #[test]
+    fn a_probe_stops_when_it_is_asked_to() {
+        let stop = refit_core::Cancel::default();
+        stop.raise();
+        let named = Named {
+            name: "heads/toy",
+            inner: &stop,
+        };
+        let set = features(&[-1.0, 1.0], &[0, 1]);
+        let stopped = set.probe(2.0, &Device::flex(), &named);
+        assert!(matches!(stopped, Err(JobError::Interrupted)), "{stopped:?}");
     }
 }

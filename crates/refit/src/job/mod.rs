@@ -22,6 +22,7 @@ mod store;
 mod suite;
 mod summary;
 mod training;
+mod unfinished;
 
 pub use config::{AdaptOn, FusionConfig, Heads, Stage, Variation};
 pub use store::{Store, StoreError};
@@ -34,7 +35,7 @@ use crate::{
 use refit_core::{ConfigError, Hint, Progress};
 use refit_io::data::{DataError, Task};
 use refit_merge::{AdaMerging, MergeError};
-use refit_nn::{ImageConfig, Layout, NnError};
+use refit_nn::{ImageConfig, NnError, ParamLayout};
 use refit_train::TrainError;
 use repetition::Repetition;
 use std::{borrow::Cow, time::Instant};
@@ -105,6 +106,9 @@ impl Hint for JobError {
             Self::Train { source, .. } => source.hint(),
             Self::Merge(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::Diverged { stage } if stage.starts_with("heads/") => {
+                Some("lower `head-scale`, or the learning rate of the base".into())
+            }
             Self::Diverged { .. } => Some("lower the learning rate of that stage".into()),
             Self::TooFewTasks { .. } => Some(
                 "give a folder with at least two sub-folders or npz files, one per task".into(),
@@ -166,7 +170,7 @@ fn check_parts(config: &FusionConfig) -> Result<(), ConfigError> {
         return Err(ConfigError::range("encoder.num_labels", found, expected));
     }
     for stage in [&config.base, &config.expert, &config.joint] {
-        stage.trainer().optimizer.build(&Layout::default())?;
+        stage.trainer().optimizer.build(&ParamLayout::default())?;
     }
     for &scale in &config.scales {
         for method in merging::scaled(scale) {

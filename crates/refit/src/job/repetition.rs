@@ -12,10 +12,11 @@ use super::{
     store::Shelf,
 };
 use burn::tensor::Device;
-use refit_core::{Progress, Seed};
+use refit_core::{Progress, Seed, StopReason};
 use refit_io::data::{Augment, ImageSet, Normalise, Task};
 use refit_nn::Weights;
-use std::{sync::Arc, time::Instant};
+use refit_train::{Fit, TrainError, TrainState};
+use std::sync::Arc;
 
 /// The parts of one repetition that do not change while it runs.
 pub(super) struct Repetition<'a> {
@@ -90,24 +91,35 @@ impl<'a> Repetition<'a> {
         }
         let read = |folder: &std::path::Path| self.model.load(form, folder, &self.device);
         if let Some((weights, notes)) = self.shelf.load(name, read)? {
+            self.shelf.forget(name)?;
             found.spared += notes.seconds;
             found.take(phase, &notes);
             return Ok((weights, notes));
         }
-        let start = Instant::now();
+        let clock = self.shelf.clock(name)?;
+        found.spared += clock.before();
         let mut notes = Notes::default();
         let weights = make(&mut notes)?;
-        notes.seconds = start.elapsed().as_secs_f64();
+        notes.seconds = clock.seconds();
         notes.peak_bytes = crate::run::peak_bytes().unwrap_or(0);
         let notes = self.shelf.keep(name, notes, |folder| {
             self.model.save(&weights, form, &self.normalise, folder)
         })?;
+        self.shelf.forget(name)?;
         found.take(phase, &notes);
         Ok((weights, notes))
     }
 
     pub(super) fn seed(&self) -> Seed {
         self.shelf.seed()
+    }
+
+    /// Progress under the name of a stage.
+    pub(super) fn named<'b>(&'b self, name: &'b str) -> Named<'b> {
+        Named {
+            name,
+            inner: self.progress,
+        }
     }
 
     pub(super) fn drawer(
@@ -128,6 +140,23 @@ impl<'a> Repetition<'a> {
     ) -> Vec<(usize, Arc<ImageSet>)> {
         let parts = self.parts.iter().map(|split| Arc::clone(part(split)));
         parts.enumerate().collect()
+    }
+}
+
+/// What a training that came to its end gives: the weights, and the state that made them.
+pub(super) fn finished(
+    fit: Result<Fit, TrainError>,
+    stage: &str,
+) -> Result<(Weights, TrainState), JobError> {
+    let stage = || stage.to_owned();
+    let fit = fit.map_err(|source| JobError::Train {
+        stage: stage(),
+        source,
+    })?;
+    match fit.stop {
+        StopReason::Diverged => Err(JobError::Diverged { stage: stage() }),
+        StopReason::Interrupted => Err(JobError::Interrupted),
+        _ => Ok((fit.weights, fit.state)),
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Every stage is a folder of its own below that of its seed (`seed-0/experts/digits`): a model in the layout of all
 //! models, and `stage.json` with what was noted on the way. Scores are files (`seed-0/scores/experts.json`). Each
-//! appears complete or not at all, so whatever is there is finished.
+//! appears complete or not at all, so whatever is there is finished. A stage that is not keeps its state beside the
+//! folder that it will have (see [`unfinished`](super::unfinished)).
 
-use super::found::Notes;
+use super::{found::Notes, unfinished::saved_at};
 use crate::{
     classifier::ClassifierError,
-    run::{MetricsWriter, RunError, keep_metrics, read_document, write_document},
+    run::{MetricsWriter, RunError, SAVE_EVERY_SECS, keep_metrics, read_document, write_document},
 };
 use refit_core::{Hint, Seed};
 use refit_io::atomic::{OutputDir, Overwrite};
@@ -15,8 +16,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{
     borrow::Cow,
     cell::RefCell,
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// File of a stage that holds what was noted while its model was made.
@@ -26,8 +29,8 @@ const NOTES: &str = "stage.json";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// A finished stage is not what was written.
-    #[error("the finished stage `{}` is damaged", path.display())]
+    /// A finished stage, or the saved state of another one, is not what was written.
+    #[error("the stage `{}` is damaged", path.display())]
     Damaged {
         /// Its folder or file.
         path: PathBuf,
@@ -63,7 +66,10 @@ impl Hint for StoreError {
 }
 
 impl StoreError {
-    fn damaged(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(super) fn damaged(
+        path: &Path,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
         Self::Damaged {
             path: path.into(),
             source: source.into(),
@@ -80,8 +86,20 @@ impl StoreError {
 /// assert!(!store.is_finished(0, "base"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Default)]
-pub struct Store(Option<Folder>);
+#[derive(Debug)]
+pub struct Store {
+    folder: Option<Folder>,
+    save_every: Duration,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            save_every: Duration::from_secs(SAVE_EVERY_SECS),
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Folder {
@@ -97,21 +115,36 @@ impl Store {
         Self::default()
     }
 
-    /// Keeps everything in `folder`, and finds there what was finished before. Measurements of stages that were cut
-    /// are dropped: those stages start again.
+    /// Keeps everything in `folder`, and finds there what was done before. Measurements of a stage that was cut are
+    /// dropped where they are younger than its saved state.
     ///
     /// # Errors
     /// When `metrics.jsonl` cannot be read or written.
     pub fn open(folder: &Path) -> Result<Self, RunError> {
+        let last = RefCell::new(HashMap::new());
         keep_metrics(folder, |metric| {
-            let seed = metric.seed.map(Seed::new);
-            seed.is_some_and(|seed| stage_path(folder, seed, &metric.series).is_dir())
+            let Some(seed) = metric.seed.map(Seed::new) else {
+                return false;
+            };
+            let path = stage_path(folder, seed, &metric.series);
+            let mut last = last.borrow_mut();
+            metric.step <= *last.entry(path).or_insert_with_key(|path| last_step(path))
         })?;
-        Ok(Self(Some(Folder {
-            path: folder.into(),
-            metrics: RefCell::new(MetricsWriter::append(folder)?),
-            failed: RefCell::default(),
-        })))
+        Ok(Self {
+            folder: Some(Folder {
+                path: folder.into(),
+                metrics: RefCell::new(MetricsWriter::append(folder)?),
+                failed: RefCell::default(),
+            }),
+            ..Self::default()
+        })
+    }
+
+    /// Saves the state of a stage that often while it goes on (ours: every minute); it changes no result.
+    #[must_use]
+    pub const fn save_every(mut self, time: Duration) -> Self {
+        self.save_every = time;
+        self
     }
 
     /// Whether this stage is finished, such as `experts/digits`.
@@ -121,7 +154,10 @@ impl Store {
 
     /// Whether no stage of any seed is finished.
     pub fn is_empty(&self) -> bool {
-        let entries = self.0.as_ref().and_then(|f| fs::read_dir(&f.path).ok());
+        let entries = self
+            .folder
+            .as_ref()
+            .and_then(|f| fs::read_dir(&f.path).ok());
         let mut names = entries
             .into_iter()
             .flatten()
@@ -147,6 +183,15 @@ fn stage_path(folder: &Path, seed: Seed, stage: &str) -> PathBuf {
     seed_path(folder, seed).join(stage)
 }
 
+/// The last step of a stage that need not be done again.
+fn last_step(stage: &Path) -> u64 {
+    if stage.is_dir() {
+        return u64::MAX;
+    }
+    // A state that cannot be read is told of by whoever wants to go on with it.
+    saved_at(stage).ok().flatten().map_or(0, |saved| saved.step)
+}
+
 /// The stages of one repetition.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shelf<'a> {
@@ -160,8 +205,14 @@ impl Shelf<'_> {
         self.seed
     }
 
-    fn path(&self, stage: &str) -> Option<PathBuf> {
-        let folder = self.store.0.as_ref()?;
+    /// How often the state of a stage is saved.
+    pub(super) const fn save_every(&self) -> Duration {
+        self.store.save_every
+    }
+
+    /// The folder of a finished stage.
+    pub(super) fn path(&self, stage: &str) -> Option<PathBuf> {
+        let folder = self.store.folder.as_ref()?;
         Some(stage_path(&folder.path, self.seed, stage))
     }
 
@@ -242,7 +293,9 @@ impl Shelf<'_> {
 
     /// Writes a line of measurements; a failure is told by [`check`](Self::check).
     pub(super) fn log(&self, stage: &str, step: u64, values: &[(&str, f64)]) {
-        let Some(folder) = &self.store.0 else { return };
+        let Some(folder) = &self.store.folder else {
+            return;
+        };
         let mut metrics = folder.metrics.borrow_mut();
         if let Err(error) = metrics.write_of_seed(self.seed, stage, step, values) {
             folder.failed.borrow_mut().get_or_insert(error);
@@ -251,12 +304,12 @@ impl Shelf<'_> {
 
     /// Whether every measurement was written.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        let failed = self.store.0.as_ref().and_then(|f| f.failed.take());
+        let failed = self.store.folder.as_ref().and_then(|f| f.failed.take());
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
-fn create_parent(path: &Path) -> Result<(), StoreError> {
+pub(super) fn create_parent(path: &Path) -> Result<(), StoreError> {
     let parent = path.parent().unwrap_or(path);
     fs::create_dir_all(parent).map_err(|e| RunError::io("create", parent)(e).into())
 }

@@ -9,21 +9,21 @@ use super::{
     head_rows::Features,
     heads::FrozenHeads,
     images::{Split, auxiliary, few_shot},
-    repetition::{Named, Repetition},
+    repetition::{Repetition, finished},
 };
 use crate::{
     classifier::{ClassifierError, save_weights, weights_file},
     run::{is_logged, step_values},
 };
 use burn::tensor::{Tensor, TensorData};
-use refit_core::{Seed, StopReason};
+use refit_core::Seed;
 use refit_io::{
     ckpt::Checkpoint,
     data::{ImageSet, Task},
 };
 use refit_kernels::dual::Dual;
 use refit_nn::{Weights, blocks::CosineHead};
-use refit_train::{Step, Trainer};
+use refit_train::{SaveEvery, Step, TrainState, Trainer};
 use std::{path::Path, sync::Arc};
 
 /// Most labelled training images of a task that the sureness of its probe is fitted on.
@@ -95,9 +95,11 @@ impl Repetition<'_> {
                 let [fitted, others] = few_shot(task.train(), per_class, seed);
                 let held_out = others.sample_stratified(CALIBRATION_IMAGES, seed);
                 let enough = held_out.len() >= LEAST_PER_CLASS * task.class_count();
-                let rows = self
-                    .features(&fitted, &base)?
-                    .probe(self.model.scale, &base)?;
+                let rows = self.features(&fitted, &base)?.probe(
+                    self.model.scale,
+                    &self.device,
+                    &self.named(&format!("heads/{}", task.name())),
+                )?;
                 let factor = if enough {
                     self.features(&held_out, &base)?.temperature(&rows)
                 } else {
@@ -219,28 +221,26 @@ impl Repetition<'_> {
                 self.shelf.log(name, step.step, &step_values(step));
             }
         };
-        let fit = Trainer::new(settings.trainer())?
+        let clock = self.shelf.clock(name)?;
+        let save = |state: &TrainState| self.shelf.save_training(name, state, &clock);
+        let mut trainer = Trainer::new(settings.trainer())?
             .on_step(log)
-            .fit(
-                start.clone(),
-                &mut objective,
-                |i| drawer.draw(i, per_set),
-                &Named {
-                    name,
-                    inner: self.progress,
-                },
-            )
-            .map_err(|source| JobError::Train {
-                stage: name.to_owned(),
-                source,
-            })?;
-        self.shelf.check()?;
-        match fit.stop {
-            StopReason::Diverged => Err(JobError::Diverged {
-                stage: name.to_owned(),
-            }),
-            StopReason::Interrupted => Err(JobError::Interrupted),
-            _ => Ok(fit.weights),
+            .save_every(SaveEvery::Time(clock.every()), save);
+        if let Some(state) = self.shelf.saved_training(name, start.layout())? {
+            trainer = trainer.resume(state);
         }
+        let fit = trainer.fit(
+            start.clone(),
+            &mut objective,
+            |i| drawer.draw(i, per_set),
+            &self.named(name),
+        );
+        self.shelf.check()?;
+        let (weights, state) = finished(fit, name)?;
+        if heads.is_none() {
+            // The stage goes on after the training. Where the disk refuses, an earlier state stays.
+            let _ = save(&state);
+        }
+        Ok(weights)
     }
 }

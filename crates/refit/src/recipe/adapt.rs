@@ -16,7 +16,7 @@ use refit_merge::{
     AdaMerging, Collapse, EntropyMeter, EntropyModel, EntropyReport, Gradient, MergeError, Session,
     TaskVectors, TensorSet, Theta,
 };
-use refit_nn::{ImageConfig, Layout, NnError, Pass, Weights, to_host};
+use refit_nn::{ImageConfig, NnError, ParamLayout, Pass, Weights, to_host};
 use refit_train::{loss::mean_entropy, value_and_gradient};
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ fn remark(name: &str, collapse: &Collapse) -> String {
 struct Task {
     config: ImageConfig,
     normalise: Normalise,
-    layout: Arc<Layout>,
+    layout: Arc<ParamLayout>,
     /// Tensors of its own, which are not merged: its head.
     own: Vec<Option<Dual<1>>>,
     /// For every tensor of the merge, its place in `layout`.

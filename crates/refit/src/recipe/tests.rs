@@ -237,6 +237,63 @@ fn word() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Documents that nest, that repeat themselves, and that are long, on both sides of every limit.
+fn hostile() -> impl Strategy<Value = String> {
+    let key = || prop::sample::select(vec!["experts", "checks", "skip", "keep", "base", "x"]);
+    let open = prop::sample::select(vec![["[", "]"], ["{a: ", "}"], ["&a [", "]"], ["- ", ""]]);
+    let nested = (key(), open, 1usize..5000).prop_map(|(key, [open, close], n)| {
+        format!("{key}: {}7{}\n", open.repeat(n), close.repeat(n))
+    });
+    let indented = (key(), 1usize..600).prop_map(|(key, n)| {
+        let line = |i: usize| format!("{:i$}{key}:\n", "");
+        (0..n).map(line).collect()
+    });
+    let bomb =
+        (key(), 1usize..12, 1usize..12, any::<bool>()).prop_map(|(key, width, levels, merge)| {
+            let level = |i: usize| match (i, merge) {
+                (0, _) => format!("a0: &a0 {{b: [{}]}}\n", "x,".repeat(width)),
+                (_, true) => format!(
+                    "a{i}: &a{i} {{<<: *a{0}, b{i}: [{1}]}}\n",
+                    i - 1,
+                    format!("*a{},", i - 1).repeat(width)
+                ),
+                (_, false) => format!("a{i}: &a{i} [{}]\n", format!("*a{},", i - 1).repeat(width)),
+            };
+            let levels: String = (0..levels).map(level).collect();
+            format!("{levels}{key}: *a0\n")
+        });
+    let itself = key().prop_map(|key| format!("{key}: &a [*a, {{b: *a}}]\n"));
+    let size = prop_oneof![0usize..1 << 16, (1usize << 20) - 200..(1 << 20) + 200];
+    let kind = prop::sample::select(vec!["key", "text", "list", "keys", "comment", "name"]);
+    let long = (key(), kind, size).prop_map(|(key, kind, n)| match kind {
+        "key" => format!("{}: 7\n", "k".repeat(n)),
+        "text" => format!("{key}: {}\n", "v".repeat(n)),
+        "list" => format!("{key}: [{}]\n", "7,".repeat(n / 2)),
+        "keys" => (0..n / 12).fold(String::new(), |keys, i| keys + &format!("k{i}: 7\n")),
+        "name" => format!("experts: [{{path: p, name: {}}}]\n", "n".repeat(n)),
+        _ => format!("{key}: 7 #{}\n", "#".repeat(n)),
+    });
+    prop_oneof![nested, indented, bomb, itself, long]
+}
+
+#[test]
+fn a_bomb_is_refused_wherever_it_stands() {
+    let level = |i: usize| format!("x{i}: &x{i} [{}]\n", format!("*x{},", i - 1).repeat(9));
+    let levels: String = (1..9).map(level).collect();
+    for (head, place) in [
+        (GOOD.to_owned(), "skip: *x8"),
+        (GOOD.replace("experts", "others"), "experts: *x8"),
+        (GOOD.to_owned(), "checks: {max-distance: *x8}"),
+    ] {
+        let text = format!("{head}x0: &x0 [boom]\n{levels}{place}\n");
+        let (message, _) = refused(&text);
+        assert!(
+            message.ends_with(": it nests or repeats itself too much"),
+            "{message}"
+        );
+    }
+}
+
 proptest! {
     /// What a fuzzer would do, by the words of the language: an error of bounded length, or a recipe that was checked.
     #[test]
@@ -245,6 +302,16 @@ proptest! {
         match load(&(head.to_owned() + &words.concat())) {
             Ok(recipe) => prop_assert!(!recipe.experts.is_empty()),
             Err((message, _)) => prop_assert!(message.len() < 10_000, "{message}"),
+        }
+    }
+
+    /// The same for what is made to exhaust whoever reads it: the answer is as short, and comes.
+    #[test]
+    fn no_size_or_depth_makes_the_reader_hang(start in any::<bool>(), hostile in hostile()) {
+        let head = if start { GOOD } else { "" };
+        if let Err((message, hint)) = load(&(head.to_owned() + &hostile)) {
+            let said = message.len() + hint.unwrap_or_default().len();
+            prop_assert!(said < 2000, "{said} bytes");
         }
     }
 

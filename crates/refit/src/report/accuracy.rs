@@ -22,40 +22,31 @@ pub(crate) fn table(h: &mut Html, outcome: &Outcome) {
     let summary = Summary::of(outcome);
     let best = summary.column_best();
     h.leaf("p", &[("class", &"note")], caption(outcome));
-    h.el(
-        "div",
-        &[
-            ("class", &"scroll"),
-            ("tabindex", &0),
-            ("role", &"region"),
-            ("aria-label", &"Accuracy table"),
-        ],
-        |h| {
-            h.el("table", &[("class", &"accuracy")], |h| {
-                head(h, outcome);
-                for (kind, title) in PARTS {
-                    if summary.of_kind(kind).next().is_none() {
-                        continue;
-                    }
-                    h.el("tbody", &[], |h| {
-                        let columns = outcome.tasks.len() + 3;
-                        h.el("tr", &[("class", &"part")], |h| {
-                            h.el(
-                                "th",
-                                &[("scope", &"rowgroup"), ("colspan", &columns)],
-                                |h| {
-                                    h.leaf("span", &[], title);
-                                },
-                            );
-                        });
-                        for method in summary.of_kind(kind) {
-                            row(h, outcome, &summary, &best, method);
-                        }
-                    });
+    h.scroll("Accuracy table", |h| {
+        h.el("table", &[("class", &"accuracy")], |h| {
+            head(h, outcome);
+            for (kind, title) in PARTS {
+                if summary.of_kind(kind).next().is_none() {
+                    continue;
                 }
-            });
-        },
-    );
+                h.el("tbody", &[], |h| {
+                    let columns = outcome.tasks.len() + 3;
+                    h.el("tr", &[("class", &"part")], |h| {
+                        h.el(
+                            "th",
+                            &[("scope", &"rowgroup"), ("colspan", &columns)],
+                            |h| {
+                                h.leaf("span", &[], title);
+                            },
+                        );
+                    });
+                    for method in summary.of_kind(kind) {
+                        row(h, outcome, &summary, &best, method);
+                    }
+                });
+            }
+        });
+    });
 }
 
 fn caption(outcome: &Outcome) -> String {

@@ -1,6 +1,6 @@
 //! Robustness: accuracy under each corruption.
 
-use super::{format::percent, html::Html, palette::method_class};
+use super::{bar::bar_cell, format::percent, html::Html, palette::method_class};
 use crate::outcome::{MethodKind, MethodResult, Outcome};
 use std::collections::BTreeSet;
 
@@ -64,34 +64,12 @@ fn group(
 
 fn bar(h: &mut Html, outcome: &Outcome, method: &MethodResult, value: f64, is_best: bool) {
     let class = method_class(outcome, &method.name);
-    let width = format!(
-        "{}%",
-        percent(if value.is_finite() {
-            value.clamp(0.0, 1.0)
-        } else {
-            0.0
-        })
-    );
     h.el(
         "tr",
         &[("class", &if is_best { "best" } else { "" })],
         |h| {
             h.leaf("th", &[("scope", &"row")], &method.label);
-            h.el("td", &[("class", &"bar")], |h| {
-                h.el("svg", &[("class", &"track"), ("aria-hidden", &true)], |h| {
-                    h.empty(
-                        "rect",
-                        &[
-                            ("class", &format_args!("fill {class}")),
-                            ("x", &0),
-                            ("y", &2),
-                            ("height", &9),
-                            ("width", &width),
-                            ("rx", &2),
-                        ],
-                    );
-                });
-            });
+            bar_cell(h, class, value);
             h.leaf("td", &[], percent(value));
         },
     );

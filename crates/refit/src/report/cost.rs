@@ -1,7 +1,8 @@
 //! What it cost.
 
 use super::{
-    format::{bytes, duration, percent},
+    bar::bar_cell,
+    format::{bytes, duration},
     html::Html,
 };
 use crate::outcome::{MethodKind, Outcome, Phase};
@@ -30,7 +31,7 @@ fn phases(h: &mut Html, phases: &[Phase]) {
                 h.el("tr", &[], |h| {
                     h.leaf("th", &[("scope", &"row")], &phase.name);
                     h.leaf("td", &[], duration(phase.seconds));
-                    share_bar(h, phase.seconds / total.max(f64::MIN_POSITIVE));
+                    bar_cell(h, "cb", phase.seconds / total.max(f64::MIN_POSITIVE));
                     h.leaf("td", &[], bytes(phase.peak_bytes));
                 });
             }
@@ -69,32 +70,6 @@ pub(crate) fn head(h: &mut Html, columns: &[&str]) {
                     h.leaf("th", &[("scope", &"col")], column);
                 }
             }
-        });
-    });
-}
-
-fn share_bar(h: &mut Html, share: f64) {
-    let width = format!(
-        "{}%",
-        percent(if share.is_finite() {
-            share.clamp(0.0, 1.0)
-        } else {
-            0.0
-        })
-    );
-    h.el("td", &[("class", &"bar")], |h| {
-        h.el("svg", &[("class", &"track"), ("aria-hidden", &true)], |h| {
-            h.empty(
-                "rect",
-                &[
-                    ("class", &"fill cb"),
-                    ("x", &0),
-                    ("y", &2),
-                    ("height", &9),
-                    ("width", &width),
-                    ("rx", &2),
-                ],
-            );
         });
     });
 }

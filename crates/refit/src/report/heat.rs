@@ -95,37 +95,28 @@ fn by_block(table: &CoefficientTable) -> Vec<Row> {
 /// A table with a number in every cell.
 fn readable(h: &mut Html, outcome: &Outcome, rows: &[Row], corner: &str) {
     let limit = limit(&outcome.coefficients);
-    h.el(
-        "div",
-        &[
-            ("class", &"scroll"),
-            ("tabindex", &0),
-            ("role", &"region"),
-            ("aria-label", &"Coefficients"),
-        ],
-        |h| {
-            h.el("table", &[("class", &"heat")], |h| {
-                h.el("thead", &[], |h| {
-                    h.el("tr", &[], |h| {
-                        h.leaf("th", &[("scope", &"col")], corner);
-                        for task in &outcome.tasks {
-                            h.leaf("th", &[("scope", &"col")], &task.name);
-                        }
-                    });
-                });
-                h.el("tbody", &[], |h| {
-                    for row in rows {
-                        h.el("tr", &[], |h| {
-                            h.leaf("th", &[("scope", &"row")], &row.name);
-                            for value in &row.values {
-                                cell(h, *value, limit);
-                            }
-                        });
+    h.scroll("Coefficients", |h| {
+        h.el("table", &[("class", &"heat")], |h| {
+            h.el("thead", &[], |h| {
+                h.el("tr", &[], |h| {
+                    h.leaf("th", &[("scope", &"col")], corner);
+                    for task in &outcome.tasks {
+                        h.leaf("th", &[("scope", &"col")], &task.name);
                     }
                 });
             });
-        },
-    );
+            h.el("tbody", &[], |h| {
+                for row in rows {
+                    h.el("tr", &[], |h| {
+                        h.leaf("th", &[("scope", &"row")], &row.name);
+                        for value in &row.values {
+                            cell(h, *value, limit);
+                        }
+                    });
+                }
+            });
+        });
+    });
 }
 
 fn cell(h: &mut Html, value: f64, limit: f64) {

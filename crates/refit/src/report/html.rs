@@ -68,6 +68,17 @@ impl Html {
         self
     }
 
+    /// Appends a part that is wider than a narrow screen: it scrolls on its own, by keyboard too.
+    pub(crate) fn scroll(&mut self, label: &str, body: impl FnOnce(&mut Self)) -> &mut Self {
+        let attrs: Attrs<'_> = &[
+            ("class", &"scroll"),
+            ("tabindex", &0),
+            ("role", &"region"),
+            ("aria-label", &label),
+        ];
+        self.el("div", attrs, body)
+    }
+
     /// Ends a line, to keep the file pleasant to read.
     pub(crate) fn newline(&mut self) -> &mut Self {
         self.text.push('\n');

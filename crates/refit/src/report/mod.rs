@@ -5,6 +5,7 @@
 
 mod accuracy;
 mod banner;
+mod bar;
 mod columns;
 mod corruption;
 mod cost;

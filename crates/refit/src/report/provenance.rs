@@ -12,47 +12,38 @@ const MAX_INPUTS: usize = 50;
 
 /// Appends the table of tasks.
 pub(crate) fn tasks(h: &mut Html, outcome: &Outcome) {
-    h.el(
-        "div",
-        &[
-            ("class", &"scroll"),
-            ("tabindex", &0),
-            ("role", &"region"),
-            ("aria-label", &"Tasks"),
-        ],
-        |h| {
-            h.el("table", &[], |h| {
-                h.leaf(
-                    "caption",
-                    &[],
-                    "Tasks. Constant guessing of the largest test class is the floor of each.",
-                );
-                head(
-                    h,
-                    &[
-                        "Task",
-                        "Classes",
-                        "Train",
-                        "Validation",
-                        "Test",
-                        "Constant guess, %",
-                    ],
-                );
-                h.el("tbody", &[], |h| {
-                    for task in &outcome.tasks {
-                        h.el("tr", &[], |h| {
-                            h.leaf("th", &[("scope", &"row")], &task.name);
-                            h.leaf("td", &[], task.classes);
-                            for size in task.sizes {
-                                h.leaf("td", &[], count(size as u64));
-                            }
-                            h.leaf("td", &[], percent(task.constant_guess));
-                        });
-                    }
-                });
+    h.scroll("Tasks", |h| {
+        h.el("table", &[], |h| {
+            h.leaf(
+                "caption",
+                &[],
+                "Tasks. Constant guessing of the largest test class is the floor of each.",
+            );
+            head(
+                h,
+                &[
+                    "Task",
+                    "Classes",
+                    "Train",
+                    "Validation",
+                    "Test",
+                    "Constant guess, %",
+                ],
+            );
+            h.el("tbody", &[], |h| {
+                for task in &outcome.tasks {
+                    h.el("tr", &[], |h| {
+                        h.leaf("th", &[("scope", &"row")], &task.name);
+                        h.leaf("td", &[], task.classes);
+                        for size in task.sizes {
+                            h.leaf("td", &[], count(size as u64));
+                        }
+                        h.leaf("td", &[], percent(task.constant_guess));
+                    });
+                }
             });
-        },
-    );
+        });
+    });
 }
 
 /// Appends plain sentences as a list.
@@ -110,34 +101,25 @@ fn inputs(h: &mut Html, record: &RunRecord) {
     if record.inputs.is_empty() {
         return;
     }
-    h.el(
-        "div",
-        &[
-            ("class", &"scroll"),
-            ("tabindex", &0),
-            ("role", &"region"),
-            ("aria-label", &"Input files"),
-        ],
-        |h| {
-            h.el("table", &[], |h| {
-                h.leaf("caption", &[], "Input files");
-                head(h, &["File", "Size", "SHA-256"]);
-                h.el("tbody", &[], |h| {
-                    for input in record.inputs.iter().take(MAX_INPUTS) {
-                        h.el("tr", &[], |h| {
-                            let name = match input.files {
-                                Some(files) => format!("{} ({files} files)", input.path),
-                                None => input.path.clone(),
-                            };
-                            h.leaf("th", &[("scope", &"row")], name);
-                            h.leaf("td", &[], bytes(input.bytes));
-                            h.leaf("td", &[("class", &"hash")], &input.sha256);
-                        });
-                    }
-                });
+    h.scroll("Input files", |h| {
+        h.el("table", &[], |h| {
+            h.leaf("caption", &[], "Input files");
+            head(h, &["File", "Size", "SHA-256"]);
+            h.el("tbody", &[], |h| {
+                for input in record.inputs.iter().take(MAX_INPUTS) {
+                    h.el("tr", &[], |h| {
+                        let name = match input.files {
+                            Some(files) => format!("{} ({files} files)", input.path),
+                            None => input.path.clone(),
+                        };
+                        h.leaf("th", &[("scope", &"row")], name);
+                        h.leaf("td", &[], bytes(input.bytes));
+                        h.leaf("td", &[("class", &"hash")], &input.sha256);
+                    });
+                }
             });
-        },
-    );
+        });
+    });
     let left_out = record.inputs.len().saturating_sub(MAX_INPUTS);
     if left_out > 0 {
         let text = format!("{left_out} more files are in run.json.");

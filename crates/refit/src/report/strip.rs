@@ -25,47 +25,38 @@ pub(super) fn strip(h: &mut Html, outcome: &Outcome, table: &CoefficientTable, l
         "Coefficients of {} groups for {tasks} tasks",
         table.groups.len()
     );
-    h.el(
-        "div",
-        &[
-            ("class", &"scroll"),
-            ("tabindex", &0),
-            ("role", &"region"),
-            ("aria-label", &"All coefficients"),
-        ],
-        |h| {
-            h.el(
-                "svg",
-                &[
-                    ("class", &"strip"),
-                    ("viewBox", &view),
-                    ("role", &"img"),
-                    ("aria-label", &described),
-                ],
-                |h| {
-                    for (k, task) in outcome.tasks.iter().enumerate() {
-                        let y = CELL * (k as f64 + 0.75);
-                        let name: String = task.name.chars().take(14).collect();
-                        h.leaf(
-                            "text",
-                            &[("x", &(NAME - 6.0)), ("y", &y), ("text-anchor", &"end")],
-                            name,
-                        );
-                    }
-                    for (i, column) in columns.iter().enumerate() {
-                        let x = NAME + width * i as f64;
-                        h.el("g", &[], |h| {
-                            h.leaf("title", &[], describe(outcome, column));
-                            for (k, value) in column.values.iter().enumerate() {
-                                strip_cell(h, x, CELL * k as f64, width, *value, limit);
-                            }
-                        });
-                    }
-                    block_names(h, &columns, width, height);
-                },
-            );
-        },
-    );
+    h.scroll("All coefficients", |h| {
+        h.el(
+            "svg",
+            &[
+                ("class", &"strip"),
+                ("viewBox", &view),
+                ("role", &"img"),
+                ("aria-label", &described),
+            ],
+            |h| {
+                for (k, task) in outcome.tasks.iter().enumerate() {
+                    let y = CELL * (k as f64 + 0.75);
+                    let name: String = task.name.chars().take(14).collect();
+                    h.leaf(
+                        "text",
+                        &[("x", &(NAME - 6.0)), ("y", &y), ("text-anchor", &"end")],
+                        name,
+                    );
+                }
+                for (i, column) in columns.iter().enumerate() {
+                    let x = NAME + width * i as f64;
+                    h.el("g", &[], |h| {
+                        h.leaf("title", &[], describe(outcome, column));
+                        for (k, value) in column.values.iter().enumerate() {
+                            strip_cell(h, x, CELL * k as f64, width, *value, limit);
+                        }
+                    });
+                }
+                block_names(h, &columns, width, height);
+            },
+        );
+    });
 }
 
 fn strip_cell(h: &mut Html, x: f64, y: f64, width: f64, value: f64, limit: f64) {

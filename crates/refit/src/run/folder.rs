@@ -3,7 +3,7 @@
 use super::{
     InputFile, MetricsWriter, RECORD, REPORT, RESULTS, RunError, RunFiles, RunRecord, now,
     part::{Part, part_path, target_of},
-    peak_bytes, read_document, read_metrics, write_document,
+    peak_bytes, read_metrics, read_record, write_document,
 };
 use crate::{outcome::Outcome, report};
 use refit_core::StopReason;
@@ -13,6 +13,37 @@ use std::{
     path::{Path, PathBuf},
     time::Instant,
 };
+
+/// An unfinished run as it lies there. Whoever only looks at it keeps nobody from writing it.
+#[derive(Clone, Debug)]
+pub struct Unfinished {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The name that it will have.
+    pub target: PathBuf,
+    /// Its record.
+    pub record: RunRecord,
+}
+
+impl Unfinished {
+    /// Looks at the unfinished run `run`, called by its name or by that of its folder; changes nothing.
+    ///
+    /// # Errors
+    /// When there is none, or its record cannot be understood.
+    pub fn find(run: &Path) -> Result<Self, RunError> {
+        let target = target_of(run);
+        let path = part_path(&target);
+        if !path.is_dir() {
+            return Err(RunError::NotUnfinished { path: target });
+        }
+        let record = read_record(&path)?;
+        Ok(Self {
+            path,
+            target,
+            record,
+        })
+    }
+}
 
 /// A run folder that is being written.
 #[derive(Debug)]
@@ -71,18 +102,14 @@ impl RunFolder {
     /// When there is none, its record cannot be understood, another process writes it, or a complete run of that name
     /// may not be replaced.
     pub fn resume(path: &Path, overwrite: Overwrite) -> Result<Self, RunError> {
-        let target = target_of(path);
-        let part = part_path(&target);
-        if !part.is_dir() {
-            return Err(RunError::NotUnfinished { path: target });
-        }
+        let target = Unfinished::find(path)?.target;
         let mut part = Part::open(target.clone(), overwrite)?;
-        let file = part.path().join(RECORD);
-        let mut record: RunRecord = read_document(&file)?;
+        // Now that nobody else writes it.
+        let mut record = read_record(part.path())?;
         if record.stop != StopReason::Interrupted {
             // Killed with everything written but the name.
             record.stop = StopReason::Interrupted;
-            write_document(&file, &record, Overwrite::Replace)?;
+            write_document(&part.path().join(RECORD), &record, Overwrite::Replace)?;
             // The lock was that of the record before.
             drop(part);
             part = Part::open(target, overwrite)?;

@@ -28,7 +28,7 @@ mod record;
 use crate::outcome::Outcome;
 pub use clock::{now, rfc3339};
 pub use error::RunError;
-pub use folder::RunFolder;
+pub use folder::{RunFolder, Unfinished};
 pub use inputs::{InputFile, same_inputs};
 pub use memory::peak_bytes;
 pub use metrics::{METRICS, Metric, MetricsWriter, keep_metrics, read_metrics};
@@ -46,6 +46,9 @@ use std::{io::ErrorKind, path::Path};
 pub const RESULTS: &str = "results.json";
 /// Name of the page inside a run folder.
 pub const REPORT: &str = "report.html";
+
+/// Seconds between saved states of a run that can be gone on with, unless told otherwise (ours).
+pub(crate) const SAVE_EVERY_SECS: u64 = 60;
 
 /// A document larger than this was not written by a run.
 const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
@@ -67,16 +70,20 @@ impl RunFiles {
     /// # Errors
     /// When it is no run folder, or a document in it cannot be understood.
     pub fn read(folder: &Path) -> Result<Self, RunError> {
-        let record = read_json(&folder.join(RECORD))?.ok_or_else(|| RunError::NotARun {
-            path: folder.into(),
-            missing: RECORD,
-        })?;
         Ok(Self {
-            record,
+            record: read_record(folder)?,
             outcome: read_json(&folder.join(RESULTS))?,
             metrics: read_metrics(folder)?,
         })
     }
+}
+
+/// Reads the record of a run folder.
+fn read_record(folder: &Path) -> Result<RunRecord, RunError> {
+    read_json(&folder.join(RECORD))?.ok_or_else(|| RunError::NotARun {
+        path: folder.into(),
+        missing: RECORD,
+    })
 }
 
 /// Reads a document; `None` where there is no such file.

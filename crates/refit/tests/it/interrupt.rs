@@ -6,6 +6,8 @@ use crate::{
     hostile::where_files_end,
     sandbox::{Said, Sandbox},
 };
+use refit_core::{DType, Sink, TensorMeta};
+use refit_io::ckpt::CheckpointWriter;
 use std::{
     os::unix::fs::{PermissionsExt, symlink},
     process::{Child, Command, Stdio},
@@ -139,14 +141,80 @@ fn what_lies_beside_the_data_may_be_anything_and_may_change() {
         std::fs::set_permissions(home.join(name), PermissionsExt::from_mode(0o0)).unwrap();
     }
     sandbox.file("d/README", "before");
-    sandbox.done("train --data d --model mine.json --steps 1 --batch 4 --out d/run -q");
-    as_if_killed(&sandbox, "d/run");
+    sandbox.done("train --data d --model mine.json --steps 1 --batch 4 --out runs/a -q");
+    as_if_killed(&sandbox, "runs/a");
     sandbox.file("d/README", "after");
     sandbox.file("d/train/light/log.txt", "new");
-    sandbox.done("train --resume d/run -q");
-    sandbox.done("train --data d --model mine.json --steps 1 --batch 4 --out d/other -q");
+    std::fs::create_dir_all(home.join("run/dark")).unwrap();
+    sandbox.done("train --resume runs/a -q");
+    sandbox.done("train --data d --model mine.json --steps 1 --batch 4 --out runs/b -q");
     // So that whoever owns the folder can remove it.
     std::fs::set_permissions(home.join("lost+found"), PermissionsExt::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn an_output_inside_the_data_is_refused_before_any_work() {
+    let sandbox = Sandbox::new();
+    pictures(&sandbox, "whole");
+    for part in ["train", "test"] {
+        pictures(&sandbox, &format!("parts/{part}"));
+    }
+    for task in ["one", "two"] {
+        pictures(&sandbox, &format!("tasks/{task}"));
+    }
+    let home = sandbox.path().canonicalize().unwrap();
+    let train = "train --model mine.json --steps 1 --batch 4 --data";
+    for (args, data) in [
+        (format!("{train} whole --out whole/run"), "whole"),
+        (format!("{train} parts --out parts/run"), "parts"),
+        (format!("{train} parts/. --out parts/train/run"), "parts"),
+        (
+            format!("{train} whole --out runs/../whole --force"),
+            "whole",
+        ),
+        (format!("{train} whole --out whole/run --dry-run"), "whole"),
+        (
+            "demo --quick --data tasks --out tasks/run".to_owned(),
+            "tasks",
+        ),
+    ] {
+        let before = sandbox.names(data);
+        let said = sandbox.refit(&args);
+        assert_eq!(said.code, Some(3), "{args}: {}", said.err);
+        let next = format!(
+            "hint: give an --out outside of `{}`",
+            home.join(data).display()
+        );
+        for words in ["lies inside the data", &next] {
+            assert!(said.err.contains(words), "{args}: {}", said.err);
+        }
+        assert_eq!(sandbox.names(data), before, "{args}");
+    }
+    // A name that begins alike is another folder.
+    sandbox.done(&format!("{train} whole --out whole-run -q"));
+}
+
+#[test]
+fn who_only_looks_at_a_run_keeps_nobody_from_writing_it() {
+    let sandbox = Sandbox::new();
+    let mut child = start(
+        &sandbox,
+        &format!("{TRAIN} --steps 100000 --save-every 0 --out runs/long"),
+    );
+    wait_for(&sandbox, "runs/long.part/state.safetensors");
+    let record = || std::fs::read(sandbox.path().join("runs/long.part/run.json")).unwrap();
+    let before = record();
+    let plan = sandbox.refit("train --resume runs/long --dry-run");
+    let again = sandbox.refit("train --resume runs/long");
+    let lives = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(lives);
+    assert_eq!(plan.code, Some(0), "{}", plan.err);
+    assert!(plan.out.contains("nothing was written"), "{}", plan.out);
+    assert_eq!(record(), before);
+    // The run itself has one writer.
+    assert!(again.err.contains("another process"), "{}", again.err);
 }
 
 #[test]
@@ -292,6 +360,26 @@ fn wait_for(sandbox: &Sandbox, file: &str) {
 }
 
 #[test]
+fn a_signal_ends_the_program_while_nobody_reads_what_it_found() {
+    let sandbox = Sandbox::new();
+    let metas: Vec<TensorMeta> = (0..3000)
+        .map(|i| TensorMeta {
+            path: format!("layers.{i}.weight").into(),
+            dtype: DType::F32,
+            shape: vec![1],
+        })
+        .collect();
+    let file = sandbox.path().join("many.safetensors");
+    let options = refit_io::ckpt::WriteOptions::default();
+    let mut writer = CheckpointWriter::create(&file, metas.clone(), options).unwrap();
+    for meta in &metas {
+        writer.put(meta, &1f32.to_le_bytes()).unwrap();
+    }
+    writer.finish().unwrap();
+    ends_at_the_first_signal(&sandbox, &["info", "many.safetensors", "-v"]);
+}
+
+#[test]
 fn a_signal_before_work_begins_ends_the_program() {
     let sandbox = Sandbox::new();
     // More than a pipe holds, and nobody reads: the program waits.
@@ -301,9 +389,14 @@ fn a_signal_before_work_begins_ends_the_program() {
         experts.join(", ")
     );
     sandbox.file("r.yaml", recipe);
+    ends_at_the_first_signal(&sandbox, &["info", "r.yaml", "-v"]);
+}
+
+/// Runs the program with a stdout that nobody reads, until it waits, and ends it politely.
+fn ends_at_the_first_signal(sandbox: &Sandbox, args: &[&str]) {
     let mut child = sandbox
         .command()
-        .args(["info", "r.yaml", "-v"])
+        .args(args)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

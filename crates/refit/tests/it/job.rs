@@ -1,7 +1,7 @@
-//! A job that was stopped goes on from its last finished stage and ends as if nothing had happened.
+//! A job that was stopped goes on where it was and ends as if nothing had happened.
 
 use refit::{
-    job::{FusionConfig, JobError, Store, StoreError, fusion, generated},
+    job::{FusionConfig, Heads, JobError, Store, StoreError, fusion, generated},
     outcome::Outcome,
 };
 use refit_core::{Hint, Progress, Silent};
@@ -10,7 +10,7 @@ use refit_nn::{ImageConfig, zoo::VitConfig};
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 /// Every stage and kind of stage, as small as it can be.
@@ -53,20 +53,31 @@ fn tasks() -> Vec<Task> {
     generated(sizes).into_iter().take(2).collect()
 }
 
-/// Asks for a stop once a phase of this name has advanced.
+/// Asks for a stop once a phase of this name has advanced by so many steps.
 struct StopIn {
     phase: &'static str,
+    after: u64,
     there: AtomicBool,
-    stop: AtomicBool,
+    steps: AtomicU64,
 }
 
 impl StopIn {
     fn new(phase: &'static str) -> Self {
+        Self::after(1, phase)
+    }
+
+    fn after(after: u64, phase: &'static str) -> Self {
         Self {
             phase,
+            after,
             there: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
+            steps: AtomicU64::new(0),
         }
+    }
+
+    /// Steps of the phase, without those of earlier processes, which are told at once.
+    fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
     }
 }
 
@@ -76,15 +87,15 @@ impl Progress for StopIn {
     }
 
     fn advance(&self, units: u64) {
-        if units > 0 && self.there.load(Ordering::Relaxed) {
-            self.stop.store(true, Ordering::Relaxed);
+        if units == 1 && self.there.load(Ordering::Relaxed) {
+            self.steps.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn note(&self, _: &str) {}
 
     fn cancelled(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.steps() >= self.after
     }
 }
 
@@ -110,7 +121,7 @@ fn files(folder: &Path, kept: &mut BTreeMap<String, Vec<u8>>, home: &Path) {
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         let name = path.strip_prefix(home).unwrap().display().to_string();
-        let same = [".safetensors", "config.json", ".jsonl"];
+        let same = [".safetensors", "config.json", ".jsonl", ".state.json"];
         if path.is_dir() {
             files(&path, kept, home);
         } else if same.iter().any(|end| name.ends_with(end)) {
@@ -156,6 +167,59 @@ fn a_job_that_was_cut_anywhere_ends_as_an_uninterrupted_one() {
     let idle = StopIn::new("adamerging-layer");
     assert_eq!(written(job(cut.path(), &idle).unwrap()), expected);
     assert!(!idle.cancelled());
+}
+
+#[test]
+fn a_stage_that_was_cut_goes_on_with_its_next_step() {
+    let whole = tempfile::tempdir().unwrap();
+    let expected = written(job(whole.path(), &Silent).unwrap());
+    let cut = tempfile::tempdir().unwrap();
+    for (phase, file, steps) in [
+        ("base", "base.state.safetensors", 12u64),
+        ("experts/letters", "experts/letters.state.safetensors", 12),
+        ("joint", "joint.state.safetensors", 12),
+        ("adamerging-task", "adamerging-task.state.json", 3),
+        (
+            "adamerging-layer-plus",
+            "adamerging-layer-plus.state.json",
+            3,
+        ),
+    ] {
+        let half = steps.div_ceil(2);
+        let file = cut.path().join("seed-3").join(file);
+        let stopped = job(cut.path(), &StopIn::after(half, phase));
+        assert!(
+            matches!(stopped, Err(JobError::Interrupted)) && file.is_file(),
+            "{phase}: {stopped:?}"
+        );
+        // All that is left, and then the next phase asks for the stop.
+        let rest = StopIn::after(steps - half, phase);
+        let stopped = job(cut.path(), &rest);
+        assert!(matches!(stopped, Err(JobError::Interrupted)), "{phase}");
+        assert_eq!(rest.steps(), steps - half, "{phase}");
+        assert!(!file.exists(), "{phase}");
+    }
+    assert_eq!(written(job(cut.path(), &Silent).unwrap()), expected);
+    assert_eq!(models(cut.path()), models(whole.path()));
+}
+
+#[test]
+fn probes_are_fitted_aloud_and_can_be_stopped() {
+    let mut config = config();
+    config.heads = Heads::Probe(2);
+    let run = |folder: &Path, progress: &dyn Progress| {
+        let store = Store::open(folder).unwrap();
+        fusion("toy", &config, &tasks(), &[3], &store, progress)
+    };
+    let home = tempfile::tempdir().unwrap();
+    let stop = StopIn::after(7, "heads/letters");
+    let stopped = run(home.path(), &stop);
+    assert!(matches!(stopped, Err(JobError::Interrupted)), "{stopped:?}");
+    assert_eq!(stop.steps(), 7);
+    // The base is trained, and is not trained again.
+    let base = StopIn::after(1, "base");
+    run(home.path(), &base).unwrap();
+    assert_eq!(base.steps(), 0);
 }
 
 #[test]

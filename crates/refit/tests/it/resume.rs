@@ -27,6 +27,7 @@ fn the_program_goes_on_after_a_kill_and_its_models_serve_other_verbs() {
 
     kill_once_there_is(
         &sandbox,
+        "demo --config c.yaml --out runs/cut",
         "runs/cut.part/seed-0/experts/faces/model.safetensors",
     );
     assert_eq!(sandbox.names("runs"), ["cut.part", "whole"]);
@@ -39,15 +40,7 @@ fn the_program_goes_on_after_a_kill_and_its_models_serve_other_verbs() {
     );
     sandbox.done("demo --resume runs/cut -q");
     assert_eq!(sandbox.names("runs"), ["cut", "whole"]);
-    let outcome = |run: &str| {
-        let text = std::fs::read_to_string(sandbox.path().join(run).join("results.json")).unwrap();
-        written(serde_json::from_str(&text).unwrap())
-    };
-    assert_eq!(outcome("runs/cut"), outcome("runs/whole"));
-    assert_eq!(
-        models(&sandbox.path().join("runs/cut")),
-        models(&sandbox.path().join("runs/whole"))
-    );
+    same_demonstration(&sandbox);
 
     let info = sandbox.done("info runs/whole/seed-0/heads").out;
     assert!(info.contains("digits.weight"), "{info}");
@@ -64,13 +57,49 @@ fn the_program_goes_on_after_a_kill_and_its_models_serve_other_verbs() {
     sandbox.done("merge r.yaml --out runs/two");
 }
 
-/// Starts the demonstration `runs/cut` and kills it when `file` has appeared.
+#[test]
 #[cfg(unix)]
-fn kill_once_there_is(sandbox: &Sandbox, file: &str) {
+fn a_kill_in_the_middle_of_a_stage_costs_no_more_than_since_its_last_save() {
+    let sandbox = Sandbox::new();
+    let long = QUICK.replace("steps: 20", "steps: 100");
+    sandbox.file("c.yaml", long.replace("steps: 4}", "steps: 40}"));
+    sandbox.done("demo --config c.yaml --out runs/whole -q");
+    let mut args = "demo --config c.yaml --save-every 0 --out runs/cut";
+    for (stage, kind) in [
+        ("base", "safetensors"),
+        ("experts/letters", "safetensors"),
+        ("joint", "safetensors"),
+        ("adamerging-layer", "json"),
+    ] {
+        let stage = format!("runs/cut.part/seed-0/{stage}");
+        kill_once_there_is(&sandbox, args, &format!("{stage}.state.{kind}"));
+        assert!(!sandbox.path().join(stage).exists(), "killed too late");
+        args = "demo --resume runs/cut";
+    }
+    sandbox.done("demo --resume runs/cut -q");
+    same_demonstration(&sandbox);
+}
+
+/// The runs `cut` and `whole` found the same and kept the same.
+fn same_demonstration(sandbox: &Sandbox) {
+    let outcome = |run: &str| {
+        let text = std::fs::read_to_string(sandbox.path().join(run).join("results.json")).unwrap();
+        written(serde_json::from_str(&text).unwrap())
+    };
+    assert_eq!(outcome("runs/cut"), outcome("runs/whole"));
+    assert_eq!(
+        models(&sandbox.path().join("runs/cut")),
+        models(&sandbox.path().join("runs/whole"))
+    );
+}
+
+/// Starts a demonstration and kills it when `file` has appeared.
+#[cfg(unix)]
+fn kill_once_there_is(sandbox: &Sandbox, args: &str, file: &str) {
     use std::time::{Duration, Instant};
     let mut child = sandbox
         .command()
-        .args("demo --config c.yaml --out runs/cut -q".split(' '))
+        .args(args.split(' ').chain(["-q"]))
         .spawn()
         .unwrap();
     let patience = Instant::now();

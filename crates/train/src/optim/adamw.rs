@@ -5,7 +5,7 @@ use super::{StateMut, check_decay, check_rate, check_share, decays, zeros};
 use crate::gradient::CHUNK;
 use rayon::prelude::*;
 use refit_core::ConfigError;
-use refit_nn::Layout;
+use refit_nn::ParamLayout;
 use serde::{Deserialize, Serialize};
 
 /// Settings of [`AdamW`].
@@ -48,7 +48,7 @@ impl AdamW {
     ///
     /// # Errors
     /// The first setting that is out of range.
-    pub fn new(config: &AdamWConfig, layout: &Layout) -> Result<Self, ConfigError> {
+    pub fn new(config: &AdamWConfig, layout: &ParamLayout) -> Result<Self, ConfigError> {
         check_rate(config.rate)?;
         check_share("betas", config.betas[0])?;
         check_share("betas", config.betas[1])?;

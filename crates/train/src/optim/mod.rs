@@ -13,7 +13,7 @@ pub use schedule::{Decay, Schedule};
 pub use sgd::{Sgd, SgdConfig};
 
 use refit_core::ConfigError;
-use refit_nn::{Layout, Role};
+use refit_nn::{ParamLayout, Role};
 use serde::{Deserialize, Serialize};
 
 /// Which optimiser, with its settings.
@@ -42,11 +42,19 @@ impl OptimConfig {
         }
     }
 
+    /// Numbers that the optimiser keeps for each trained one.
+    pub const fn moments(&self) -> u64 {
+        match self {
+            Self::Adamw(_) => 2,
+            Self::Sgd(_) => 1,
+        }
+    }
+
     /// An optimiser with zero state for these tensors.
     ///
     /// # Errors
     /// The first setting that is out of range.
-    pub fn build(&self, layout: &Layout) -> Result<Optimizer, ConfigError> {
+    pub fn build(&self, layout: &ParamLayout) -> Result<Optimizer, ConfigError> {
         Ok(match self {
             Self::Adamw(config) => Optimizer::Adamw(AdamW::new(config, layout)?),
             Self::Sgd(config) => Optimizer::Sgd(Sgd::new(config, layout)?),
@@ -94,7 +102,7 @@ impl Optimizer {
 }
 
 /// Zeros for every trained tensor, nothing for the others.
-fn zeros(layout: &Layout) -> Vec<Vec<f32>> {
+fn zeros(layout: &ParamLayout) -> Vec<Vec<f32>> {
     let len = |spec: &refit_nn::ParamSpec| {
         if spec.role == Role::Weight {
             spec.len()
@@ -110,7 +118,7 @@ fn zeros(layout: &Layout) -> Vec<Vec<f32>> {
 }
 
 /// Weight decay per tensor: matrices and kernels decay, biases, norms and single vectors do not.
-fn decays(layout: &Layout, decay: f64) -> Vec<f64> {
+fn decays(layout: &ParamLayout, decay: f64) -> Vec<f64> {
     let matrix = |shape: &[usize]| shape.iter().filter(|&&n| n > 1).count() >= 2;
     layout
         .specs()

@@ -4,7 +4,7 @@ use super::{StateMut, check_decay, check_rate, check_share, decays, zeros};
 use crate::gradient::CHUNK;
 use rayon::prelude::*;
 use refit_core::ConfigError;
-use refit_nn::Layout;
+use refit_nn::ParamLayout;
 use serde::{Deserialize, Serialize};
 
 /// Settings of [`Sgd`].
@@ -45,7 +45,7 @@ impl Sgd {
     ///
     /// # Errors
     /// The first setting that is out of range.
-    pub fn new(config: &SgdConfig, layout: &Layout) -> Result<Self, ConfigError> {
+    pub fn new(config: &SgdConfig, layout: &ParamLayout) -> Result<Self, ConfigError> {
         check_rate(config.rate)?;
         check_share("momentum", config.momentum)?;
         check_decay(config.decay)?;

@@ -33,6 +33,18 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// Most memory that a training of `values` numbers needs beside activations: weights, gradient and moments, and
+    /// while the state is saved a copy of weights and moments.
+    ///
+    /// ```
+    /// // AdamW: 1 + 1 + 2 and again 1 + 2 numbers of 4 bytes.
+    /// assert_eq!(refit_train::TrainConfig::default().state_bytes(10), 10 * 4 * 7);
+    /// ```
+    pub const fn state_bytes(&self, values: u64) -> u64 {
+        let moments = self.optimizer.moments();
+        size_of::<f32>() as u64 * values * (1 + 1 + moments + 1 + moments)
+    }
+
     /// Checks every setting but the optimiser's, which are checked when it is built.
     ///
     /// # Errors

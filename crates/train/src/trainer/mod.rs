@@ -12,7 +12,7 @@ use crate::{
 use burn::tensor::Tensor;
 pub use config::TrainConfig;
 use refit_core::{ConfigError, Hint, Progress, StopReason};
-use refit_nn::{Layout, Pass, Weights, to_host};
+use refit_nn::{ParamLayout, Pass, Weights, to_host};
 use save::Saver;
 pub use save::{SaveEvery, SaveResult};
 pub use state::{TrainError, TrainState};
@@ -116,7 +116,8 @@ impl<'a> Trainer<'a> {
     ///
     /// # Cost
     /// Per step one forward and backward pass for each micro-batch, and one pass over the weights. Memory: weights,
-    /// gradient and optimiser state, all f32, and the activations of one micro-batch.
+    /// gradient and optimiser state, all f32, and the activations of one micro-batch; while the state is saved, and at
+    /// the end, a copy of weights and optimiser state ([`TrainConfig::state_bytes`]).
     ///
     /// # Errors
     /// Those of the objective and of the save hook; a resumed state that belongs to another model or configuration.
@@ -212,7 +213,7 @@ fn measure<O: Objective>(
     Ok((loss / parts as f64, gradient, statistics))
 }
 
-fn statistics(layout: &Layout, pass: Pass) -> Statistics {
+fn statistics(layout: &ParamLayout, pass: Pass) -> Statistics {
     let find = |path: &str| {
         layout
             .position(path)
@@ -282,7 +283,7 @@ impl Run {
         }
     }
 
-    fn state(&self, layout: &Arc<Layout>, config: &TrainConfig) -> TrainState {
+    fn state(&self, layout: &Arc<ParamLayout>, config: &TrainConfig) -> TrainState {
         TrainState {
             step: self.step,
             config: config.clone(),

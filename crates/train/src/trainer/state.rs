@@ -2,7 +2,7 @@
 
 use super::TrainConfig;
 use refit_core::{ConfigError, DType, Hint, ParamPath, Sink, Source, TensorMeta};
-use refit_nn::Layout;
+use refit_nn::ParamLayout;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
@@ -14,7 +14,7 @@ use std::{
 pub struct TrainState {
     pub(super) step: u64,
     pub(super) config: TrainConfig,
-    pub(super) layout: Arc<Layout>,
+    pub(super) layout: Arc<ParamLayout>,
     pub(super) params: Vec<Vec<f32>>,
     pub(super) moments: Vec<(String, Vec<Vec<f32>>)>,
 }
@@ -89,7 +89,11 @@ impl TrainState {
         &self.config
     }
 
-    pub(super) fn check(&self, layout: &Layout, config: &TrainConfig) -> Result<(), TrainError> {
+    pub(super) fn check(
+        &self,
+        layout: &ParamLayout,
+        config: &TrainConfig,
+    ) -> Result<(), TrainError> {
         let fail = |problem: &str| {
             Err(TrainError::State {
                 problem: problem.to_owned(),
@@ -168,7 +172,7 @@ impl TrainState {
     pub fn load<S: Source>(
         source: &S,
         metadata: &BTreeMap<String, String>,
-        layout: &Arc<Layout>,
+        layout: &Arc<ParamLayout>,
     ) -> Result<Self, TrainError> {
         let fail = |problem: String| TrainError::State { problem };
         let text = |key: &str| {
@@ -216,7 +220,12 @@ impl<'a, S: Source> Reader<'a, S> {
     }
 
     /// One buffer per tensor of `layout`; running statistics have no moments and come back empty.
-    fn set(&self, set: &str, layout: &Layout, every: bool) -> Result<Vec<Vec<f32>>, TrainError> {
+    fn set(
+        &self,
+        set: &str,
+        layout: &ParamLayout,
+        every: bool,
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
         layout
             .specs()
             .iter()

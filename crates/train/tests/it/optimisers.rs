@@ -133,9 +133,23 @@ fn settings_out_of_range_are_named() {
             }),
         ),
     ];
-    let layout = refit_nn::Layout::default();
+    let layout = refit_nn::ParamLayout::default();
     for (key, optimizer) in cases {
         let error = optimizer.build(&layout).unwrap_err().to_string();
         assert!(error.starts_with(&format!("`{key}` is ")), "{error}");
+    }
+}
+
+/// The memory of a training is known before there is an optimiser.
+#[test]
+fn an_optimiser_keeps_as_many_numbers_as_it_says() {
+    let layout = refit_nn::ParamLayout::default();
+    let optimisers = [
+        OptimConfig::Adamw(AdamWConfig::default()),
+        OptimConfig::Sgd(SgdConfig::default()),
+    ];
+    for config in optimisers {
+        let state = config.build(&layout).unwrap();
+        assert_eq!(config.moments(), state.state().len() as u64, "{config:?}");
     }
 }

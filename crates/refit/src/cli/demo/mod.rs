@@ -8,7 +8,7 @@ mod show;
 pub(super) use settings::keys as setting_keys;
 
 use super::{
-    args::{RunArgs, check_place, overwrite},
+    args::{RunArgs, check_apart, check_place, overwrite},
     error::{CliError, Exit},
     resume::recorded,
     ui::Ui,
@@ -16,19 +16,23 @@ use super::{
 use crate::{
     job::{self, JobError, Store, StoreError},
     report::text_table,
-    run::{REPORT, RunFolder, RunRecord},
+    run::{REPORT, RunFolder, RunRecord, Unfinished},
 };
 use plan::{Plan, Settings, create_runs_folder, free_name};
 use refit_core::StopReason;
+use refit_train::TrainError;
 use show::JsonOutcome;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Watch one base become eight experts, and the experts one model without labels
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Without --data the eight tasks are generated; nothing is downloaded. A folder for --data holds one .npz file or \
 one folder of pictures (CLASS/*.png) per task, all of one size. Every model is kept in the run folder. A run that \
-was stopped, by Ctrl-C or otherwise, is in RUN.part; --resume goes on from its last finished stage. A --config file \
+was stopped, by Ctrl-C or otherwise, is in RUN.part; --resume goes on from its last saved state. A --config file \
 may hold settings of the job beside flags: `config` in the output of --dry-run --json, whole or in part.
 
 Examples:
@@ -47,6 +51,9 @@ pub(super) struct DemoArgs {
     /// Go on with an interrupted run, its data and its settings
     #[arg(long, value_name = "RUN", conflicts_with_all = ["quick", "data", "seeds", "seed", "out", "config"])]
     resume: Option<PathBuf>,
+    /// Seconds of work that a kill may cost: the state is saved that often; 0 is after every step (ours) [default: 60]
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(..=86_400))]
+    save_every: Option<u64>,
     /// New folder for results, models, record and page [default: runs/demo, or runs/demo-2, .. if that exists]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -70,11 +77,14 @@ fn begin(args: &DemoArgs, ui: &Ui) -> Result<(), CliError> {
     }
     let settings = Settings::of(args)?;
     args.run.start_threads()?;
-    let plan = Plan::make(settings)?;
     let out = match &args.out {
         Some(out) => out.clone(),
         None => free_name(Path::new("runs"), "demo"),
     };
+    if let Some(data) = &args.data {
+        check_apart(&out, data)?;
+    }
+    let plan = Plan::make(settings)?;
     if args.run.dry_run {
         return ui.show(&plan.summary(&out));
     }
@@ -90,21 +100,36 @@ fn begin(args: &DemoArgs, ui: &Ui) -> Result<(), CliError> {
 }
 
 fn go_on(args: &DemoArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
-    let folder = RunFolder::resume(run, overwrite(args.force))?;
-    let settings: Settings = recorded(folder.record(), run, "demo")?;
-    args.run.start_threads()?;
-    inputs::check(folder.record(), settings.data.as_deref())?;
-    let plan = Plan::make(settings)?;
     if args.run.dry_run {
-        return ui.show(&plan.summary(folder.target()));
+        let found = Unfinished::find(run)?;
+        check_place(&found.target, args.force)?;
+        let plan = rest(args, run, &found.record)?;
+        return ui.show(&plan.summary(&found.target));
     }
+    let mut folder = RunFolder::resume(run, overwrite(args.force))?;
+    let plan = rest(args, run, folder.record())?;
+    folder.record_mut().settings = serde_json::to_value(&plan.settings).unwrap_or_default();
     work(&plan, folder, ui)
+}
+
+/// What the unfinished run `run` does; what is done of it is found on the way.
+fn rest(args: &DemoArgs, run: &Path, record: &RunRecord) -> Result<Plan, CliError> {
+    let mut settings: Settings = recorded(record, run, "demo")?;
+    args.run.start_threads()?;
+    inputs::check(record, settings.data.as_deref())?;
+    settings.save_every = args.save_every.unwrap_or(settings.save_every);
+    Plan::make(settings)
 }
 
 fn work(plan: &Plan, mut folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
     ui.listen();
-    let store = Store::open(folder.path())?;
-    let Settings { job, seeds, .. } = &plan.settings;
+    let Settings {
+        job,
+        seeds,
+        save_every,
+        ..
+    } = &plan.settings;
+    let store = Store::open(folder.path())?.save_every(Duration::from_secs(*save_every));
     let suite = plan.settings.suite();
     let outcome = match job::fusion(&suite, job, &plan.tasks, seeds, &store, ui) {
         Ok(outcome) => outcome,
@@ -123,7 +148,7 @@ fn work(plan: &Plan, mut folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Keeps what is finished and says how to go on; a run that failed before its first stage was finished leaves nothing.
+/// Keeps what is done and says how to go on; a run that failed before anything was saved leaves nothing.
 fn stopped(error: JobError, folder: RunFolder, store: &Store) -> CliError {
     let interrupted = matches!(error, JobError::Interrupted);
     if !interrupted && store.is_empty() {
@@ -136,19 +161,20 @@ fn stopped(error: JobError, folder: RunFolder, store: &Store) -> CliError {
     let disk = matches!(
         error,
         JobError::Store(StoreError::Keep { .. } | StoreError::Run(_))
+            | JobError::Train {
+                source: TrainError::Save(_),
+                ..
+            }
     );
     match folder.pause() {
         // What went wrong first is what the user should hear of.
-        _ if disk => CliError::from(error).hint(format!(
-            "finished stages are kept; free some space and {next}"
-        )),
+        _ if disk => {
+            CliError::from(error).hint(format!("what is done is kept; free some space and {next}"))
+        }
         _ if !interrupted => error.into(),
         Err(error) => error.into(),
         Ok(path) => {
-            let words = format!(
-                "interrupted; finished stages are kept in `{}`",
-                path.display()
-            );
+            let words = format!("interrupted; what is done is in `{}`", path.display());
             CliError::plain(Exit::Interrupted, words).hint(next)
         }
     }

@@ -4,7 +4,7 @@ use super::{DemoArgs, settings};
 use crate::{
     cli::error::{CliError, Exit},
     job::{self, DEFAULT_SIZES, FusionConfig, QUICK_SIZES, generated},
-    run::part_path,
+    run::{SAVE_EVERY_SECS, part_path},
 };
 use refit_io::data::{FolderOptions, Task, read_suite};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,13 @@ pub(super) struct Settings {
     pub(super) data: Option<PathBuf>,
     pub(super) seeds: Vec<u64>,
     pub(super) job: FusionConfig,
+    /// Seconds between saved states; runs that began before there were any have none recorded.
+    #[serde(default = "save_every")]
+    pub(super) save_every: u64,
+}
+
+const fn save_every() -> u64 {
+    SAVE_EVERY_SECS
 }
 
 impl Settings {
@@ -50,6 +57,7 @@ impl Settings {
             data,
             seeds: (first..=last).collect(),
             job,
+            save_every: args.save_every.unwrap_or(SAVE_EVERY_SECS),
         })
     }
 

@@ -4,24 +4,24 @@ mod args;
 mod inputs;
 mod plan;
 mod show;
-mod state;
 
 pub(super) use args::TrainArgs;
 
 use super::{
-    args::{check_place, overwrite},
+    args::{check_apart, check_place, overwrite},
     error::{CliError, Exit},
     resume::recorded,
     ui::Ui,
 };
 use crate::{
-    classifier::{Fitted, remove_model},
-    run::{RunFolder, RunRecord, keep_metrics, same_inputs},
+    classifier::{ClassifierError, Fitted, remove_model, save_state},
+    run::{RunFolder, RunRecord, Unfinished, keep_metrics, same_inputs},
+    source::TaskSource,
 };
 use plan::{Plan, Settings};
 use refit_core::StopReason;
 use refit_io::data::Task;
-use refit_train::TrainState;
+use refit_train::{TrainError, TrainState};
 use show::Trained;
 use std::{fs, path::Path};
 
@@ -38,6 +38,9 @@ pub(super) fn run(args: &TrainArgs, ui: &Ui) -> Result<(), CliError> {
 
 fn begin(args: &TrainArgs, out: &Path, ui: &Ui) -> Result<(), CliError> {
     check_place(out, args.force)?;
+    if let Some(TaskSource::Path(data)) = &args.data {
+        check_apart(out, data)?;
+    }
     args.run.start_threads()?;
     let plan = Plan::make(Settings::of(args), args)?;
     if args.run.dry_run {
@@ -59,29 +62,41 @@ fn begin(args: &TrainArgs, out: &Path, ui: &Ui) -> Result<(), CliError> {
 
 /// Goes on from the last saved state; from the beginning, where a run was killed before its first save.
 fn go_on(args: &TrainArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
-    let mut folder = RunFolder::resume(run, overwrite(args.force))?;
-    let mut settings: Settings = recorded(folder.record(), run, "train")?;
-    args.run.start_threads()?;
-    inputs::read(&settings)
-        .and_then(|now| Ok(same_inputs(&folder.record().inputs, &now)?))
-        .map_err(|error| inputs::told_where(error, &settings, folder.target()))?;
-    if let Some(seconds) = args.save_every {
-        settings.save_every = seconds;
-        folder.record_mut().settings = serde_json::to_value(&settings).unwrap_or_default();
-    }
-    let mut plan = Plan::make(settings, args)?;
-    let state = folder.path().join(STATE);
-    if state.is_file() {
-        plan.go_on_from(&state)?;
-    }
     if args.run.dry_run {
-        return ui.show(&plan.summary(folder.target()));
+        let found = Unfinished::find(run)?;
+        check_place(&found.target, args.force)?;
+        let plan = rest(args, run, &found.record, [&found.path, &found.target])?;
+        return ui.show(&plan.summary(&found.target));
     }
+    let mut folder = RunFolder::resume(run, overwrite(args.force))?;
+    let plan = rest(args, run, folder.record(), [folder.path(), folder.target()])?;
+    folder.record_mut().settings = serde_json::to_value(&plan.settings).unwrap_or_default();
     // What was measured after the state was saved is measured again.
     let done = plan.done();
     keep_metrics(folder.path(), |m| m.series == "train" && m.step <= done)?;
     remove_model(folder.path())?;
     work(plan, folder, ui)
+}
+
+/// What is left to do of the unfinished run `run` in the folder `part`, which will be `target`.
+fn rest(
+    args: &TrainArgs,
+    run: &Path,
+    record: &RunRecord,
+    [part, target]: [&Path; 2],
+) -> Result<Plan, CliError> {
+    let mut settings: Settings = recorded(record, run, "train")?;
+    args.run.start_threads()?;
+    inputs::read(&settings)
+        .and_then(|now| Ok(same_inputs(&record.inputs, &now)?))
+        .map_err(|error| inputs::told_where(error, &settings, target))?;
+    settings.save_every = args.save_every.unwrap_or(settings.save_every);
+    let mut plan = Plan::make(settings, args)?;
+    let state = part.join(STATE);
+    if state.is_file() {
+        plan.go_on_from(&state)?;
+    }
+    Ok(plan)
 }
 
 fn work(plan: Plan, folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
@@ -101,7 +116,7 @@ fn work(plan: Plan, folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
     let val_accuracy = match complete(&fitted, &task, &folder, ui) {
         Ok(accuracy) => accuracy,
         Err(error) if error.exit() == Exit::Interrupted => {
-            return Err(match state::save(&folder.path().join(STATE), state) {
+            return Err(match save(&folder, state) {
                 Ok(()) => paused(step, folder),
                 Err(error) => failed(error, None, folder),
             });
@@ -135,6 +150,12 @@ fn complete(fitted: &Fitted, task: &Task, folder: &RunFolder, ui: &Ui) -> Result
     Ok(accuracy)
 }
 
+/// Saves the state outside the loop.
+fn save(folder: &RunFolder, state: &TrainState) -> Result<(), CliError> {
+    save_state(&folder.path().join(STATE), state, [])
+        .map_err(|error| ClassifierError::from(TrainError::Save(error)).into())
+}
+
 /// The user wants to stop here.
 fn paused(step: u64, folder: RunFolder) -> CliError {
     let next = folder.how_to_go_on("train");
@@ -159,12 +180,11 @@ fn diverged(step: u64, folder: RunFolder) -> CliError {
 
 /// Keeps a run that has a saved state, or whose `state` can still be saved; another one leaves nothing.
 fn failed(error: CliError, state: Option<&TrainState>, folder: RunFolder) -> CliError {
-    let file = folder.path().join(STATE);
     if let Some(state) = state {
         // Where the disk refuses this too, the state that was saved before stays.
-        let _ = state::save(&file, state);
+        let _ = save(&folder, state);
     }
-    if !file.is_file() {
+    if !folder.path().join(STATE).is_file() {
         // What went wrong first is what the user should hear of.
         let _ = folder.discard();
         return error;

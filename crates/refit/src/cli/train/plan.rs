@@ -1,13 +1,16 @@
 //! What a training will do.
 
-use super::{STATE, args::TrainArgs, show::Summary, state};
+use super::{STATE, args::TrainArgs, show::Summary};
 use crate::{
-    classifier::{Classifier, FitSettings, Fitted, ModelFolder, TrainingRun, read_config},
+    classifier::{
+        Classifier, FitSettings, Fitted, ModelFolder, TrainingRun, load_state, read_config,
+        save_state,
+    },
     cli::{
         error::{CliError, Exit},
         ui::Ui,
     },
-    run::{RunFolder, is_logged, step_values},
+    run::{RunFolder, SAVE_EVERY_SECS, is_logged, step_values},
     source::{TaskSource, folder_options},
 };
 use refit_core::Seed;
@@ -19,9 +22,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-
-/// Seconds between saved states, unless told otherwise (ours).
-const SAVE_EVERY: u64 = 60;
 
 /// What `run.json` says about a training, and what `--resume` reads back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl Settings {
             init: args.init.clone(),
             fit: args.fit.settings(),
             seed: args.run.seed(),
-            save_every: args.save_every.unwrap_or(SAVE_EVERY),
+            save_every: args.save_every.unwrap_or(SAVE_EVERY_SECS),
             out: args.out.clone().unwrap_or_default(),
         }
     }
@@ -96,7 +96,7 @@ impl Plan {
 
     /// Takes a saved state.
     pub(super) fn go_on_from(&mut self, file: &Path) -> Result<(), CliError> {
-        self.state = Some(state::read(file, &self.model)?);
+        self.state = Some(load_state(file, self.model.weights.layout())?);
         Ok(())
     }
 
@@ -122,7 +122,7 @@ impl Plan {
             seed: self.settings.seed,
             resume: self.state,
             on_step: Box::new(on_step),
-            save: Some((every, Box::new(|state| state::write(&file, state)))),
+            save: Some((every, Box::new(|state| save_state(&file, state, [])))),
         };
         let fitted = self.model.fit(run, ui)?;
         match failed {
@@ -140,8 +140,7 @@ impl Plan {
             parameters,
             settings: self.settings.clone(),
             done: self.done(),
-            // Weights, gradient and two moments, all f32.
-            state_bytes: 16 * parameters,
+            state_bytes: self.settings.fit.state_bytes(parameters),
             out: out.to_path_buf(),
         }
     }
