@@ -6,6 +6,7 @@ use super::{
     header::{Header, by_name, parse_header},
     key::{Key, TensorView},
     map::Bytes,
+    open::{Found, Gather, SAFETENSORS, gather_listed, locate},
 };
 use refit_core::{Source, TensorMeta};
 use std::{
@@ -39,10 +40,10 @@ use std::{
 /// ```
 #[derive(Debug)]
 pub struct Checkpoint {
-    pub(super) path: PathBuf,
+    path: PathBuf,
     index: Option<PathBuf>,
     shards: Vec<Shard>,
-    pub(super) tensors: Vec<TensorMeta>,
+    tensors: Vec<TensorMeta>,
     places: Vec<Place>,
     by_name: Vec<u32>,
     metadata: BTreeMap<String, String>,
@@ -62,13 +63,31 @@ struct Place {
 }
 
 impl Checkpoint {
+    /// Opens a `.safetensors` file, an index (`.json`), or a folder with `model.safetensors` or
+    /// `model.safetensors.index.json`. A folder with both is read as the single file, as other tools do.
+    ///
+    /// # Errors
+    /// When anything at all is wrong with headers, index or shards; values are not looked at.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, CkptError> {
+        let path = path.as_ref();
+        let mut checkpoint = Self::empty(path);
+        match locate(path, SAFETENSORS)? {
+            Found::File(file) => checkpoint.add(file)?,
+            Found::Index(index) => {
+                gather_listed(&mut checkpoint, &index)?;
+                checkpoint.index = Some(index);
+            }
+        }
+        Ok(checkpoint.sorted())
+    }
+
     /// Reads a safetensors file that is already in memory; `label` stands for its path in messages.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(label: impl Into<PathBuf>, bytes: Vec<u8>) -> Result<Self, CkptError> {
         let label = label.into();
-        let mut checkpoint = Self::empty(&label, None);
+        let mut checkpoint = Self::empty(&label);
         checkpoint.add_shard(label, Bytes::held(bytes))?;
         Ok(checkpoint.sorted())
     }
@@ -157,10 +176,10 @@ impl Checkpoint {
         }
     }
 
-    pub(super) fn empty(path: &Path, index: Option<PathBuf>) -> Self {
+    fn empty(path: &Path) -> Self {
         Self {
             path: path.into(),
-            index,
+            index: None,
             shards: Vec::new(),
             tensors: Vec::new(),
             places: Vec::new(),
@@ -169,13 +188,13 @@ impl Checkpoint {
         }
     }
 
-    pub(super) fn sorted(mut self) -> Self {
+    fn sorted(mut self) -> Self {
         self.by_name = by_name(&self.tensors);
         self
     }
 
     /// Appends the tensors of one file.
-    pub(super) fn add_shard(&mut self, file: PathBuf, bytes: Bytes) -> Result<(), CkptError> {
+    fn add_shard(&mut self, file: PathBuf, bytes: Bytes) -> Result<(), CkptError> {
         let Header {
             tensors,
             ranges,
@@ -197,6 +216,17 @@ impl Checkpoint {
         }
         self.shards.push(Shard { file, bytes });
         Ok(())
+    }
+}
+
+impl Gather for Checkpoint {
+    fn add(&mut self, file: PathBuf) -> Result<(), CkptError> {
+        let bytes = Bytes::map(&file)?;
+        self.add_shard(file, bytes)
+    }
+
+    fn gathered(&self) -> &[TensorMeta] {
+        &self.tensors
     }
 }
 

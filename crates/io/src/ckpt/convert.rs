@@ -1,9 +1,9 @@
 //! Stored bytes to `f32` values and back.
 //!
 //! Loops run over fixed-size chunks without branches, so that the compiler turns them into vector code; half
-//! precision goes through the conversion instructions of the machine where it has them.
+//! precision is written through the conversion instructions of the machine where it has them.
 
-use super::error::ConvertError;
+use super::{decode::decode, error::ConvertError};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use refit_core::{DType, TensorMeta};
 
@@ -46,13 +46,7 @@ pub fn decode_f32_into(
 ) -> Result<(), ConvertError> {
     check_bytes(meta, bytes)?;
     check_len(meta, "values", out.len(), meta.len())?;
-    match meta.dtype {
-        DType::F32 => each(bytes, out, f32::from_le_bytes),
-        DType::BF16 => each(bytes, out, |b| bf16_to_f32(u16::from_le_bytes(b))),
-        DType::F64 => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
-        DType::F16 => f16_to_f32(bytes, out),
-        dtype => return Err(not_a_weight(meta, dtype)),
-    }
+    decode(meta.dtype, bytes, out);
     Ok(())
 }
 
@@ -74,7 +68,7 @@ pub fn encode_f32(meta: &TensorMeta, values: &[f32]) -> Result<Vec<u8>, ConvertE
     Ok(bytes)
 }
 
-fn not_a_weight(meta: &TensorMeta, dtype: DType) -> ConvertError {
+pub(super) fn not_a_weight(meta: &TensorMeta, dtype: DType) -> ConvertError {
     ConvertError::NotAWeight {
         tensor: meta.path.to_string(),
         dtype,
@@ -88,7 +82,7 @@ fn check_bytes(meta: &TensorMeta, bytes: &[u8]) -> Result<(), ConvertError> {
     check_len(meta, "bytes", bytes.len(), meta.size_bytes())
 }
 
-fn check_len(
+pub(super) fn check_len(
     meta: &TensorMeta,
     unit: &'static str,
     found: usize,
@@ -106,31 +100,9 @@ fn check_len(
     }
 }
 
-/// Applies `read` to every group of `N` bytes.
-pub(super) fn each<const N: usize, T>(bytes: &[u8], out: &mut [T], read: impl Fn([u8; N]) -> T) {
-    for (value, word) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
-        *value = read(*word);
-    }
-}
-
 fn put<const N: usize>(bytes: &mut [u8], values: &[f32], write: impl Fn(f32) -> [u8; N]) {
     for (word, &value) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(values) {
         *word = write(value);
-    }
-}
-
-/// Exact for every pattern, payloads of NaN included.
-pub(super) fn bf16_to_f32(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
-}
-
-/// Through an aligned block on the stack, since a tensor may begin at any byte.
-pub(super) fn f16_to_f32(bytes: &[u8], out: &mut [f32]) {
-    let mut block = [f16::ZERO; BLOCK];
-    for (bytes, out) in bytes.chunks(2 * BLOCK).zip(out.chunks_mut(BLOCK)) {
-        let block = &mut block[..out.len()];
-        each(bytes, block, f16::from_le_bytes);
-        block.convert_to_f32_slice(out);
     }
 }
 

@@ -124,6 +124,22 @@ pub enum CkptError {
         /// How many there are.
         len: usize,
     },
+    /// Values behind the end of a tensor.
+    #[error("`{tensor}` in `{}` has {len} {unit}, so none at {start}..{end}", file.display())]
+    OutOfRange {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// `values` or `bytes`.
+        unit: &'static str,
+        /// How many there are.
+        len: usize,
+        /// First that was asked for.
+        start: usize,
+        /// The one behind the last that was asked for.
+        end: usize,
+    },
     /// Values that cannot be converted.
     #[error("`{}`: {problem}", file.display())]
     Convert {
@@ -132,7 +148,7 @@ pub enum CkptError {
         /// What is wrong.
         problem: ConvertError,
     },
-    /// The file was changed, replaced or removed while it was mapped.
+    /// The file was changed, replaced, shortened or removed while it was open.
     #[error("`{}` was changed while it was in use", file.display())]
     Changed {
         /// The file.

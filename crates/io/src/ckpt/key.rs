@@ -50,19 +50,19 @@ impl Key for usize {
 
 impl Key for &str {
     fn locate(self, checkpoint: &Checkpoint) -> Result<usize, CkptError> {
-        checkpoint.position(self).ok_or_else(|| {
-            let names = checkpoint
-                .tensors()
-                .iter()
-                .take(NEAREST_OF)
-                .map(|t| t.path.as_str());
-            CkptError::NoTensor {
-                file: checkpoint.path().into(),
-                tensor: self.to_owned(),
-                nearest: nearest(self, names).map(str::to_owned),
-            }
+        let found = checkpoint.position(self);
+        found.ok_or_else(|| CkptError::NoTensor {
+            file: checkpoint.path().into(),
+            tensor: self.to_owned(),
+            nearest: nearest_name(self, checkpoint.tensors()),
         })
     }
+}
+
+/// The name of a tensor that is close to `name`, if one is.
+pub(super) fn nearest_name(name: &str, tensors: &[TensorMeta]) -> Option<String> {
+    let names = tensors.iter().take(NEAREST_OF).map(|t| t.path.as_str());
+    nearest(name, names).map(str::to_owned)
 }
 
 impl Key for &ParamPath {

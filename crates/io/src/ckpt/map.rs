@@ -1,16 +1,9 @@
 //! The bytes of one file, mapped or held: the only unsafe line of the crate.
 
-use super::error::CkptError;
+use super::{error::CkptError, stamp::Stamp};
 use crate::file::open_file;
 use memmap2::Mmap;
-use std::{
-    fmt,
-    fs::{self, File, Metadata},
-    io,
-    ops::Deref,
-    path::Path,
-    time::SystemTime,
-};
+use std::{fmt, fs::File, io, ops::Deref, path::Path};
 
 /// Read-only bytes of a file or of memory.
 pub(super) struct Bytes {
@@ -22,22 +15,6 @@ pub(super) struct Bytes {
 enum Content {
     Mapped(Mmap),
     Held(Vec<u8>),
-}
-
-/// Enough to notice that someone wrote to a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    len: u64,
-    modified: Option<SystemTime>,
-}
-
-impl Stamp {
-    fn of(found: &Metadata) -> Self {
-        Self {
-            len: found.len(),
-            modified: found.modified().ok(),
-        }
-    }
 }
 
 impl Bytes {
@@ -66,8 +43,7 @@ impl Bytes {
 
     /// Whether the file at `path` is still what it was when it was mapped.
     pub(super) fn unchanged(&self, path: &Path) -> bool {
-        self.stamp
-            .is_none_or(|stamp| fs::metadata(path).is_ok_and(|now| Stamp::of(&now) == stamp))
+        self.stamp.is_none_or(|stamp| stamp.still_holds(path))
     }
 }
 

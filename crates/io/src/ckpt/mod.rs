@@ -1,6 +1,6 @@
 //! Checkpoints on disk: safetensors, one file or a folder of shards.
 //!
-//! [`Checkpoint`] maps and checks, [`CheckpointWriter`] streams out, [`health`] looks at values, [`sha256_file`]
+//! [`Checkpoint`] maps and checks, [`TensorReader`] checks and reads by position, [`CheckpointWriter`] streams out, [`health`] looks at values, [`sha256_file`]
 //! fingerprints. [`parse_header`] and [`parse_index`] are the two readers of foreign bytes; they are pure functions.
 //!
 //! # What is checked when a checkpoint is opened
@@ -25,6 +25,7 @@
 
 mod checkpoint;
 mod convert;
+mod decode;
 mod error;
 mod hash;
 mod header;
@@ -34,18 +35,22 @@ mod key;
 mod map;
 mod open;
 mod plan;
+mod reader;
 mod scan;
+mod stamp;
 mod stats;
 mod text;
 mod writer;
 
 pub use checkpoint::Checkpoint;
 pub use convert::{decode_f32, decode_f32_into, encode_f32};
+pub use decode::decode_weights;
 pub use error::{CkptError, ConvertError, HeaderError, IndexError};
 pub use hash::{FileDigest, FolderDigest, digest_file, digest_files, sha256_file};
 pub use header::{Header, MAX_HEADER_BYTES, MAX_METADATA, MAX_NAME_BYTES, MAX_RANK, parse_header};
 pub use health::{DTypeTotal, Health, TensorHealth, health};
 pub use index::{ShardIndex, parse_index};
 pub use key::{Key, TensorView};
+pub use reader::TensorReader;
 pub use stats::ValueStats;
 pub use writer::{CheckpointWriter, WriteOptions};

@@ -1,14 +1,16 @@
-//! From a path to a checked checkpoint.
+//! From a path to the files of a checkpoint, and shards against their index.
 
 use super::{
-    checkpoint::Checkpoint,
     error::CkptError,
-    header::by_name,
-    index::{ShardIndex, parse_index},
-    map::Bytes,
+    header::{MAX_HEADER_BYTES, by_name},
+    index::parse_index,
 };
+use crate::file::read_file;
 use refit_core::TensorMeta;
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// File of a folder that holds all tensors.
 pub(super) const SINGLE_FILE: &str = "model.safetensors";
@@ -16,82 +18,85 @@ pub(super) const SINGLE_FILE: &str = "model.safetensors";
 /// File of a folder that says which shard holds which tensor.
 pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
 
-impl Checkpoint {
-    /// Opens a `.safetensors` file, an index (`.json`), or a folder with `model.safetensors` or
-    /// `model.safetensors.index.json`. A folder with both is read as the single file, as other tools do.
-    ///
-    /// # Errors
-    /// When anything at all is wrong with headers, index or shards; values are not looked at.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, CkptError> {
-        let path = path.as_ref();
-        let found = fs::metadata(path).map_err(|source| CkptError::Read {
-            file: path.into(),
-            source,
-        })?;
-        if found.is_dir() {
-            Self::open_folder(path)
-        } else if path
-            .extension()
+/// Names of the files of a folder, `(all tensors, index)`, in the order in which they are looked for.
+pub(super) type Names = [(&'static str, &'static str)];
+
+/// The names that [`Checkpoint`](super::Checkpoint) reads.
+pub(super) const SAFETENSORS: &Names = &[(SINGLE_FILE, INDEX_FILE)];
+
+/// What a path stands for.
+pub(super) enum Found {
+    /// All tensors.
+    File(PathBuf),
+    /// A list of shards.
+    Index(PathBuf),
+}
+
+/// Something that takes a checkpoint file by file.
+pub(super) trait Gather {
+    /// Appends the tensors of `file`.
+    fn add(&mut self, file: PathBuf) -> Result<(), CkptError>;
+    /// What was gathered so far.
+    fn gathered(&self) -> &[TensorMeta];
+}
+
+/// Looks for a checkpoint at `path`: a folder with one of `names`, an index (`.json`), or any other file.
+pub(super) fn locate(path: &Path, names: &Names) -> Result<Found, CkptError> {
+    let found = fs::metadata(path).map_err(|source| CkptError::Read {
+        file: path.into(),
+        source,
+    })?;
+    let is_index = |path: &Path| {
+        path.extension()
             .is_some_and(|e| e.eq_ignore_ascii_case("json"))
-        {
-            Self::open_index(path)
+    };
+    if !found.is_dir() {
+        let path = path.to_path_buf();
+        return Ok(if is_index(&path) {
+            Found::Index(path)
         } else {
-            Self::open_file(path)
+            Found::File(path)
+        });
+    }
+    for &(single, index) in names {
+        let (single, index) = (path.join(single), path.join(index));
+        if single.exists() {
+            return Ok(Found::File(single));
+        }
+        if index.exists() {
+            return Ok(Found::Index(index));
         }
     }
+    Err(CkptError::NoCheckpoint {
+        folder: path.into(),
+        other: any_safetensors(path),
+    })
+}
 
-    fn open_file(path: &Path) -> Result<Self, CkptError> {
-        let mut checkpoint = Self::empty(path, None);
-        checkpoint.add_shard(path.into(), Bytes::map(path)?)?;
-        Ok(checkpoint.sorted())
-    }
-
-    fn open_folder(folder: &Path) -> Result<Self, CkptError> {
-        let (single, index) = (folder.join(SINGLE_FILE), folder.join(INDEX_FILE));
-        let mut opened = if single.exists() {
-            Self::open_file(&single)
-        } else if index.exists() {
-            Self::open_index(&index)
-        } else {
-            Err(CkptError::NoCheckpoint {
-                folder: folder.into(),
-                other: any_safetensors(folder),
-            })
-        }?;
-        opened.path = folder.into();
-        Ok(opened)
-    }
-
-    fn open_index(path: &Path) -> Result<Self, CkptError> {
-        let index = parse_index(&Bytes::map(path)?).map_err(|problem| CkptError::Index {
-            file: path.into(),
-            problem,
-        })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let mut checkpoint = Self::empty(path, Some(path.into()));
-        checkpoint.add_listed(folder, &index)?;
-        Ok(checkpoint.sorted())
-    }
-
-    /// Maps every shard of `index` and compares what it holds with what is listed for it.
-    fn add_listed(&mut self, folder: &Path, index: &ShardIndex) -> Result<(), CkptError> {
-        for (name, listed) in index.shards() {
-            let file = folder.join(name);
-            let bytes = Bytes::map(&file).map_err(|e| match e {
-                CkptError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                    CkptError::MissingShard {
-                        index: self.path.clone(),
-                        shard: name.to_owned(),
-                    }
+/// Gathers every shard of the index at `path` and compares what it holds with what is listed for it.
+pub(super) fn gather_listed(into: &mut impl Gather, path: &Path) -> Result<(), CkptError> {
+    let bytes = read_file(path, MAX_HEADER_BYTES)?;
+    let index = parse_index(&bytes).map_err(|problem| CkptError::Index {
+        file: path.into(),
+        problem,
+    })?;
+    drop(bytes);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for (name, listed) in index.shards() {
+        let file = folder.join(name);
+        let held = into.gathered().len();
+        into.add(file.clone()).map_err(|e| match e {
+            CkptError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                CkptError::MissingShard {
+                    index: path.into(),
+                    shard: name.to_owned(),
                 }
-                e => e,
-            })?;
-            let held = self.tensors.len();
-            self.add_shard(file.clone(), bytes)?;
-            same_tensors(&file, &self.tensors[held..], listed)?;
-        }
-        Ok(())
+            }
+            e => e,
+        })?;
+        same_tensors(&file, &into.gathered()[held..], listed)?;
     }
+    Ok(())
 }
 
 /// A shard holds exactly the tensors that are listed for it (`listed` is sorted, both are free of duplicates).

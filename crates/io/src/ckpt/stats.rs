@@ -1,6 +1,6 @@
 //! Counts and moments of one tensor's values.
 
-use super::convert::{bf16_to_f32, each, f16_to_f32};
+use super::decode::{decode, each};
 use rayon::prelude::*;
 use refit_core::DType;
 use serde::Serialize;
@@ -60,19 +60,20 @@ fn decoder(dtype: DType) -> Option<Decode> {
         DType::U64 => |b, out| each(b, out, |v| u64::from_le_bytes(v) as f64),
         DType::F32 => |b, out| each(b, out, |v| f64::from(f32::from_le_bytes(v))),
         DType::F64 => |b, out| each(b, out, f64::from_le_bytes),
-        DType::BF16 => |b, out| {
-            each(b, out, |v| f64::from(bf16_to_f32(u16::from_le_bytes(v))));
-        },
-        DType::F16 => |b, out| {
-            let mut wide = [0.0; BLOCK];
-            let wide = &mut wide[..out.len()];
-            f16_to_f32(b, wide);
-            for (out, &v) in out.iter_mut().zip(&*wide) {
-                *out = f64::from(v);
-            }
-        },
+        DType::BF16 => |b, out| widened(DType::BF16, b, out),
+        DType::F16 => |b, out| widened(DType::F16, b, out),
         _ => return None,
     })
+}
+
+/// Half precision, by way of single precision.
+fn widened(dtype: DType, bytes: &[u8], out: &mut [f64]) {
+    let mut single = [0.0; BLOCK];
+    let single = &mut single[..out.len()];
+    decode(dtype, bytes, single);
+    for (out, &v) in out.iter_mut().zip(&*single) {
+        *out = f64::from(v);
+    }
 }
 
 fn tally(decode: Decode, size: usize, bytes: &[u8]) -> Tally {

@@ -3,6 +3,7 @@
 
 mod ckpt_atomic;
 mod ckpt_hostile;
+mod ckpt_reader;
 mod ckpt_real;
 mod ckpt_roundtrip;
 mod ckpt_support;

@@ -1,0 +1,256 @@
+//! One way to read the tensors of any checkpoint: by position, a range of values at a time, from several threads.
+
+mod file;
+mod gather;
+mod plain;
+
+use super::{
+    convert::{check_len, not_a_weight},
+    error::{CkptError, ConvertError},
+    header::by_name,
+    key::nearest_name,
+    open::{Found, Gather, SAFETENSORS, gather_listed, locate},
+};
+use file::RandomFile;
+use refit_core::TensorMeta;
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+/// The tensors of a checkpoint, read from its files by position.
+///
+/// Nothing is mapped: memory in use is what the caller gives, and a file that is cut meanwhile is an error and no
+/// signal. Names, shapes and places are checked when it is opened, as [`Checkpoint`](super::Checkpoint) does. All
+/// reading takes `&self`; threads share one reader without a lock.
+///
+/// # Example
+/// ```
+/// use refit_core::{DType, Sink, TensorMeta};
+/// use refit_io::ckpt::{CheckpointWriter, TensorReader, WriteOptions};
+/// let home = tempfile::tempdir()?;
+/// let file = home.path().join("tiny.safetensors");
+/// let weight = TensorMeta { path: "w".into(), dtype: DType::BF16, shape: vec![2, 2] };
+/// let mut writer = CheckpointWriter::create(&file, vec![weight.clone()], WriteOptions::default())?;
+/// writer.put(&weight, &[0x80, 0x3f, 0x00, 0x40, 0x40, 0x40, 0x80, 0x40])?;
+/// writer.finish()?;
+///
+/// let reader = TensorReader::open(&file)?;
+/// let at = reader.position("w").ok_or("no `w`")?;
+/// assert_eq!(reader.tensors()[at], weight);
+/// let (mut row, mut scratch) = ([0.0; 2], Vec::new());
+/// reader.read_f32(at, 2..4, &mut row, &mut scratch)?;
+/// assert_eq!(row, [3.0, 4.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct TensorReader {
+    path: PathBuf,
+    index: Option<PathBuf>,
+    files: Vec<RandomFile>,
+    tensors: Vec<TensorMeta>,
+    places: Vec<Place>,
+    by_name: Vec<u32>,
+    metadata: BTreeMap<String, String>,
+}
+
+/// Where the values of a tensor lie: little-endian, row-major, from `offset` on.
+#[derive(Debug)]
+struct Place {
+    file: u32,
+    offset: u64,
+}
+
+impl TensorReader {
+    /// Opens a `.safetensors` file, an index (`.json`), or a folder with `model.safetensors` or
+    /// `model.safetensors.index.json`. A folder with both is read as the single file, as other tools do.
+    ///
+    /// # Errors
+    /// When anything at all is wrong with headers, index or shards; values are not looked at.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, CkptError> {
+        let path = path.as_ref();
+        let mut reader = Self::empty(path);
+        match locate(path, SAFETENSORS)? {
+            Found::File(file) => reader.add(file)?,
+            Found::Index(index) => {
+                gather_listed(&mut reader, &index)?;
+                reader.index = Some(index);
+            }
+        }
+        Ok(reader.sorted())
+    }
+
+    /// Reads a checkpoint file that is already in memory; `label` stands for its path in messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(label: impl Into<PathBuf>, bytes: Vec<u8>) -> Result<Self, CkptError> {
+        let label = label.into();
+        let mut reader = Self::empty(&label);
+        reader.add_file(RandomFile::held(label, bytes))?;
+        Ok(reader.sorted())
+    }
+
+    /// The path it was opened with.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every file it is made of: the index, if there is one, then the shards in order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let shards = self.files.iter().map(RandomFile::path);
+        self.index.as_deref().into_iter().chain(shards)
+    }
+
+    /// The free text of the headers. Where shards disagree, the first one counts.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// All tensors: shards by file name, within a shard the order of its header. Names are unique.
+    pub fn tensors(&self) -> &[TensorMeta] {
+        &self.tensors
+    }
+
+    /// The index in [`tensors`](Self::tensors) of the tensor called `name`, if there is one.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        let name_of = |&i: &u32| self.tensors[i as usize].path.as_str();
+        let order = &self.by_name;
+        let found = order.binary_search_by(|i| name_of(i).cmp(name)).ok()?;
+        Some(order[found] as usize)
+    }
+
+    /// [`position`](Self::position), or an error that names what is closest.
+    ///
+    /// # Errors
+    /// [`CkptError::NoTensor`].
+    pub fn locate(&self, name: &str) -> Result<usize, CkptError> {
+        self.position(name).ok_or_else(|| CkptError::NoTensor {
+            file: self.path.clone(),
+            tensor: name.to_owned(),
+            nearest: nearest_name(name, &self.tensors),
+        })
+    }
+
+    /// Reads the values `range` (row-major) of the tensor at `index` into `out`, as `f32`.
+    ///
+    /// F16 and BF16 are exact; F64 is rounded to nearest. `scratch` is working memory to be reused: it grows to
+    /// at most [`SCRATCH_BYTES`](Self::SCRATCH_BYTES) and carries nothing from call to call.
+    ///
+    /// # Errors
+    /// When there is no such tensor or range, it is no weight ([`DType::is_weight`](refit_core::DType::is_weight)),
+    /// `out` has another length than `range`, or the file cannot be read or was cut ([`CkptError::Changed`]).
+    /// # Cost
+    /// One pass over the stored bytes; F32 goes into `out` directly.
+    pub fn read_f32(
+        &self,
+        index: usize,
+        range: Range<usize>,
+        out: &mut [f32],
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), CkptError> {
+        let (meta, place) = self.at(index)?;
+        self.check_range(meta, "values", meta.len(), &range)?;
+        let checked = check_len(meta, "values", out.len(), range.len());
+        checked.map_err(|problem| self.convert(problem))?;
+        if !meta.dtype.is_weight() {
+            return Err(self.convert(not_a_weight(meta, meta.dtype)));
+        }
+        let file = &self.files[place.file as usize];
+        plain::read_f32(file, place.offset, meta.dtype, range.start, out, scratch)
+    }
+
+    /// Reads the bytes `range` of the tensor at `index` into `out`, as they are stored: little-endian, row-major, of
+    /// the type and shape that [`tensors`](Self::tensors) tells. For copying without looking.
+    ///
+    /// # Errors
+    /// When there is no such tensor or range, `out` has another length than `range`, or the file cannot be read.
+    pub fn read_bytes(
+        &self,
+        index: usize,
+        range: Range<usize>,
+        out: &mut [u8],
+    ) -> Result<(), CkptError> {
+        let (meta, place) = self.at(index)?;
+        self.check_range(meta, "bytes", meta.size_bytes(), &range)?;
+        let checked = check_len(meta, "bytes", out.len(), range.len());
+        checked.map_err(|problem| self.convert(problem))?;
+        let file = &self.files[place.file as usize];
+        file.read_at(place.offset + range.start as u64, out)
+    }
+
+    /// Most bytes that [`read_f32`](Self::read_f32) makes `scratch` grow to: small enough to stay in the cache
+    /// between reading and decoding.
+    pub const SCRATCH_BYTES: usize = plain::BLOCK_BYTES;
+
+    /// Looks once more at the files: same size, same time of change as when they were opened.
+    ///
+    /// Worth a call at the end of long work, before its result is believed.
+    ///
+    /// # Errors
+    /// [`CkptError::Changed`] names the file.
+    pub fn check_unchanged(&self) -> Result<(), CkptError> {
+        match self.files.iter().find(|file| !file.unchanged()) {
+            Some(file) => Err(CkptError::Changed {
+                file: file.path().into(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn at(&self, index: usize) -> Result<(&TensorMeta, &Place), CkptError> {
+        match (self.tensors.get(index), self.places.get(index)) {
+            (Some(meta), Some(place)) => Ok((meta, place)),
+            _ => Err(CkptError::NoIndex {
+                file: self.path.clone(),
+                index,
+                len: self.tensors.len(),
+            }),
+        }
+    }
+
+    fn check_range(
+        &self,
+        meta: &TensorMeta,
+        unit: &'static str,
+        len: usize,
+        range: &Range<usize>,
+    ) -> Result<(), CkptError> {
+        if range.start <= range.end && range.end <= len {
+            return Ok(());
+        }
+        Err(CkptError::OutOfRange {
+            file: self.path.clone(),
+            tensor: meta.path.to_string(),
+            unit,
+            len,
+            start: range.start,
+            end: range.end,
+        })
+    }
+
+    fn convert(&self, problem: ConvertError) -> CkptError {
+        CkptError::Convert {
+            file: self.path.clone(),
+            problem,
+        }
+    }
+
+    fn empty(path: &Path) -> Self {
+        Self {
+            path: path.into(),
+            index: None,
+            files: Vec::new(),
+            tensors: Vec::new(),
+            places: Vec::new(),
+            by_name: Vec::new(),
+            metadata: BTreeMap::new(),
+        }
+    }
+
+    fn sorted(mut self) -> Self {
+        self.by_name = by_name(&self.tensors);
+        self
+    }
+}
