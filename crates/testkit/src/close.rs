@@ -1,7 +1,5 @@
 //! Comparison of results with stated tolerances.
 
-use burn::tensor::Tensor;
-
 /// How two results differ.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -50,23 +48,6 @@ pub enum Mismatch {
 pub trait Values {
     /// Shape, and values row by row.
     fn values(self) -> (Vec<usize>, Vec<f64>);
-}
-
-impl<const D: usize> Values for Tensor<D> {
-    fn values(self) -> (Vec<usize>, Vec<f64>) {
-        let shape = self.dims().to_vec();
-        (
-            shape,
-            self.try_into_vec_as()
-                .expect("a float tensor converts to f64"),
-        )
-    }
-}
-
-impl<const D: usize> Values for &Tensor<D> {
-    fn values(self) -> (Vec<usize>, Vec<f64>) {
-        self.clone().values()
-    }
 }
 
 impl Values for Vec<f64> {

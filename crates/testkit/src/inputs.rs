@@ -1,6 +1,5 @@
 //! Inputs drawn from a seed: the same on every machine and for any number of threads.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rand::Rng;
 use refit_core::Seed;
 use std::{f64::consts::TAU, ops::Range};
@@ -37,53 +36,6 @@ pub fn integers_vec(seed: u64, len: usize, below: usize) -> Vec<i64> {
         .collect()
 }
 
-/// Standard normal values as `f32` on the CPU.
-pub fn normal<const D: usize>(seed: u64, shape: [usize; D]) -> Tensor<D> {
-    tensor(
-        normal_vec(seed, shape.iter().product()),
-        shape,
-        DType::F32,
-        &Device::flex(),
-    )
-}
-
-/// Standard normal values as `f64` on the CPU.
-pub fn normal_f64<const D: usize>(seed: u64, shape: [usize; D]) -> Tensor<D> {
-    tensor_f64(normal_vec(seed, shape.iter().product()), shape)
-}
-
-/// Evenly spread values as `f32` on the CPU.
-pub fn uniform<const D: usize>(seed: u64, shape: [usize; D], range: Range<f64>) -> Tensor<D> {
-    let values = uniform_vec(seed, shape.iter().product(), range);
-    tensor(values, shape, DType::F32, &Device::flex())
-}
-
-/// Evenly spread values as `f64` on the CPU.
-pub fn uniform_f64<const D: usize>(seed: u64, shape: [usize; D], range: Range<f64>) -> Tensor<D> {
-    tensor_f64(uniform_vec(seed, shape.iter().product(), range), shape)
-}
-
-/// Integers in `0..below` on the CPU.
-pub fn integers<const D: usize>(seed: u64, shape: [usize; D], below: usize) -> Tensor<D, Int> {
-    let values = integers_vec(seed, shape.iter().product(), below);
-    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
-}
-
-/// Host values, row by row, as a tensor of a chosen float type on a device.
-pub fn tensor<const D: usize>(
-    values: Vec<f64>,
-    shape: [usize; D],
-    dtype: DType,
-    device: &Device,
-) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), (device, dtype))
-}
-
-/// Host values, row by row, as an `f64` tensor on the CPU.
-pub fn tensor_f64<const D: usize>(values: Vec<f64>, shape: [usize; D]) -> Tensor<D> {
-    tensor(values, shape, DType::F64, &Device::flex())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,18 +53,12 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_kept_and_dtypes_are_as_asked() {
+    fn ranges_are_kept() {
         assert!(
             uniform_vec(2, 1000, -3.0..2.0)
                 .iter()
                 .all(|v| (-3.0..2.0).contains(v))
         );
         assert!(integers_vec(3, 1000, 7).iter().all(|v| (0..7).contains(v)));
-        assert_eq!(normal(4, [2, 0, 3]).dims(), [2, 0, 3]);
-        assert_eq!(normal(4, [2]).dtype(), DType::F32);
-        assert_eq!(
-            normal_f64(4, [2]).try_into_vec_as::<f64>().unwrap(),
-            normal_vec(4, 2)
-        );
     }
 }

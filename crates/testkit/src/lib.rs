@@ -1,6 +1,7 @@
 //! Development only: what the tests of several crates share.
 //!
-//! - **Inputs** from a seed, as host vectors or tensors: [`normal`], [`uniform`], [`integers`], [`normal_vec`].
+//! - **Inputs** from a seed, as host vectors ([`normal_vec`], [`uniform_vec`], [`integers_vec`]) or, with the feature
+//!   `tensors`, as tensors of the engine.
 //! - **Tolerances** that say where two results part: [`close`] (entry by entry), [`close_in_norm`].
 //! - **References** in `f64` that are too slow and too plain to be wrong: [`mod@reference`].
 //! - **Finite differences** to check derivatives against: [`differences`].
@@ -21,13 +22,14 @@ mod allocation;
 mod close;
 mod data;
 mod inputs;
+#[cfg(feature = "tensors")]
+mod tensors;
 mod threads;
 
 pub use allocation::Counting;
 pub use close::{Mismatch, Values, close, close_in_norm, norm};
 pub use data::real_data;
-pub use inputs::{
-    integers, integers_vec, normal, normal_f64, normal_vec, tensor, tensor_f64, uniform,
-    uniform_f64, uniform_vec,
-};
+pub use inputs::{integers_vec, normal_vec, uniform_vec};
+#[cfg(feature = "tensors")]
+pub use tensors::{integers, normal, normal_f64, tensor, tensor_f64, uniform, uniform_f64};
 pub use threads::with_threads;

@@ -130,7 +130,7 @@ pub enum CkptError {
         /// The checkpoint.
         file: PathBuf,
         /// The tensor.
-        tensor: String,
+        tensor: Box<str>,
         /// `values` or `bytes`.
         unit: &'static str,
         /// How many there are.

@@ -222,7 +222,7 @@ impl TensorReader {
         }
         Err(CkptError::OutOfRange {
             file: self.path.clone(),
-            tensor: meta.path.to_string(),
+            tensor: meta.path.as_str().into(),
             unit,
             len,
             start: range.start,

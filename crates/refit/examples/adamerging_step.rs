@@ -12,7 +12,7 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use refit_core::{DType, Seed, Sink, TensorMeta};
-use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions};
+use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions, encode_f32};
 use refit_merge::{
     AdaMerging, AdaMergingConfig, Checks, EntropyModel, EntropyReport, Gradient, MergeError,
     Session, TaskVectors, Theta, Weights as MergeWeights,
@@ -202,7 +202,7 @@ fn save(weights: &Weights, path: &Path) -> Result<(), Box<dyn Error>> {
         .collect();
     let mut writer = CheckpointWriter::create(path, metas.clone(), WriteOptions::default())?;
     for (meta, values) in metas.iter().zip(weights.to_host()) {
-        writer.put(meta, bytemuck::cast_slice(&values))?;
+        writer.put(meta, &encode_f32(meta, &values)?)?;
     }
     Ok(writer.finish()?)
 }
