@@ -19,6 +19,7 @@ mod error;
 mod outcome;
 mod path;
 mod progress;
+mod read;
 mod seed;
 mod tensor;
 
@@ -28,5 +29,6 @@ pub use error::{ConfigError, Hint, nearest};
 pub use outcome::{Budget, StopReason};
 pub use path::ParamPath;
 pub use progress::{Cancel, Progress, Silent};
+pub use read::{ReadError, TensorRead};
 pub use seed::Seed;
 pub use tensor::{Sink, Source, TensorMeta};

@@ -1,6 +1,8 @@
 //! Linear average of models ("model soup"): `sum_k w_k theta_k / sum_k w_k`.
 //! Source: Wortsman et al. 2022, arXiv:2203.05482.
 
+pub(crate) mod linear;
+
 use crate::{
     error::MergeError,
     rule::{Operand, TensorRule, check_operands, finite_weights, weighted_sum, weights_for},

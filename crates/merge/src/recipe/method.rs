@@ -1,0 +1,188 @@
+//! The methods of recipes by name.
+
+use crate::{average::linear::Linear, stream::StreamRule};
+use refit_core::{Card, ConfigError, ParamPath, Seed};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+/// What a method does with `base_model`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaseUse {
+    /// Nothing; a base that is also listed is a model like the others.
+    None,
+    /// Merges differences from it where there is one.
+    Optional,
+    /// Cannot do without it.
+    Required,
+}
+
+/// The tensor that a rule is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// Its name in the result.
+    pub path: &'a ParamPath,
+    /// Its extents.
+    pub shape: &'a [usize],
+    /// Names of the models in the order of [`Block::models`](crate::stream::Block::models). Where the method uses the
+    /// base, the base is not among them.
+    pub models: &'a [&'a str],
+    /// Whether there is a base.
+    pub has_base: bool,
+    /// Whether rows are those of a vocabulary (embeddings, output head).
+    pub is_embedding: bool,
+    /// Where chance comes from; masks fork it by tensor and by model.
+    pub seed: Seed,
+}
+
+/// A method that recipes name: it reads its settings for one tensor and makes a rule of them.
+pub trait RecipeRule: 'static {
+    /// What the method says about itself; `CARD.name` is its `merge_method`.
+    const CARD: Card;
+    /// What it does with the base.
+    const BASE: BaseUse;
+    /// Fewest and most models beside the base.
+    const MODELS: (usize, usize) = (1, usize::MAX);
+    /// Names of the fields of [`Self::Tensor`].
+    const TENSOR_KEYS: &'static [&'static str];
+    /// Names of the fields of [`Self::Model`].
+    const MODEL_KEYS: &'static [&'static str];
+    /// Settings of the merge of one tensor.
+    type Tensor: DeserializeOwned;
+    /// Settings of one model in the merge of one tensor.
+    type Model: DeserializeOwned;
+
+    /// Checks the settings and makes the rule; `models` are those of [`Target::models`], in order.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first setting that cannot be used.
+    fn rule(
+        target: &Target<'_>,
+        tensor: Self::Tensor,
+        models: Vec<Self::Model>,
+    ) -> Result<Box<dyn StreamRule>, ConfigError>;
+}
+
+type Build = fn(
+    &Target<'_>,
+    Map<String, Value>,
+    Vec<Map<String, Value>>,
+) -> Result<Box<dyn StreamRule>, ConfigError>;
+
+/// A [`RecipeRule`] without its types.
+#[derive(Clone, Copy, Debug)]
+pub struct MethodSpec {
+    /// See [`RecipeRule::CARD`].
+    pub card: &'static Card,
+    /// See [`RecipeRule::BASE`].
+    pub base: BaseUse,
+    /// See [`RecipeRule::MODELS`].
+    pub models: (usize, usize),
+    /// See [`RecipeRule::TENSOR_KEYS`].
+    pub tensor_keys: &'static [&'static str],
+    /// See [`RecipeRule::MODEL_KEYS`].
+    pub model_keys: &'static [&'static str],
+    build: Build,
+}
+
+impl MethodSpec {
+    const fn of<R: RecipeRule>() -> Self {
+        Self {
+            card: &R::CARD,
+            base: R::BASE,
+            models: R::MODELS,
+            tensor_keys: R::TENSOR_KEYS,
+            model_keys: R::MODEL_KEYS,
+            build: build::<R>,
+        }
+    }
+
+    /// The rule for one tensor from the settings that hold there: one map for the tensor, one for each model.
+    ///
+    /// # Errors
+    /// A setting that is missing, unknown, of another type, or out of range.
+    pub fn rule(
+        &self,
+        target: &Target<'_>,
+        tensor: Map<String, Value>,
+        models: Vec<Map<String, Value>>,
+    ) -> Result<Box<dyn StreamRule>, ConfigError> {
+        (self.build)(target, tensor, models)
+    }
+}
+
+fn build<R: RecipeRule>(
+    target: &Target<'_>,
+    tensor: Map<String, Value>,
+    models: Vec<Map<String, Value>>,
+) -> Result<Box<dyn StreamRule>, ConfigError> {
+    let models = models
+        .into_iter()
+        .map(read)
+        .collect::<Result<Vec<_>, _>>()?;
+    R::rule(target, read(tensor)?, models)
+}
+
+fn read<T: DeserializeOwned>(settings: Map<String, Value>) -> Result<T, ConfigError> {
+    serde_json::from_value(Value::Object(settings))
+        .map_err(|e| ConfigError::conflict("parameters", format!("cannot be used: {e}")))
+}
+
+/// Every method that a recipe can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RecipeMethod {
+    /// Weighted mean of models.
+    Linear,
+}
+
+impl RecipeMethod {
+    /// Every method, in the order of the documentation.
+    pub const ALL: &'static [Self] = &[Self::Linear];
+
+    /// What is known of it.
+    pub const fn spec(self) -> &'static MethodSpec {
+        macro_rules! spec {
+            ($rule:ty) => {{
+                const SPEC: MethodSpec = MethodSpec::of::<$rule>();
+                &SPEC
+            }};
+        }
+        match self {
+            Self::Linear => spec!(Linear),
+        }
+    }
+
+    /// The method called `name`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unknown`] with the nearest name.
+    pub fn named(name: &str) -> Result<Self, ConfigError> {
+        let of = |method: &&Self| method.spec().card.name == name;
+        Self::ALL.iter().find(of).copied().ok_or_else(|| {
+            let names = Self::ALL.iter().map(|method| method.spec().card.name);
+            ConfigError::unknown("merge_method", name, names)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_is_found_by_its_name() {
+        for &method in RecipeMethod::ALL {
+            let name = method.spec().card.name;
+            assert_eq!(RecipeMethod::named(name), Ok(method));
+            assert_eq!(serde_json::to_value(method).unwrap(), name);
+        }
+        assert!(matches!(
+            RecipeMethod::named("liner"),
+            Err(ConfigError::Unknown {
+                nearest: Some(_),
+                ..
+            })
+        ));
+    }
+}

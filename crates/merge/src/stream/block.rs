@@ -1,0 +1,110 @@
+//! Stretches of a tensor, and how a tensor is cut into them.
+
+use crate::layout::UNIT;
+use std::ops::Range;
+
+/// The same stretch of one tensor in every model.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// Which block of the tensor, counted from 0.
+    pub number: usize,
+    /// Position of the first value in the tensor, row-major.
+    pub start: usize,
+    /// Extents of the whole tensor.
+    pub shape: &'a [usize],
+    /// The base, where the merge has one.
+    pub base: Option<&'a [f32]>,
+    /// Every model in the order of the recipe; a base that is also listed as a model is here too.
+    pub models: &'a [&'a [f32]],
+}
+
+impl Block<'_> {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        let first = self.models.first().copied().or(self.base);
+        first.map_or(0, <[f32]>::len)
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Positions in the tensor.
+    pub fn range(&self) -> Range<usize> {
+        self.start..self.start + self.len()
+    }
+}
+
+/// What a rule must see at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Span {
+    /// Any stretch: entries do not know of each other.
+    #[default]
+    Any,
+    /// Whole rows, where the last axis is a row; a tensor with fewer than two axes is one row.
+    Rows,
+    /// The whole tensor.
+    Whole,
+}
+
+impl Span {
+    /// How a tensor of `shape` is cut: every block but the last has as many values. Fixed by the shape alone, so that
+    /// partial sums are the same for any number of threads.
+    ///
+    /// ```
+    /// use refit_merge::stream::Span;
+    /// assert_eq!(Span::Rows.block_len(&[1000, 300]) % 300, 0);
+    /// assert_eq!(Span::Whole.block_len(&[1000, 300]), 300_000);
+    /// ```
+    pub fn block_len(self, shape: &[usize]) -> usize {
+        let len: usize = shape.iter().product();
+        match self {
+            Self::Any => UNIT,
+            Self::Whole => len.max(1),
+            Self::Rows if shape.len() < 2 => len.max(1),
+            Self::Rows => {
+                let row = shape.last().copied().unwrap_or(1).max(1);
+                row * (UNIT / row).max(1)
+            }
+        }
+    }
+
+    /// The blocks of a tensor of `shape`, in order.
+    pub fn blocks(self, shape: &[usize]) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (len, block) = (shape.iter().product(), self.block_len(shape));
+        (0..len)
+            .step_by(block)
+            .map(move |start| start..(start + block).min(len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_every_value_once_and_keep_rows_whole() {
+        for span in [Span::Any, Span::Rows, Span::Whole] {
+            for shape in [
+                &[][..],
+                &[0],
+                &[5],
+                &[3, 0],
+                &[3, UNIT + 1],
+                &[UNIT, 3],
+                &[2, 300, 777],
+            ] {
+                let mut next = 0;
+                for block in span.blocks(shape) {
+                    assert_eq!(block.start, next, "{span:?} {shape:?}");
+                    next = block.end;
+                    if span == Span::Rows && shape.len() > 1 {
+                        assert_eq!(block.len() % shape.last().unwrap(), 0);
+                    }
+                }
+                assert_eq!(next, shape.iter().product::<usize>());
+            }
+        }
+    }
+}
