@@ -19,8 +19,8 @@ mod error;
 mod outcome;
 mod path;
 mod progress;
-mod read;
 mod seed;
+mod stream;
 mod tensor;
 
 pub use access::{Access, AccessError, Area, Card, DataAccess, ModelAccess};
@@ -29,6 +29,6 @@ pub use error::{ConfigError, Hint, nearest};
 pub use outcome::{Budget, StopReason};
 pub use path::ParamPath;
 pub use progress::{Cancel, Progress, Silent};
-pub use read::{ReadError, TensorRead};
 pub use seed::Seed;
+pub use stream::{ReadError, TensorRead, TensorWrite, WriteError};
 pub use tensor::{Sink, Source, TensorMeta};

@@ -1,14 +1,7 @@
-//! Stored bytes to `f32` values and back.
-//!
-//! Loops run over fixed-size chunks without branches, so that the compiler turns them into vector code; half
-//! precision is written through the conversion instructions of the machine where it has them.
+//! Stored bytes to `f32` values and back, a tensor at a time.
 
-use super::{decode::decode, error::ConvertError};
-use half::{bf16, f16, slice::HalfFloatSliceExt};
+use super::{decode::decode, encode::encode, error::ConvertError};
 use refit_core::{DType, TensorMeta};
-
-/// Values converted at a time where a conversion needs an aligned copy.
-const BLOCK: usize = 2048;
 
 /// The values of a stored tensor as `f32`, in row-major order.
 ///
@@ -56,15 +49,11 @@ pub fn decode_f32_into(
 /// When the tensor is no weight or `values` is not as long as `meta` says.
 pub fn encode_f32(meta: &TensorMeta, values: &[f32]) -> Result<Vec<u8>, ConvertError> {
     check_len(meta, "values", values.len(), meta.len())?;
-    let size = meta.dtype.size_bytes();
-    let mut bytes = vec![0; values.len() * size];
-    match meta.dtype {
-        DType::F32 => put(&mut bytes, values, f32::to_le_bytes),
-        DType::BF16 => put(&mut bytes, values, |v| bf16::from_f32(v).to_le_bytes()),
-        DType::F64 => put(&mut bytes, values, |v| f64::from(v).to_le_bytes()),
-        DType::F16 => f32_to_f16(&mut bytes, values),
-        dtype => return Err(not_a_weight(meta, dtype)),
+    if !meta.dtype.is_weight() {
+        return Err(not_a_weight(meta, meta.dtype));
     }
+    let mut bytes = vec![0; meta.size_bytes()];
+    encode(meta.dtype, values, &mut bytes);
     Ok(bytes)
 }
 
@@ -100,26 +89,10 @@ pub(super) fn check_len(
     }
 }
 
-fn put<const N: usize>(bytes: &mut [u8], values: &[f32], write: impl Fn(f32) -> [u8; N]) {
-    for (word, &value) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(values) {
-        *word = write(value);
-    }
-}
-
-fn f32_to_f16(bytes: &mut [u8], values: &[f32]) {
-    let mut block = [f16::ZERO; BLOCK];
-    for (bytes, values) in bytes.chunks_mut(2 * BLOCK).zip(values.chunks(BLOCK)) {
-        let block = &mut block[..values.len()];
-        block.convert_from_f32_slice(values);
-        for (word, half) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(&*block) {
-            *word = half.to_le_bytes();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::{bf16, f16};
 
     fn meta(dtype: DType, len: usize) -> TensorMeta {
         TensorMeta {

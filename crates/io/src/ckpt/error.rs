@@ -124,6 +124,12 @@ pub enum CkptError {
         /// How many there are.
         len: usize,
     },
+    /// An unfinished output that was begun with other settings.
+    #[error("`{}` is not what this work began to write", file.display())]
+    OtherPlan {
+        /// The file.
+        file: PathBuf,
+    },
     /// Values behind the end of a tensor.
     #[error("`{tensor}` in `{}` has {len} {unit}, so none at {start}..{end}", file.display())]
     OutOfRange {
@@ -245,6 +251,9 @@ impl Hint for CkptError {
             }),
             Self::Convert { problem, .. } => problem.hint(),
             Self::Changed { .. } => Some("run again when nothing else writes to it".into()),
+            Self::OtherPlan { .. } => {
+                Some("give the recipe and settings it was begun with, or begin again".into())
+            }
             Self::NeedsFolder { .. } => Some("give a folder, or drop the shard size".into()),
             Self::TooManyShards { .. } => Some("choose larger shards".into()),
             Self::Output(e) => e.hint(),

@@ -1,6 +1,7 @@
 //! Checkpoints on disk: safetensors, one file or a folder of shards.
 //!
-//! [`Checkpoint`] maps and checks, [`TensorReader`] checks and reads by position, [`CheckpointWriter`] streams out, [`health`] looks at values, [`sha256_file`]
+//! [`Checkpoint`] maps and checks, [`TensorReader`] checks and reads by position,
+//! [`CheckpointWriter`] streams out, [`TensorWriter`] writes by position, [`health`] looks at values, [`sha256_file`]
 //! fingerprints. [`parse_header`] and [`parse_index`] are the two readers of foreign bytes; they are pure functions.
 //!
 //! # What is checked when a checkpoint is opened
@@ -26,6 +27,7 @@
 mod checkpoint;
 mod convert;
 mod decode;
+mod encode;
 mod error;
 mod hash;
 mod header;
@@ -39,6 +41,7 @@ mod reader;
 mod scan;
 mod stamp;
 mod stats;
+mod tensor_writer;
 mod text;
 mod writer;
 
@@ -53,4 +56,5 @@ pub use index::{ShardIndex, parse_index};
 pub use key::{Key, TensorView};
 pub use reader::TensorReader;
 pub use stats::ValueStats;
+pub use tensor_writer::TensorWriter;
 pub use writer::{CheckpointWriter, WriteOptions};

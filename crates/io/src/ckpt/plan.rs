@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) shards: Vec<ShardPlan>,
     /// Offset of each tensor inside its file.
     pub(super) offsets: Vec<u64>,
+    /// Bytes of each tensor.
+    sizes: Vec<u64>,
     /// Bytes of all values.
     pub(super) total_bytes: u64,
 }
@@ -75,7 +77,14 @@ impl Plan {
             shards,
             offsets,
             total_bytes: sizes.iter().sum(),
+            sizes,
         })
+    }
+
+    /// Size of the file of shard `i`.
+    pub(super) fn file_bytes(&self, i: usize) -> u64 {
+        let ShardPlan { header, tensors } = &self.shards[i];
+        header.len() as u64 + self.sizes[tensors.clone()].iter().sum::<u64>()
     }
 
     /// Name of the file of shard `i` inside a folder.
@@ -205,6 +214,56 @@ impl Serialize for HeaderJson<'_> {
                 data_offsets,
             };
             map.serialize_entry(meta.path.as_str(), &tensor)?;
+        }
+        map.end()
+    }
+}
+
+/// The index of a sharded output.
+struct IndexJson<'a> {
+    metas: &'a [TensorMeta],
+    plan: &'a Plan,
+}
+
+/// The index of a sharded output, as its file holds it.
+pub(super) fn index_bytes(metas: &[TensorMeta], plan: &Plan) -> Vec<u8> {
+    let index = IndexJson { metas, plan };
+    let mut bytes =
+        serde_json::to_vec_pretty(&index).expect("invariant: text and numbers always serialise");
+    bytes.push(b'\n');
+    bytes
+}
+
+impl Serialize for IndexJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry(
+            "metadata",
+            &TotalSize {
+                total_size: self.plan.total_bytes,
+            },
+        )?;
+        map.serialize_entry("weight_map", &WeightMap(self))?;
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+struct TotalSize {
+    total_size: u64,
+}
+
+struct WeightMap<'a>(&'a IndexJson<'a>);
+
+impl Serialize for WeightMap<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let IndexJson { metas, plan } = self.0;
+        let mut map = serializer.serialize_map(Some(metas.len()))?;
+        for (i, shard) in plan.shards.iter().enumerate() {
+            let file = plan.file_name(i);
+            for meta in &metas[shard.tensors.clone()] {
+                map.serialize_entry(meta.path.as_str(), &file)?;
+            }
         }
         map.end()
     }

@@ -3,11 +3,10 @@
 use super::{
     error::CkptError,
     open::{INDEX_FILE, SINGLE_FILE},
-    plan::Plan,
+    plan::{Plan, index_bytes},
 };
 use crate::atomic::{AtomicError, OutputDir, OutputFile, Overwrite, write_file};
 use refit_core::{ConfigError, Sink, TensorMeta};
-use serde::{Serialize, Serializer, ser::SerializeMap};
 use std::{
     collections::BTreeMap,
     io::{BufWriter, Seek, SeekFrom, Write},
@@ -126,15 +125,8 @@ impl CheckpointWriter {
         self.close_shard()?;
         if let Home::Folder(folder) = self.home {
             if self.plan.shards.len() > 1 {
-                let index = IndexJson {
-                    metas: &self.metas,
-                    plan: &self.plan,
-                };
-                write_file(
-                    folder.path().join(INDEX_FILE),
-                    &index.bytes(),
-                    Overwrite::Refuse,
-                )?;
+                let index = index_bytes(&self.metas, &self.plan);
+                write_file(folder.path().join(INDEX_FILE), &index, Overwrite::Refuse)?;
             }
             folder.finish()?;
         }
@@ -248,55 +240,5 @@ impl Sink for CheckpointWriter {
         self.broken = false;
         self.done += 1;
         Ok(())
-    }
-}
-
-/// The index of a sharded output.
-struct IndexJson<'a> {
-    metas: &'a [TensorMeta],
-    plan: &'a Plan,
-}
-
-impl IndexJson<'_> {
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes =
-            serde_json::to_vec_pretty(self).expect("invariant: text and numbers always serialise");
-        bytes.push(b'\n');
-        bytes
-    }
-}
-
-impl Serialize for IndexJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry(
-            "metadata",
-            &TotalSize {
-                total_size: self.plan.total_bytes,
-            },
-        )?;
-        map.serialize_entry("weight_map", &WeightMap(self))?;
-        map.end()
-    }
-}
-
-#[derive(Serialize)]
-struct TotalSize {
-    total_size: u64,
-}
-
-struct WeightMap<'a>(&'a IndexJson<'a>);
-
-impl Serialize for WeightMap<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let IndexJson { metas, plan } = self.0;
-        let mut map = serializer.serialize_map(Some(metas.len()))?;
-        for (i, shard) in plan.shards.iter().enumerate() {
-            let file = plan.file_name(i);
-            for meta in &metas[shard.tensors.clone()] {
-                map.serialize_entry(meta.path.as_str(), &file)?;
-            }
-        }
-        map.end()
     }
 }

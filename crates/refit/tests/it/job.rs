@@ -28,6 +28,8 @@ fn config() -> FusionConfig {
         ..VitConfig::default()
     });
     config.base_images = 20;
+    // Probes are fitted after the base is trained; they have tests of their own.
+    config.heads = Heads::Trained;
     for stage in [&mut config.base, &mut config.expert, &mut config.joint] {
         stage.steps = 12;
         stage.batch = 8;

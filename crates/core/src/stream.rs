@@ -1,4 +1,4 @@
-//! One tensor, wherever its values come from.
+//! Tensors a stretch at a time, wherever their values come from or go to.
 
 use crate::TensorMeta;
 use std::ops::Range;
@@ -40,4 +40,41 @@ pub trait TensorRead: Send + Sync {
 
     /// Says that the tensor will be read soon, so that a disk may begin.
     fn prefetch(&self) {}
+}
+
+/// Why a tensor could not be written; it names the file.
+pub type WriteError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Takes the values of planned tensors a stretch at a time, in any order and from any number of threads.
+pub trait TensorWrite: Sync {
+    /// Every tensor of the output, in order.
+    fn tensors(&self) -> &[TensorMeta];
+
+    /// Whether an earlier process wrote the tensor at `index` completely.
+    fn is_done(&self, index: usize) -> bool;
+
+    /// Writes values from position `start` (row-major) of the tensor at `index` on, rounded to its element type.
+    /// `scratch` is working memory that is reused.
+    ///
+    /// # Errors
+    /// When the tensor is no weight, the values lie outside it, or they cannot be written.
+    fn write_f32(
+        &self,
+        index: usize,
+        start: usize,
+        values: &[f32],
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), WriteError>;
+
+    /// Writes bytes from byte `start` of the tensor at `index` on, as they are to be stored.
+    ///
+    /// # Errors
+    /// When the bytes lie outside the tensor, or they cannot be written.
+    fn write_bytes(&self, index: usize, start: usize, bytes: &[u8]) -> Result<(), WriteError>;
+
+    /// Says that every value of these tensors was written: whoever goes on need not do them again.
+    ///
+    /// # Errors
+    /// When values that were written before did not reach the disk.
+    fn done(&self, tensors: Range<usize>) -> Result<(), WriteError>;
 }
