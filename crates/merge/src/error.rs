@@ -181,6 +181,16 @@ pub enum MergeError {
     Cancelled,
 }
 
+impl MergeError {
+    /// A sink that failed at the tensor called `path`.
+    pub(crate) fn writing(path: &ParamPath, source: Box<dyn Error + Send + Sync>) -> Self {
+        Self::Write {
+            path: path.clone(),
+            source,
+        }
+    }
+}
+
 impl Hint for MergeError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         Some(match self {

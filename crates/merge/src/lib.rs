@@ -27,6 +27,7 @@
 
 mod average;
 mod config;
+pub mod engine;
 mod error;
 mod export;
 mod layout;

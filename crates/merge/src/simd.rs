@@ -89,17 +89,25 @@ kernel! {
 
 /// `sum_i` of squares of finite values, or the position of the first value that is not finite.
 pub(crate) fn sum_of_squares(lanes: &mut Lanes, values: &[f32]) -> Result<(), usize> {
-    if !all_finite(values) {
-        return Err(values.iter().position(|v| !v.is_finite()).unwrap_or(0));
+    if let Some(at) = first_not_finite(values) {
+        return Err(at);
     }
     dot(lanes, values, values);
     Ok(())
 }
 
+/// The position of the first value that is NaN or infinite.
+pub(crate) fn first_not_finite(values: &[f32]) -> Option<usize> {
+    if all_within(values, f32::INFINITY) {
+        return None;
+    }
+    values.iter().position(|v| !v.is_finite())
+}
+
 kernel! {
-    /// Whether no value is NaN or infinite.
-    fn all_finite(values: &'a [f32]) -> bool {
-        values.iter().fold(true, |all, v| all & v.is_finite())
+    /// Whether every magnitude is below `limit`; NaN is not.
+    fn all_within(values: &'a [f32], limit: f32) -> bool {
+        values.iter().fold(true, |all, v| all & (v.abs() < limit))
     }
 }
 

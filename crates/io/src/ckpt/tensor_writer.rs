@@ -223,7 +223,7 @@ impl TensorWriter {
                 unit: "bytes",
                 len: size,
                 start,
-                end: start + bytes.len(),
+                end: start.saturating_add(bytes.len()),
             });
         }
         let number = self.shard_of[index] as usize;
