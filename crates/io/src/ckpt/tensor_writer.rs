@@ -39,7 +39,7 @@ const MAX_JOURNAL_BYTES: u64 = 64 << 20;
 /// use refit_io::ckpt::{Checkpoint, TensorWriter};
 /// let home = tempfile::tempdir()?;
 /// let metas = vec![TensorMeta { path: "w".into(), dtype: DType::BF16, shape: vec![3] }];
-/// let writer = TensorWriter::create(home.path(), metas, Default::default(), None)?;
+/// let writer = TensorWriter::create(home.path(), metas, &Default::default(), None)?;
 /// writer.write_f32(0, 1, &[2.0, 3.0], &mut Vec::new())?;
 /// writer.write_f32(0, 0, &[1.0], &mut Vec::new())?;
 /// writer.done(0..1)?;

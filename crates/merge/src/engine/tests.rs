@@ -303,6 +303,7 @@ fn a_result_that_the_output_cannot_hold_is_refused() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn any_shape_is_merged_once(rows in 0usize..5, columns in 0usize..70_000, threads in 1usize..4) {
         let metas = vec![meta("w", &[rows, columns])];

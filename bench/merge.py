@@ -1,0 +1,202 @@
+"""Merges checkpoints with mergekit and with refit, in alternation, and compares time and memory.
+
+    python3 bench/merge.py [--venv DIR] [--work DIR] [--rounds 3] [--methods linear ties ...] [--csv bench/merge.csv]
+
+Makes a Llama-shaped checkpoint of 24 layers and 374 M parameters in bfloat16 and three fine-tuned ones (base plus
+noise of a tenth of its spread in a random tenth to all of the entries), once. Both sides run the same recipe on two
+threads, in turns. The floor is a copy of the base that is forced to the disk. mergekit is installed from PyPI into the
+virtual environment if it is not there. Prints medians, ratios and the peak of resident memory; writes every turn as CSV.
+"""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+THREADS = 2
+MERGEKIT = "mergekit==0.1.5"
+EXPERTS = ["code", "chat", "maths"]
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 1024,
+    "intermediate_size": 2816,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "vocab_size": 32000,
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+WEIGHTS = {"code": 0.5, "chat": 0.3, "maths": 0.2}
+
+
+def recipe(method, work):
+    """The same text for both programs; JSON is YAML."""
+    weighted = [{"model": str(work / name), "parameters": {"weight": WEIGHTS[name]}} for name in EXPERTS]
+    text = {"merge_method": method, "dtype": "float32", "out_dtype": "bfloat16"}
+    if method == "linear":
+        return text | {"models": weighted}
+    text["base_model"] = str(work / "base")
+    if method in ("slerp", "nearswap", "arcee_fusion"):
+        models = [{"model": str(work / "base")}, {"model": str(work / "code")}]
+        return text | {"models": models, "parameters": {} if method == "arcee_fusion" else {"t": 0.4 if method == "slerp" else 1e-3}}
+    if method == "model_stock":
+        return text | {"models": [{"model": str(work / name)} for name in EXPERTS]}
+    if method in ("karcher", "multislerp"):
+        return text | {"models": weighted}
+    for model in weighted:
+        if method != "task_arithmetic":
+            model["parameters"]["density"] = 0.5
+    return text | {"models": weighted}
+
+
+METHODS = ["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "breadcrumbs", "sce", "model_stock"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--venv", type=Path, default=Path(tempfile.gettempdir()) / "refit-mergekit")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "refit-bench-merge")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
+    parser.add_argument("--methods", nargs="*", default=METHODS)
+    parser.add_argument("--csv", type=Path, default=ROOT / "bench" / "merge.csv")
+    parser.add_argument("--only-refit", action="store_true", help="leave mergekit out")
+    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.make:
+        return make(options.make)
+    python = prepare(options.venv)
+    options.work.mkdir(parents=True, exist_ok=True)
+    if not (options.work / "maths" / "model.safetensors").exists():
+        subprocess.run([python, __file__, "--make", options.work], check=True)
+    refit = build()
+    rows = []
+    for method in options.methods:
+        path = options.work / f"{method}.yaml"
+        path.write_text(json.dumps(recipe(method, options.work), indent=1))
+        for turn in range(options.rounds):
+            print(f"\r{method}: turn {turn + 1} of {options.rounds}   ", end="", file=sys.stderr)
+            sides = {"copy": None, "refit": [refit, "merge", path, "--threads", THREADS, "--out"]}
+            if not options.only_refit:
+                kit = Path(python).parent / "mergekit-yaml"
+                sides["mergekit"] = [kit, path]
+            for side, command in sides.items():
+                seconds, peak = copy(options.work) if side == "copy" else timed(command, options.work / f"out-{side}")
+                rows.append({"method": method, "side": side, "turn": turn, "seconds": seconds, "peak_mb": peak})
+    print(file=sys.stderr)
+    report(rows, options)
+
+
+def prepare(folder):
+    """The interpreter of a virtual environment that has mergekit."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+    if subprocess.run([python, "-c", "import mergekit"], capture_output=True).returncode:
+        subprocess.run([python, "-m", "pip", "install", "--quiet", MERGEKIT], check=True)
+    return str(python)
+
+
+def build():
+    subprocess.run(["cargo", "build", "--release", "--bin", "refit"], cwd=ROOT, check=True)
+    target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
+    return Path(target) / "release" / "refit"
+
+
+def timed(command, out):
+    """Seconds and peak of resident memory, in MB, of a merge into `out`, forced to the disk."""
+    shutil.rmtree(out, ignore_errors=True)
+    environment = dict(os.environ, OMP_NUM_THREADS=str(THREADS), HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    started = time.perf_counter()
+    process = subprocess.Popen([*map(str, command), str(out)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    words = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{command} failed:\n{words[-3000:]}")
+    sync(out)
+    seconds = time.perf_counter() - started
+    shutil.rmtree(out)
+    return seconds, usage.ru_maxrss / 1024
+
+
+def copy(work):
+    """Seconds for a copy of the base that is forced to the disk: the floor."""
+    out = work / "out-copy"
+    shutil.rmtree(out, ignore_errors=True)
+    started = time.perf_counter()
+    shutil.copytree(work / "base", out)
+    sync(out)
+    seconds = time.perf_counter() - started
+    shutil.rmtree(out)
+    return seconds, 0
+
+
+def sync(folder):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+
+
+def make(work):
+    """Base and experts; runs in the virtual environment."""
+    import torch
+    from safetensors.torch import save_file
+
+    width, inner, vocabulary = LLAMA["hidden_size"], LLAMA["intermediate_size"], LLAMA["vocab_size"]
+    shapes = {"model.embed_tokens.weight": (vocabulary, width)}
+    for layer in range(LLAMA["num_hidden_layers"]):
+        at = f"model.layers.{layer}."
+        shapes |= {at + f"self_attn.{name}_proj.weight": (width, width) for name in "qkvo"}
+        shapes |= {at + f"mlp.{name}_proj.weight": (inner, width) for name in ("gate", "up")}
+        shapes[at + "mlp.down_proj.weight"] = (width, inner)
+        shapes |= {at + f"{name}_layernorm.weight": (width,) for name in ("input", "post_attention")}
+    shapes |= {"model.norm.weight": (width,), "lm_head.weight": (vocabulary, width)}
+    generator = torch.Generator().manual_seed(0)
+    normal = lambda shape: torch.randn(shape, generator=generator)
+    base = {name: (normal(shape) * 0.02 + (len(shape) == 1)).bfloat16() for name, shape in shapes.items()}
+    models = {"base": base}
+    for share, name in zip((0.1, 0.5, 1.0), EXPERTS):
+        changed = {}
+        for path, values in base.items():
+            noise = normal(values.shape) * 0.002
+            if share < 1:
+                noise *= torch.rand(values.shape, generator=generator) < share
+            changed[path] = (values.float() + noise).bfloat16()
+        models[name] = changed
+    for name, tensors in models.items():
+        (work / name).mkdir(exist_ok=True)
+        (work / name / "config.json").write_text(json.dumps(LLAMA, indent=1))
+        save_file(tensors, work / name / "model.safetensors", metadata={"format": "pt"})
+
+
+def report(rows, options):
+    with open(options.csv, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=["method", "side", "turn", "seconds", "peak_mb"])
+        writer.writeheader()
+        writer.writerows({**row, "seconds": f"{row['seconds']:.2f}", "peak_mb": f"{row['peak_mb']:.0f}"} for row in rows)
+    print(f"{'method':<16} {'copy s':>7} {'refit s':>8} {'x copy':>7} {'MB':>5} {'mergekit s':>11} {'MB':>6} {'faster':>7}")
+    for method in options.methods:
+        of = lambda side, key: [row[key] for row in rows if row["method"] == method and row["side"] == side]
+        floor, ours = statistics.median(of("copy", "seconds")), statistics.median(of("refit", "seconds"))
+        line = f"{method:<16} {floor:7.2f} {ours:8.2f} {ours / floor:7.2f} {max(of('refit', 'peak_mb')):5.0f}"
+        theirs = of("mergekit", "seconds")
+        if theirs:
+            line += f" {statistics.median(theirs):11.2f} {max(of('mergekit', 'peak_mb')):6.0f} {statistics.median(theirs) / ours:7.1f}"
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
