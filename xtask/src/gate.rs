@@ -44,7 +44,11 @@ pub(crate) fn validate(root: &Path, extent: Extent) -> Result<(), String> {
     gate.step("layers", || layers::check(root))?;
     gate.step("table of methods", || cards::check(root))?;
     gate.optional("spelling", "typos", &[])?;
-    gate.optional("dependencies", "cargo-deny", &["check"])?;
+    gate.optional(
+        "dependencies",
+        "cargo-deny",
+        &["check", "licenses", "bans", "sources"],
+    )?;
     if extent == Extent::Quick {
         return Ok(());
     }
