@@ -6,12 +6,13 @@
 
 use super::{
     TaskVectors, TrimPlan,
-    signs::{elect, fill_undecided, kept, majority, threshold, total},
+    signs::{elect, fill_undecided, majority, total},
 };
 use crate::{
     error::MergeError,
     layout::BLOCK,
     rule::{Operand, TensorRule, check_operands, finite, finite_weights, weights_for},
+    select::{kept, threshold},
     simd,
 };
 use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess, ParamPath};
