@@ -163,7 +163,7 @@ pub(super) fn election(
         divisors.fill(0.0);
         for (task, &weight) in tasks.iter().zip(weights) {
             let task = &task[block * BLOCK..][..out.len()];
-            simd::add_agreeing(sums, divisors, weight, task, signs);
+            simd::add_agreeing(sums, divisors, [weight; 2], task, signs);
         }
         if aggregate == Aggregate::Mean {
             for (sum, &divisor) in sums.iter_mut().zip(&*divisors) {
