@@ -1,7 +1,16 @@
 //! Linear average of models ("model soup"): `sum_k w_k theta_k / sum_k w_k`.
 //! Source: Wortsman et al. 2022, arXiv:2203.05482.
 
+pub(crate) mod arcee_fusion;
+mod blend;
+pub(crate) mod karcher;
 pub(crate) mod linear;
+pub(crate) mod model_stock;
+pub(crate) mod multislerp;
+pub(crate) mod nearswap;
+pub(crate) mod nuslerp;
+pub(crate) mod passthrough;
+pub(crate) mod slerp;
 
 use crate::{
     error::MergeError,

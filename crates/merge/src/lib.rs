@@ -34,6 +34,7 @@ mod layout;
 mod learned;
 pub mod recipe;
 mod rule;
+mod select;
 mod simd;
 pub mod stream;
 mod task_vector;

@@ -139,6 +139,15 @@ kernel! {
 }
 
 kernel! {
+    /// `out_i = base_i + factor sum_i`, rounded once.
+    fn store_scaled_sum(out: &'a mut [f32], base: &'a [f32], sum: &'a [f64], factor: f64) {
+        for ((out, &base), &sum) in out.iter_mut().zip(base).zip(sum) {
+            *out = (f64::from(base) + factor * sum) as f32;
+        }
+    }
+}
+
+kernel! {
     /// `out_i = b_i - c_i`.
     fn subtract(out: &'a mut [f32], b: &'a [f32], c: &'a [f32]) {
         for ((out, &b), &c) in out.iter_mut().zip(b).zip(c) {
@@ -202,16 +211,17 @@ kernel! {
 }
 
 kernel! {
-    /// Adds `weight b_i` to `sum_i` and `weight` to `divisor_i` where `weight b_i` points where its sign points.
+    /// Adds `factor b_i` to `sum_i` and `weight` to `divisor_i` where `factor b_i` points where its sign points.
     fn add_agreeing(
         sum: &'a mut [f64],
         divisor: &'a mut [f64],
-        weight: f64,
+        factor_weight: [f64; 2],
         b: &'a [f32],
         signs: &'a [i8],
     ) {
+        let [factor, weight] = factor_weight;
         for (((sum, divisor), &b), &sign) in sum.iter_mut().zip(divisor).zip(b).zip(signs) {
-            let value = weight * f64::from(b);
+            let value = factor * f64::from(b);
             let agrees = value * f64::from(sign) > 0.0;
             *sum += if agrees { value } else { 0.0 };
             *divisor += if agrees { weight } else { 0.0 };

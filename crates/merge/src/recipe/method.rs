@@ -1,6 +1,21 @@
 //! The methods of recipes by name.
 
-use crate::{average::linear::Linear, stream::StreamRule};
+use crate::{
+    average::{
+        arcee_fusion::ArceeFusion, karcher::Karcher, linear::Linear, model_stock::ModelStock,
+        multislerp::Multislerp, nearswap::Nearswap, nuslerp::Nuslerp, passthrough::Passthrough,
+        slerp::Slerp,
+    },
+    stream::StreamRule,
+    task_vector::{
+        general::{
+            Breadcrumbs, BreadcrumbsTies, DareLinear, DareTies, Della, DellaLinear, TaskArithmetic,
+            Ties,
+        },
+        ram::{Ram, RamPlus},
+        sce::Sce,
+    },
+};
 use refit_core::{Card, ConfigError, ParamPath, Seed};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -61,6 +76,11 @@ pub trait RecipeRule: 'static {
         models: Vec<Self::Model>,
     ) -> Result<Box<dyn StreamRule>, ConfigError>;
 }
+
+/// Where a method has nothing to set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoSettings {}
 
 type Build = fn(
     &Target<'_>,
@@ -134,11 +154,70 @@ fn read<T: DeserializeOwned>(settings: Map<String, Value>) -> Result<T, ConfigEr
 pub enum RecipeMethod {
     /// Weighted mean of models.
     Linear,
+    /// A point on the arc from the base to one model.
+    Slerp,
+    /// A weighted point on the arc between two models.
+    Nuslerp,
+    /// Mean direction and mean length of models.
+    Multislerp,
+    /// Mean of directions on the sphere.
+    Karcher,
+    /// Towards the mean as far as models agree in direction.
+    ModelStock,
+    /// Values of a model where they are near those of the base.
+    Nearswap,
+    /// The few changes of one model that stand out.
+    ArceeFusion,
+    /// One model as it is.
+    Passthrough,
+    /// Weighted sum of task vectors.
+    TaskArithmetic,
+    /// Largest changes, averaged where they agree in sign.
+    Ties,
+    /// Changes kept at random, summed.
+    DareLinear,
+    /// Changes kept at random, summed where they agree in sign.
+    DareTies,
+    /// Changes kept at random by rank, averaged where they agree in sign.
+    Della,
+    /// Changes kept at random by rank, summed.
+    DellaLinear,
+    /// Changes without the largest and the smallest, summed.
+    Breadcrumbs,
+    /// Changes without the largest and the smallest, summed where they agree in sign.
+    BreadcrumbsTies,
+    /// Changes where models differ most, averaged where they agree in sign.
+    Sce,
+    /// Changes of one model whole, changes of several averaged.
+    Ram,
+    /// The same, strengthened where a model shares many.
+    RamplusTl,
 }
 
 impl RecipeMethod {
     /// Every method, in the order of the documentation.
-    pub const ALL: &'static [Self] = &[Self::Linear];
+    pub const ALL: &'static [Self] = &[
+        Self::Linear,
+        Self::Slerp,
+        Self::Nuslerp,
+        Self::Multislerp,
+        Self::Karcher,
+        Self::ModelStock,
+        Self::Nearswap,
+        Self::ArceeFusion,
+        Self::Passthrough,
+        Self::TaskArithmetic,
+        Self::Ties,
+        Self::DareLinear,
+        Self::DareTies,
+        Self::Della,
+        Self::DellaLinear,
+        Self::Breadcrumbs,
+        Self::BreadcrumbsTies,
+        Self::Sce,
+        Self::Ram,
+        Self::RamplusTl,
+    ];
 
     /// What is known of it.
     pub const fn spec(self) -> &'static MethodSpec {
@@ -150,6 +229,25 @@ impl RecipeMethod {
         }
         match self {
             Self::Linear => spec!(Linear),
+            Self::Slerp => spec!(Slerp),
+            Self::Nuslerp => spec!(Nuslerp),
+            Self::Multislerp => spec!(Multislerp),
+            Self::Karcher => spec!(Karcher),
+            Self::ModelStock => spec!(ModelStock),
+            Self::Nearswap => spec!(Nearswap),
+            Self::ArceeFusion => spec!(ArceeFusion),
+            Self::Passthrough => spec!(Passthrough),
+            Self::TaskArithmetic => spec!(TaskArithmetic),
+            Self::Ties => spec!(Ties),
+            Self::DareLinear => spec!(DareLinear),
+            Self::DareTies => spec!(DareTies),
+            Self::Della => spec!(Della),
+            Self::DellaLinear => spec!(DellaLinear),
+            Self::Breadcrumbs => spec!(Breadcrumbs),
+            Self::BreadcrumbsTies => spec!(BreadcrumbsTies),
+            Self::Sce => spec!(Sce),
+            Self::Ram => spec!(Ram),
+            Self::RamplusTl => spec!(RamPlus),
         }
     }
 

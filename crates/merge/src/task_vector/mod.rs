@@ -4,9 +4,15 @@
 //! Yu et al. 2024, arXiv:2311.03099 (DARE).
 
 mod blocks;
+mod changes;
 pub(crate) mod dare;
+mod draws;
+pub(crate) mod general;
+pub(crate) mod ram;
+pub(crate) mod sce;
 mod signs;
 mod sparse;
+mod sparsify;
 pub(crate) mod task_arithmetic;
 pub(crate) mod ties;
 

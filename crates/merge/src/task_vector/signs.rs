@@ -3,34 +3,10 @@
 use super::{Scratch, SparseVector, TaskVectors, sparse::SparseTensor};
 use crate::{
     layout::{BLOCK, Unit},
+    select::{HIGH_BINS, bins, from_the_top, kept, of_bins},
     simd,
 };
 use rayon::prelude::*;
-
-/// How many of `len` entries a share keeps: `floor(keep len)`, but at least one of a share that is not zero.
-pub(crate) fn kept(keep: f64, len: usize) -> usize {
-    if keep <= 0.0 || len == 0 {
-        return 0;
-    }
-    ((keep * len as f64) as usize).clamp(1, len)
-}
-
-/// The magnitude of the `count`-th largest entry; infinite for `count = 0`.
-///
-/// Entries *at* the threshold are all kept, so equal magnitudes can keep a few more than `count`.
-pub(crate) fn threshold(values: &[f32], count: usize) -> f32 {
-    if count == 0 {
-        return f32::INFINITY;
-    }
-    let mut magnitudes: Vec<u32> = values.iter().map(|v| magnitude(*v)).collect();
-    let at = magnitudes.len() - count.min(magnitudes.len());
-    f32::from_bits(*magnitudes.select_nth_unstable(at).1)
-}
-
-/// Bits of `|value|`; their order as integers is that of the magnitudes.
-fn magnitude(value: f32) -> u32 {
-    value.to_bits() & 0x7fff_ffff
-}
 
 /// `signs_j = sign sum_k weights_k tasks_kj`, summed in double precision, task by task.
 pub(crate) fn elect(tasks: &[&[f32]], weights: &[f64], signs: &mut [i8]) {
@@ -121,45 +97,31 @@ impl TrimPlan {
 
 /// The magnitude of the `count`-th largest entry of task vector `k`, by two counting passes over its bits.
 fn global_threshold(tasks: &TaskVectors<'_>, k: usize, units: &[Unit], count: usize) -> f32 {
-    const LOW_BITS: u32 = 15;
     if count == 0 {
         return f32::INFINITY;
     }
-    let high = histogram(tasks, k, units, |bits| Some(bits >> LOW_BITS));
+    let high = histogram(tasks, k, units, |(high, _)| Some(high));
     let (bin, rest) = from_the_top(&high, count as u64);
-    let low = histogram(tasks, k, units, |bits| {
-        (bits >> LOW_BITS == bin).then_some(bits & ((1 << LOW_BITS) - 1))
-    });
+    let low = histogram(tasks, k, units, |(high, low)| (high == bin).then_some(low));
     let (within, _) = from_the_top(&low, rest);
-    f32::from_bits(bin << LOW_BITS | within)
-}
-
-/// The bin that holds the `count`-th entry from the top, and its rank inside that bin.
-fn from_the_top(histogram: &[u64], mut count: u64) -> (u32, u64) {
-    for (bin, &entries) in histogram.iter().enumerate().rev() {
-        if entries >= count {
-            return (bin as u32, count);
-        }
-        count -= entries;
-    }
-    (0, count)
+    f32::from_bits(of_bins(bin, within))
 }
 
 fn histogram(
     tasks: &TaskVectors<'_>,
     k: usize,
     units: &[Unit],
-    bin: impl Fn(u32) -> Option<u32> + Sync,
+    bin: impl Fn((u32, u32)) -> Option<u32> + Sync,
 ) -> Vec<u64> {
     let share = units.len().div_ceil(rayon::current_num_threads()).max(1);
     let count = |units: &[Unit]| {
-        let (mut counts, mut values) = (vec![0u64; 1 << 16], vec![0.0; BLOCK]);
+        let (mut counts, mut values) = (vec![0u64; HIGH_BINS], vec![0.0; BLOCK]);
         let mut scratch = Scratch::default();
         for unit in units {
             for block in unit.blocks() {
                 let values = &mut values[..block.len()];
                 tasks.read_task(k, unit.tensor, block, values, &mut scratch);
-                let bins = values.iter().filter_map(|v| bin(magnitude(*v)));
+                let bins = values.iter().filter_map(|v| bin(bins(*v)));
                 bins.for_each(|bin| counts[bin as usize] += 1);
             }
         }
@@ -174,7 +136,7 @@ fn histogram(
     units
         .par_chunks(share)
         .map(count)
-        .reduce(|| vec![0; 1 << 16], add)
+        .reduce(|| vec![0; HIGH_BINS], add)
 }
 
 impl TaskVectors<'_> {
@@ -234,28 +196,7 @@ impl TaskVectors<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{task_vector::Checks, tensor_set::TensorSet, weights::Weights};
-
-    #[test]
-    fn a_share_keeps_at_least_one_entry_and_none_keeps_none() {
-        assert_eq!([kept(0.2, 10), kept(0.7, 10), kept(0.67, 3)], [2, 7, 2]);
-        assert_eq!(
-            [kept(0.2, 4), kept(1.0, 4), kept(0.0, 4), kept(0.5, 0)],
-            [1, 4, 0, 0]
-        );
-    }
-
-    #[test]
-    fn the_threshold_is_the_last_kept_magnitude() {
-        let values = [0.5, -3.0, 2.0, 0.0];
-        for (count, expected) in [(1, 3.0), (2, 2.0), (3, 0.5), (4, 0.0), (0, f32::INFINITY)] {
-            assert_eq!(
-                threshold(&values, count).to_bits(),
-                f32::to_bits(expected),
-                "{count}"
-            );
-        }
-    }
+    use crate::{select::threshold, task_vector::Checks, tensor_set::TensorSet, weights::Weights};
 
     #[test]
     fn ties_at_the_threshold_are_all_kept() {

@@ -6,12 +6,13 @@
 
 use super::{
     TaskVectors, TrimPlan,
-    signs::{elect, fill_undecided, kept, majority, threshold, total},
+    signs::{elect, fill_undecided, majority, total},
 };
 use crate::{
     error::MergeError,
     layout::BLOCK,
     rule::{Operand, TensorRule, check_operands, finite, finite_weights, weights_for},
+    select::{kept, threshold},
     simd,
 };
 use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess, ParamPath};
@@ -162,7 +163,7 @@ pub(super) fn election(
         divisors.fill(0.0);
         for (task, &weight) in tasks.iter().zip(weights) {
             let task = &task[block * BLOCK..][..out.len()];
-            simd::add_agreeing(sums, divisors, weight, task, signs);
+            simd::add_agreeing(sums, divisors, [weight; 2], task, signs);
         }
         if aggregate == Aggregate::Mean {
             for (sum, &divisor) in sums.iter_mut().zip(&*divisors) {

@@ -12,6 +12,7 @@ mod battery;
 mod dual;
 mod exact_gradient;
 mod memory;
+mod recipe_methods;
 mod recipes;
 mod sources;
 mod support;

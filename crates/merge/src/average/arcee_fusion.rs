@@ -1,0 +1,215 @@
+//! Arcee Fusion: take the few changes of a model that stand out by size and by what they do to their row.
+//! Source: Arcee AI, <https://arcee.ai>, as in mergekit.
+//!
+//! The importance of a change is its size times the Kullback-Leibler divergence of its row, read as logits, from the
+//! row of the base. Changes of at least `median + 1.5 (q3 - q1)` are taken whole, the others not at all.
+
+use crate::{
+    error::MergeError,
+    layout::BLOCK,
+    recipe::{BaseUse, NoSettings, RecipeRule, Target},
+    select::{Selection, Taken},
+    simd::kernel,
+    stream::{Block, Span, StreamRule, Tally},
+};
+use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess};
+
+/// The method; see the [module](self).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArceeFusion;
+
+impl RecipeRule for ArceeFusion {
+    const CARD: Card = Card {
+        name: "arcee_fusion",
+        summary: "the few changes of one model that stand out, added to the base",
+        area: Area::Reuse,
+        model: ModelAccess::ReadWeights,
+        data: DataAccess::None,
+        source: "https://arcee.ai",
+    };
+    const BASE: BaseUse = BaseUse::Required;
+    const MODELS: (usize, usize) = (1, 1);
+    const TENSOR_KEYS: &'static [&'static str] = &[];
+    const MODEL_KEYS: &'static [&'static str] = &[];
+    type Tensor = NoSettings;
+    type Model = NoSettings;
+
+    fn rule(
+        target: &Target<'_>,
+        _: NoSettings,
+        _: Vec<NoSettings>,
+    ) -> Result<Box<dyn StreamRule>, ConfigError> {
+        let len: usize = target.shape.iter().product();
+        let row = match target.shape {
+            [] | [_] => len,
+            [.., row] => *row,
+        };
+        let quartile = |quarters: usize| (0, Taken::Rank(quarters * len.saturating_sub(1) / 4));
+        Ok(Box::new(Rule {
+            row: row.max(1),
+            divergences: vec![],
+            quartiles: Selection::new(1, [quartile(1), quartile(2), quartile(3)]),
+            threshold: 0.0,
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct Rule {
+    row: usize,
+    /// Of each row of the tensor.
+    divergences: Vec<f64>,
+    quartiles: Selection,
+    threshold: f32,
+}
+
+impl Rule {
+    /// Calls `then` with each stretch of the block and its importances.
+    fn each_stretch(&self, block: &Block<'_>, mut then: impl FnMut(usize, &[f32], &[f32], &[f32])) {
+        let (Some(base), [model]) = (block.base, block.models) else {
+            return;
+        };
+        let mut importances = [0.0; BLOCK];
+        let rows = base.chunks(self.row).zip(model.chunks(self.row));
+        for (row, (base, model)) in rows.enumerate() {
+            let divergence = self.divergences[block.start / self.row + row];
+            for (at, (base, model)) in base.chunks(BLOCK).zip(model.chunks(BLOCK)).enumerate() {
+                let importances = &mut importances[..base.len()];
+                rate(importances, base, model, divergence);
+                then(row * self.row + at * BLOCK, base, model, importances);
+            }
+        }
+    }
+}
+
+impl StreamRule for Rule {
+    fn span(&self) -> Span {
+        Span::Rows
+    }
+
+    fn surveys(&self) -> usize {
+        1 + self.quartiles.rounds()
+    }
+
+    fn survey(&self, round: usize, block: &Block<'_>, tally: &mut Tally) {
+        if round > 0 {
+            self.quartiles
+                .survey(round - 1, block.number, tally, |look| {
+                    self.each_stretch(block, |_, _, _, importances| look(0, importances));
+                });
+        } else if let (Some(base), [model]) = (block.base, block.models) {
+            let rows = base.chunks(self.row).zip(model.chunks(self.row));
+            tally.add(
+                block.number,
+                rows.map(|(base, model)| divergence(model, base)).collect(),
+            );
+        }
+    }
+
+    fn learn(&mut self, round: usize, tally: Tally) -> Result<(), MergeError> {
+        if round == 0 {
+            self.divergences = tally.by_block().concat();
+            return Ok(());
+        }
+        self.quartiles.learn(round - 1, tally);
+        if round == self.quartiles.rounds() {
+            let [first, median, third] = [0, 1, 2].map(|at| self.quartiles.cut(at).value());
+            self.threshold = median + 1.5 * (third - first);
+        }
+        Ok(())
+    }
+
+    fn merge(&self, block: &Block<'_>, out: &mut [f32]) -> Result<(), MergeError> {
+        self.each_stretch(block, |at, base, model, importances| {
+            take(
+                &mut out[at..at + base.len()],
+                base,
+                model,
+                importances,
+                self.threshold,
+            );
+        });
+        Ok(())
+    }
+}
+
+/// The divergence of `softmax(row)` from `softmax(base)`, both raised by 1e-8; never negative.
+fn divergence(row: &[f32], base: &[f32]) -> f64 {
+    const FLOOR: f64 = 1e-8;
+    let highest = |row: &[f32]| f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let total =
+        |row: &[f32], top: f64| row.iter().map(|&v| (f64::from(v) - top).exp()).sum::<f64>();
+    let (p_top, q_top) = (highest(row), highest(base));
+    let (p_sum, q_sum) = (total(row, p_top), total(base, q_top));
+    let term = |(&p, &q): (&f32, &f32)| {
+        let p = (f64::from(p) - p_top).exp() / p_sum + FLOOR;
+        let q = (f64::from(q) - q_top).exp() / q_sum + FLOOR;
+        p * (p / q).ln()
+    };
+    match row.iter().zip(base).map(term).sum::<f64>() {
+        sum if sum < 0.0 => 0.0, // rounding
+        sum => sum,
+    }
+}
+
+kernel! {
+    /// `importances = |model - base| divergence`.
+    fn rate(importances: &'a mut [f32], base: &'a [f32], model: &'a [f32], divergence: f64) {
+        for ((importance, &base), &model) in importances.iter_mut().zip(base).zip(model) {
+            *importance = (f64::from((model - base).abs()) * divergence) as f32;
+        }
+    }
+}
+
+kernel! {
+    /// The model's value where its importance reaches the threshold, the base's elsewhere.
+    fn take(out: &'a mut [f32], base: &'a [f32], model: &'a [f32], importances: &'a [f32], threshold: f32) {
+        for (((out, &base), &model), &importance) in out.iter_mut().zip(base).zip(model).zip(importances) {
+            *out = if importance >= threshold { base + (model - base) } else { base };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::testing::Case;
+    use serde_json::json;
+
+    fn fusion(shape: &[usize], base: &[f32], model: &[f32]) -> Vec<f32> {
+        Case {
+            method: "arcee_fusion",
+            shape,
+            tensor: json!({}),
+            base: Some(base),
+            models: &[(json!({}), model)],
+        }
+        .merge()
+        .unwrap()
+    }
+
+    #[test]
+    fn the_divergence_of_two_coins_is_that_of_the_book() {
+        // logits ln 3 and 0: probabilities 3/4, 1/4 against 1/2, 1/2
+        let expected = 0.75 * 1.5f64.ln() + 0.25 * 0.5f64.ln();
+        let found = divergence(&[3f32.ln(), 0.0], &[0.0, 0.0]);
+        assert!((found - expected).abs() < 1e-7, "{found}");
+        assert!(divergence(&[1.0, 2.0], &[1.0, 2.0]).abs() < 1e-15);
+    }
+
+    #[test]
+    fn only_the_change_that_stands_out_is_taken() {
+        let base = [0.0; 8];
+        let model = [0.1, 0.11, 0.12, 0.13, 0.14, 0.15, 0.16, 5.0]; // one row
+        assert_eq!(
+            fusion(&[8], &base, &model),
+            [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0]
+        );
+    }
+
+    #[test]
+    fn a_model_that_is_the_base_stays_it() {
+        let base = [0.5, -1.0, 2.0, 0.0];
+        assert_eq!(fusion(&[2, 2], &base, &base), base);
+    }
+}
