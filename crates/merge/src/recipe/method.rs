@@ -85,7 +85,7 @@ pub struct MethodSpec {
 }
 
 impl MethodSpec {
-    const fn of<R: RecipeRule>() -> Self {
+    pub(super) const fn of<R: RecipeRule>() -> Self {
         Self {
             card: &R::CARD,
             base: R::BASE,
@@ -115,16 +115,23 @@ fn build<R: RecipeRule>(
     tensor: Map<String, Value>,
     models: Vec<Map<String, Value>>,
 ) -> Result<Box<dyn StreamRule>, ConfigError> {
+    let read_model = |(at, settings)| {
+        let name = target.models.get(at);
+        let whose = name.map_or(String::new(), |name| format!("of `{name}` "));
+        read(settings, &whose)
+    };
     let models = models
         .into_iter()
-        .map(read)
+        .enumerate()
+        .map(read_model)
         .collect::<Result<Vec<_>, _>>()?;
-    R::rule(target, read(tensor)?, models)
+    R::rule(target, read(tensor, "")?, models)
 }
 
-fn read<T: DeserializeOwned>(settings: Map<String, Value>) -> Result<T, ConfigError> {
+/// Reads settings; `whose` says in an error for which model they are.
+fn read<T: DeserializeOwned>(settings: Map<String, Value>, whose: &str) -> Result<T, ConfigError> {
     serde_json::from_value(Value::Object(settings))
-        .map_err(|e| ConfigError::conflict("parameters", format!("cannot be used: {e}")))
+        .map_err(|e| ConfigError::conflict("parameters", format!("{whose}cannot be used: {e}")))
 }
 
 /// Every method that a recipe can name.

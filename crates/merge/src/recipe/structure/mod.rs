@@ -1,0 +1,8 @@
+//! How a model is built, told from the names of its tensors: modules, layers, vocabularies.
+
+mod known;
+mod layers;
+mod vocabulary;
+
+pub(super) use layers::{ModuleShape, Structure};
+pub(super) use vocabulary::{Vocabulary, is_buffer, is_early, vocabulary};
