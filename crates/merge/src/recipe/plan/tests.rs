@@ -258,6 +258,26 @@ fn slices_are_stacked_as_recipe_tools_stack_them() {
 }
 
 #[test]
+fn norm_and_head_are_merged_of_every_source_of_the_last_slice() {
+    let plan = plan(&json!({
+        "merge_method": "linear",
+        "slices": [
+            {"sources": [{"model": "a", "layer_range": [1, 4]}]},
+            {"sources": [
+                {"model": "b", "layer_range": [4, 4]},
+                {"model": "a", "layer_range": [1, 1], "parameters": {"weight": 3}},
+            ]},
+        ],
+        "parameters": {"normalize": false, "weight": 1},
+    }));
+    // mergekit 0.1.5 takes as many sources as the first slice has, here `b` alone, and gives 1000
+    let found = sum(&plan.unwrap(), "model.norm.weight", |model, _| {
+        [1.0, 1000.0][model]
+    });
+    assert!((found - 1003.0).abs() < 1e-9);
+}
+
+#[test]
 fn filters_of_a_model_meet_the_names_that_it_has() {
     let plan = plan(&json!({
         "merge_method": "linear",
