@@ -149,6 +149,11 @@ pub struct EmbeddingMismatch {
 impl Plan {
     /// Applies `recipe` to models; `headers` are those of [`Recipe::models`], in order.
     ///
+    /// Settings, layers and names meet as in mergekit 0.1.5, but for four things. Norm and head are merged of every
+    /// source of the last slice, also when the first slice has fewer. Words and yes and no in a gradient change exactly
+    /// where their layer begins. A module that the recipe does not name is copied from the first model and not lost. A
+    /// result with a head of its own is no longer marked as tied.
+    ///
     /// # Errors
     /// [`PlanError`] lists up to ten problems: a base that is missing, too few or too many models, layers that a model
     /// does not have, tensors that one lacks (a head that is not stored is taken from the embedding; rotary tables and
