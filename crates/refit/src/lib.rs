@@ -2,7 +2,9 @@
 
 pub mod classifier;
 pub mod cli;
+mod companions;
 pub mod job;
+pub mod merging;
 pub mod outcome;
 pub mod recipe;
 pub mod report;

@@ -104,10 +104,9 @@ impl From<FileError> for YamlError {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn read_mapping(path: &Path) -> Result<Map<String, Value>, YamlError> {
-    let bytes = read_file(path, MAX_BYTES)?;
-    let text = String::from_utf8(bytes).map_err(|_| YamlError::NotText { path: path.into() })?;
     // YAML 1.2: a file or a setting may be called `off` or `no`.
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    let text = read_text(path)?;
     let found = match serde_saphyr::from_str_with_options(&text, options) {
         Ok(Value::Object(mapping)) => return Ok(mapping),
         Ok(Value::Array(_)) => "a list",
@@ -120,6 +119,25 @@ pub fn read_mapping(path: &Path) -> Result<Map<String, Value>, YamlError> {
         path: path.into(),
         found,
     })
+}
+
+/// Reads a file of one or several documents, and its text. `yes` and `on` are truth values, as in YAML 1.1: recipe
+/// tools read them so.
+///
+/// # Errors
+/// When it cannot be read, is larger than [`MAX_BYTES`], or is not YAML.
+pub fn read_documents(path: &Path) -> Result<(String, Vec<Value>), YamlError> {
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: false };
+    let text = read_text(path)?;
+    match serde_saphyr::from_multiple_with_options::<Value>(&text, options) {
+        Ok(documents) => Ok((text, documents)),
+        Err(error) => Err(syntax(path, &error)),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, YamlError> {
+    let bytes = read_file(path, MAX_BYTES)?;
+    String::from_utf8(bytes).map_err(|_| YamlError::NotText { path: path.into() })
 }
 
 fn syntax(path: &Path, error: &serde_saphyr::Error) -> YamlError {

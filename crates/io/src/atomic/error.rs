@@ -73,7 +73,7 @@ pub enum AtomicError {
 
 impl AtomicError {
     /// Names the path of an error of the system, and sets a full disk apart.
-    pub(crate) fn from_io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub fn from_io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull {
                 path: path.into(),

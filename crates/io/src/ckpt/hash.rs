@@ -1,6 +1,6 @@
 //! Fingerprints of input files.
 
-use super::error::CkptError;
+use super::{error::CkptError, reader::RandomFile};
 use crate::file::open_file;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -46,6 +46,36 @@ pub struct FileDigest {
 /// When the file cannot be read.
 pub fn digest_file(path: impl AsRef<Path>) -> Result<FileDigest, CkptError> {
     let (bytes, hash) = read_through(path.as_ref())?;
+    let sha256 = hex(hash);
+    Ok(FileDigest { bytes, sha256 })
+}
+
+/// Stretches of a file that [`sample_file`] reads, and bytes of each.
+const SAMPLES: (u64, u64) = (256, 64 << 10);
+
+/// A fingerprint of a file that is too large to be read whole without need: SHA-256 of its size and of 256 stretches of
+/// 64 KiB, spread evenly from its first byte to its last. A file of no more than that is read whole, after its size.
+///
+/// Tells models apart whose training changed most of their weights; not made to withstand intent.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sample_file(path: impl AsRef<Path>) -> Result<FileDigest, CkptError> {
+    let path = path.as_ref();
+    let (count, stretch) = SAMPLES;
+    let file = RandomFile::open(path)?;
+    let (bytes, mut hash) = (file.len(), Sha256::new());
+    hash.update(bytes.to_le_bytes());
+    if bytes <= count * stretch {
+        hash.update(file.read_vec(0..bytes)?);
+    } else {
+        for at in 0..count {
+            // In range: the last stretch ends with the file. The product fits, as files are below 2^63 bytes.
+            let start =
+                (u128::from(bytes - stretch) * u128::from(at) / u128::from(count - 1)) as u64;
+            hash.update(file.read_vec(start..start + stretch)?);
+        }
+    }
     let sha256 = hex(hash);
     Ok(FileDigest { bytes, sha256 })
 }

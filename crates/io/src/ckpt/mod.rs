@@ -49,7 +49,7 @@ pub use checkpoint::Checkpoint;
 pub use convert::{decode_f32, decode_f32_into, encode_f32};
 pub use decode::decode_weights;
 pub use error::{CkptError, ConvertError, HeaderError, IndexError};
-pub use hash::{FileDigest, FolderDigest, digest_file, digest_files, sha256_file};
+pub use hash::{FileDigest, FolderDigest, digest_file, digest_files, sample_file, sha256_file};
 pub use header::{Header, MAX_HEADER_BYTES, MAX_METADATA, MAX_NAME_BYTES, MAX_RANK, parse_header};
 pub use health::{DTypeTotal, Health, TensorHealth, health};
 pub use index::{ShardIndex, parse_index};

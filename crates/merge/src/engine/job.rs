@@ -56,13 +56,12 @@ impl std::fmt::Debug for Operand {
 impl Job {
     /// Bytes that a thread holds while it works on this job: a block of every operand, and the result.
     pub fn held_bytes(&self, shape: &[usize]) -> u64 {
-        let Work::Merge { rule, base, models } = &self.work else {
-            return super::COPY_BYTES as u64;
-        };
-        let len: usize = shape.iter().product();
-        let block = rule.span().block_len(shape).min(len);
-        let operands = models.len() + usize::from(base.is_some()) + 1;
-        (block * operands * size_of::<f32>()) as u64
+        match &self.work {
+            Work::Copy(_) => super::COPY_BYTES as u64,
+            Work::Merge { rule, base, models } => {
+                held_bytes(&**rule, models.len() + usize::from(base.is_some()), shape)
+            }
+        }
     }
 
     /// Says that the operands will be read soon.
@@ -75,4 +74,11 @@ impl Job {
             }
         }
     }
+}
+
+/// Bytes that a thread holds while `rule` merges a tensor of `shape` from so many operands.
+pub fn held_bytes(rule: &dyn StreamRule, operands: usize, shape: &[usize]) -> u64 {
+    let len: usize = shape.iter().product();
+    let block = rule.span().block_len(shape).min(len);
+    (block * (operands + 1) * size_of::<f32>()) as u64
 }

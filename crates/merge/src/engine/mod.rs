@@ -9,7 +9,7 @@ mod flush;
 mod job;
 mod operands;
 
-pub use job::{Job, Operand, Work};
+pub use job::{Job, Operand, Work, held_bytes};
 
 use crate::{
     error::MergeError,

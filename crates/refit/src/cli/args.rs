@@ -99,24 +99,6 @@ impl RunArgs {
     }
 }
 
-/// Where a verb writes.
-#[derive(Args, Clone, Debug)]
-pub(super) struct OutArgs {
-    /// New folder for everything that is written; appears complete or not at all
-    #[arg(short, long, value_name = "DIR")]
-    pub(super) out: PathBuf,
-    /// Replace the output of an earlier run
-    #[arg(long)]
-    pub(super) force: bool,
-}
-
-impl OutArgs {
-    /// Checks the place before any work, without touching it.
-    pub(super) fn check(&self) -> Result<(), AtomicError> {
-        check_place(&self.out, self.force)
-    }
-}
-
 /// Checks that `out` is free, or may be replaced, and has a parent; the writer looks again, and closer.
 pub(super) fn check_place(out: &Path, force: bool) -> Result<(), AtomicError> {
     let path = || out.to_path_buf();

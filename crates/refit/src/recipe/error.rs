@@ -1,6 +1,6 @@
 //! What can go wrong with a recipe.
 
-use crate::{classifier::ClassifierError, yaml::YamlError};
+use crate::{classifier::ClassifierError, companions::CompanionError, yaml::YamlError};
 use refit_core::{AccessError, ConfigError, Hint};
 use refit_io::{atomic::AtomicError, ckpt::CkptError, data::DataError, file::FileError};
 use refit_merge::MergeError;
@@ -64,6 +64,15 @@ pub enum RecipeError {
     /// The result could not be written.
     #[error(transparent)]
     Output(#[from] AtomicError),
+}
+
+impl From<CompanionError> for RecipeError {
+    fn from(error: CompanionError) -> Self {
+        match error {
+            CompanionError::Read(error) => error.into(),
+            CompanionError::Write(error) => error.into(),
+        }
+    }
 }
 
 impl Hint for RecipeError {

@@ -3,6 +3,7 @@
 use super::{How, Recipe, RecipeError, adapt};
 use crate::{
     classifier::{CONFIG, ModelFolder, PREPROCESSOR, check_set},
+    companions,
     source::folder_options,
 };
 use refit_core::{DataAccess, ParamPath, Progress, Source, StopReason};
@@ -18,26 +19,8 @@ use refit_merge::{
 use serde::Serialize;
 use std::{
     collections::HashSet,
-    fs,
     path::{Path, PathBuf},
 };
-
-/// Small files that describe a model beside its weights; they are the base's in the result.
-const COMPANIONS: [&str; 11] = [
-    "config.json",
-    "preprocessor_config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-];
-/// A larger companion is not what its name says.
-const MAX_COMPANION_BYTES: u64 = 64 << 20;
 
 /// Coefficients of more groups than any model has tensors.
 pub(crate) const MAX_COEFFICIENTS_BYTES: u64 = 64 << 20;
@@ -342,21 +325,7 @@ impl MergePlan {
         for checkpoint in std::iter::once(&self.base).chain(&self.experts) {
             checkpoint.check_unchanged()?;
         }
-        self.copy_companions(folder)
-    }
-
-    fn copy_companions(&self, folder: &Path) -> Result<(), RecipeError> {
-        let home = home(&self.base);
-        for name in COMPANIONS {
-            let file = home.join(name);
-            let Ok(meta) = fs::metadata(&file) else {
-                continue;
-            };
-            if meta.is_file() && meta.len() <= MAX_COMPANION_BYTES {
-                let bytes = read_file(&file, MAX_COMPANION_BYTES)?;
-                write_file(folder.join(name), &bytes, Overwrite::Refuse)?;
-            }
-        }
+        companions::copy(home(&self.base), folder, &[])?;
         Ok(())
     }
 }

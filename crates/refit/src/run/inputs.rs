@@ -1,7 +1,7 @@
 //! Which bytes a run read.
 
 use super::RunError;
-use refit_io::ckpt::{digest_file, digest_files};
+use refit_io::ckpt::{digest_file, digest_files, sample_file};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,9 @@ pub struct InputFile {
     /// SHA-256 of its content, in hexadecimal; that of a folder covers names and contents of the files (see
     /// [`digest_files`]).
     pub sha256: String,
+    /// Whether the hash is that of [`sample_file`]: of stretches of a large file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sampled: bool,
     /// Number of the files, if it is a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,
@@ -32,6 +35,22 @@ impl InputFile {
             path: path.display().to_string(),
             bytes: digest.bytes,
             sha256: digest.sha256,
+            sampled: false,
+            files: None,
+        })
+    }
+
+    /// Reads stretches of a large file: a few MB, whatever its size.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn sample(path: &Path) -> Result<Self, RunError> {
+        let digest = sample_file(path)?;
+        Ok(Self {
+            path: path.display().to_string(),
+            bytes: digest.bytes,
+            sha256: digest.sha256,
+            sampled: true,
             files: None,
         })
     }
@@ -54,6 +73,7 @@ impl InputFile {
             path: folder.display().to_string(),
             bytes: digest.bytes,
             sha256: digest.sha256,
+            sampled: false,
             files: Some(digest.files),
         })
     }
@@ -102,6 +122,7 @@ mod tests {
             path: path.into(),
             bytes,
             sha256: String::new(),
+            sampled: false,
             files: None,
         };
         let before = [file("a", 1), file("b", 2)];

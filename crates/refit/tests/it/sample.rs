@@ -311,6 +311,7 @@ pub(crate) fn run(outcome: Outcome) -> RunFiles {
         path: "data/img28_mnist.npz".into(),
         bytes: 1_572_864,
         sha256: "790f4e7a6da7e3ffbf1d9e48e0ed363cfa9ee786f2c53c41ff7b066d44926a0c".into(),
+        sampled: false,
         files: None,
     }];
     let metric = |series: &str, n: usize, salt: usize| Metric {

@@ -14,7 +14,7 @@ use super::{
     key::nearest_name,
     open::{Found, Gather, SAFETENSORS, gather_listed, locate},
 };
-use file::RandomFile;
+pub(super) use file::RandomFile;
 use refit_core::TensorMeta;
 use std::{
     collections::BTreeMap,

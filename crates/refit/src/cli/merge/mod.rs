@@ -1,42 +1,76 @@
 //! `refit merge`.
 
+mod streamed;
+
 use super::{
-    args::{OutArgs, RunArgs, overwrite},
+    args::{RunArgs, check_place, overwrite},
     error::{CliError, Exit},
     ui::{Show, Ui},
 };
 use crate::{
+    merging::MergeJob,
     recipe::{NamedPath, PlanSummary, Recipe},
     report::{bytes, duration},
     run::{InputFile, RunFolder, RunRecord},
 };
 use refit_core::StopReason;
 use serde::Serialize;
-use std::{fmt::Write, path::PathBuf};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
 
 /// Combine fine-tuned checkpoints of one base into one model
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Paths in a recipe are relative to the current folder. `recipes/` holds a commented recipe for every method; they \
-merge runs/digits and runs/letters, trained from runs/base as `refit train --help` shows. A recipe may have a seed \
-of its own; --seed wins.
+A recipe that names a `merge_method` is read as mergekit reads it: models, slices or modules, settings that vary \
+with depth and by tensor, several recipes in one file. Such a merge streams: models may be larger than memory, and \
+one that was stopped, by Ctrl-C or otherwise, is in RUN.part; --resume goes on. A recipe that names a `method` is \
+of this project's own kind: it trims over the whole model, and can learn coefficients from inputs without labels. \
+`recipes/` holds a commented recipe for every method; they merge runs/digits and runs/letters, trained from \
+runs/base as `refit train --help` shows. Paths in a recipe are relative to the current folder. A recipe may have a \
+seed of its own; --seed wins.
 
 Examples:
   refit merge recipes/ties.yaml --out runs/merged --dry-run
   refit merge recipes/task-arithmetic.yaml --out runs/merged")]
 pub(super) struct MergeArgs {
     /// Recipe (YAML); `recipes/ties.yaml` is a commented default
-    #[arg(value_name = "RECIPE.yaml")]
-    recipe: PathBuf,
+    #[arg(value_name = "RECIPE.yaml", required_unless_present = "resume")]
+    recipe: Option<PathBuf>,
+    /// New folder for everything that is written; appears complete or not at all
+    #[arg(short, long, value_name = "DIR", required_unless_present = "resume")]
+    out: Option<PathBuf>,
+    /// Replace the output of an earlier run
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
-    out: OutArgs,
+    streamed: streamed::StreamArgs,
     #[command(flatten)]
     pub(super) run: RunArgs,
 }
 
 pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
-    args.out.check()?;
-    let recipe = Recipe::load(&args.recipe)?;
+    if let Some(run) = &args.streamed.resume {
+        return streamed::go_on(args, run, ui);
+    }
+    let (Some(recipe), Some(out)) = (&args.recipe, &args.out) else {
+        return Err(CliError::plain(
+            Exit::Usage,
+            "no recipe or no --out was given",
+        ));
+    };
+    check_place(out, args.force)?;
+    if MergeJob::is_meant(recipe)? {
+        return streamed::begin(args, recipe, out, ui);
+    }
+    args.streamed.refuse_for_own_recipes()?;
+    own(args, recipe, out, ui)
+}
+
+/// Runs a recipe of this project's own kind.
+fn own(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Result<(), CliError> {
+    let recipe = Recipe::load(recipe)?;
     args.run.start_threads()?;
     let recipe = match args.run.given_seed() {
         Some(seed) => recipe.with_seed(seed),
@@ -55,7 +89,7 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
     let settings = serde_json::to_value(&summary).unwrap_or_default();
     let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
     let record = RunRecord::start("merge", device, threads, seed, settings);
-    let mut folder = RunFolder::create(&args.out.out, overwrite(args.out.force), record)?;
+    let mut folder = RunFolder::create(out, overwrite(args.force), record)?;
     for file in plan.files() {
         folder.add_input(InputFile::hash(&file)?);
     }

@@ -1,0 +1,137 @@
+//! What can go wrong when recipes are run.
+
+use crate::{companions::CompanionError, yaml::YamlError};
+use refit_core::Hint;
+use refit_io::{atomic::AtomicError, ckpt::CkptError, file::FileError};
+use refit_merge::{
+    MergeError,
+    recipe::{EmbeddingMismatch, Plan, PlanError, RecipeProblem},
+};
+use std::{
+    borrow::Cow,
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+/// Recipes could not be read, planned or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MergingError {
+    /// The file is no YAML.
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    /// The file does not describe merges.
+    #[error("`{}`: {problem}", path.display())]
+    Recipe {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: RecipeProblem,
+    },
+    /// The models do not go together as the recipe wants.
+    #[error("`{}`{}: {problem}", path.display(), of(name.as_deref()))]
+    Plan {
+        /// The file.
+        path: PathBuf,
+        /// Which recipe of the file.
+        name: Option<String>,
+        /// What is wrong.
+        problem: Box<PlanError>,
+    },
+    /// Models with vocabularies of different sizes.
+    #[error("`{tensor}` has {found} rows in `{model}`, {expected} in `{other}`")]
+    Vocabulary {
+        /// The tensor.
+        tensor: String,
+        /// A model.
+        model: String,
+        /// Rows there.
+        found: usize,
+        /// Another model.
+        other: String,
+        /// Rows there.
+        expected: usize,
+    },
+    /// A configuration that is no JSON mapping.
+    #[error("`{}`: {problem}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A checkpoint cannot be read, or the result not be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CkptError),
+    /// Merging failed.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// A small file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The result could not be written.
+    #[error(transparent)]
+    Output(#[from] AtomicError),
+}
+
+fn of(name: Option<&str>) -> String {
+    name.map_or(String::new(), |name| format!(", `{name}`"))
+}
+
+impl MergingError {
+    pub(super) fn config(path: &Path, problem: impl fmt::Display) -> Self {
+        Self::Config {
+            path: path.into(),
+            problem: problem.to_string(),
+        }
+    }
+
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| AtomicError::from_io("write", path)(source).into()
+    }
+
+    pub(super) fn vocabulary(plan: &Plan, mismatch: &EmbeddingMismatch) -> Self {
+        let name = |model: usize| plan.models[model].to_string();
+        let (first, rows) = mismatch.rows[0];
+        let other = mismatch.rows.iter().find(|(_, found)| *found != rows);
+        let (model, found) = other.copied().unwrap_or((first, rows));
+        Self::Vocabulary {
+            tensor: plan.tensors[mismatch.tensor].path.to_string(),
+            model: name(model),
+            found,
+            other: name(first),
+            expected: rows,
+        }
+    }
+}
+
+impl From<CompanionError> for MergingError {
+    fn from(error: CompanionError) -> Self {
+        match error {
+            CompanionError::Read(error) => error.into(),
+            CompanionError::Write(error) => error.into(),
+        }
+    }
+}
+
+impl Hint for MergingError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Yaml(error) => error.hint(),
+            Self::Recipe { problem, .. } => problem.hint(),
+            Self::Plan { problem, .. } => problem.hint(),
+            Self::Vocabulary { .. } => Some(
+                "add `tokenizer_source: union`, or `base`, so that rows are matched by token"
+                    .into(),
+            ),
+            Self::Checkpoint(error) => error.hint(),
+            Self::Merge(MergeError::NotFinite { .. }) => Some(
+                "look at the model with `refit info`; `--nan allow` lets such values pass".into(),
+            ),
+            Self::Merge(error) => error.hint(),
+            Self::File(error) => error.hint(),
+            Self::Output(error) => error.hint(),
+            Self::Config { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Recipes in the words of recipe tools, run on checkpoints of any size.
+//!
+//! [`MergeJob::open`] reads the recipes, opens the headers of every model and plans every tensor; whatever does not fit
+//! is found here. [`MergeJob::run`] then streams: memory does not grow with the models, and work that was cut goes on.
+
+mod card;
+mod error;
+mod models;
+mod options;
+mod summary;
+
+pub use error::MergingError;
+pub use options::{MergeOptions, parse_bytes};
+pub use summary::{JobSummary, StepSummary};
+
+use crate::{companions, yaml::read_documents};
+use models::{Models, Origin};
+use refit_core::{DType, Progress, Seed, TensorMeta};
+use refit_io::{
+    atomic::{Overwrite, write_file},
+    ckpt::TensorWriter,
+};
+use refit_merge::{
+    MergeError, ModelName,
+    engine::{self, EngineConfig, Job, Operand},
+    recipe::{ModelHeader, OutputTensor, Plan, RecipeMethod, RecipeSet, Target, Work},
+};
+use serde_json::{Map, Value};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Name of the recipe inside an output.
+const RECIPE: &str = "recipe.yaml";
+/// Folder of an unfinished output with the results that later recipes of the file need.
+const STEPS: &str = "steps";
+/// File that says that a step is complete.
+const COMPLETE: &str = "complete";
+
+/// The recipes of a file, with every model opened and every tensor planned; no value was read.
+#[derive(Debug)]
+pub struct MergeJob {
+    path: PathBuf,
+    text: String,
+    set: RecipeSet,
+    models: Models,
+    steps: Vec<StepPlan>,
+    options: MergeOptions,
+}
+
+/// One recipe, planned.
+#[derive(Debug)]
+struct StepPlan {
+    plan: Plan,
+    /// Where each model of the plan comes from.
+    origins: Vec<Origin>,
+    metas: Vec<TensorMeta>,
+}
+
+impl MergeJob {
+    /// Whether the file at `path` holds recipes of this kind: they name a `merge_method`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no YAML.
+    pub fn is_meant(path: &Path) -> Result<bool, MergingError> {
+        let (_, documents) = read_documents(path)?;
+        let has = |document: &Value| document.get("merge_method").is_some();
+        Ok(documents.len() > 1 || documents.iter().any(has))
+    }
+
+    /// Reads the recipes at `path` and plans every tensor of every result from headers alone.
+    ///
+    /// # Errors
+    /// A recipe that cannot be understood, a model that cannot be opened, and up to ten reasons why the models do not
+    /// go together.
+    pub fn open(path: &Path, options: MergeOptions) -> Result<Self, MergingError> {
+        let (text, documents) = read_documents(path)?;
+        let set = RecipeSet::parse(&documents).map_err(|problem| MergingError::Recipe {
+            path: path.into(),
+            problem,
+        })?;
+        let mut models = Models::default();
+        let mut steps: Vec<StepPlan> = Vec::new();
+        for step in set.steps() {
+            let origins = step
+                .recipe
+                .models()
+                .into_iter()
+                .map(|model| match set.result(model) {
+                    Some(result) => Ok(Origin::Step(result)),
+                    None => models.open(model).map(Origin::Opened),
+                });
+            let origins = origins.collect::<Result<Vec<_>, _>>()?;
+            let headers: Vec<ModelHeader<'_>> = origins
+                .iter()
+                .map(|origin| match origin {
+                    Origin::Opened(at) => models.get(*at).header(),
+                    Origin::Step(at) => ModelHeader {
+                        tensors: &steps[*at].metas,
+                        config: steps[*at].plan.config.as_ref(),
+                    },
+                })
+                .collect();
+            let failed = |problem| MergingError::Plan {
+                path: path.into(),
+                name: step.recipe.name.clone(),
+                problem: Box::new(problem),
+            };
+            let plan = Plan::new(&step.recipe, &headers).map_err(failed)?;
+            if let Some(mismatch) = plan.mismatches.first() {
+                return Err(MergingError::vocabulary(&plan, mismatch));
+            }
+            let metas = plan.tensors.iter().map(meta).collect();
+            steps.push(StepPlan {
+                plan,
+                origins,
+                metas,
+            });
+        }
+        Ok(Self {
+            path: path.into(),
+            text,
+            set,
+            models,
+            steps,
+            options,
+        })
+    }
+
+    /// The recipe file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The method of the last recipe.
+    pub fn method(&self) -> &'static str {
+        let steps = self.set.steps();
+        steps[steps.len() - 1].recipe.method.card.name
+    }
+
+    /// Tensors of models that have no place in the result.
+    pub fn left_out(&self) -> Vec<String> {
+        self.steps.iter().flat_map(StepPlan::left_out).collect()
+    }
+
+    /// Every file that is read: the recipe, and of every model what it is made of and what describes it.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.path.clone()];
+        files.extend(self.models.files());
+        files
+    }
+
+    /// Merges into `folder`, which is the caller's alone, and goes on with what is there.
+    ///
+    /// # Errors
+    /// [`MergeError::Cancelled`] when `progress` asks for a stop: another call goes on. Values that are not finite, a
+    /// disk that is full, a model that changed meanwhile.
+    pub fn run(&self, folder: &Path, progress: &dyn Progress) -> Result<(), MergingError> {
+        let last = self.steps.len() - 1;
+        for at in 0..last {
+            let home = self.step_folder(folder, at);
+            if home.join(COMPLETE).is_file() {
+                continue;
+            }
+            fs::create_dir_all(&home).map_err(MergingError::io(&home))?;
+            self.run_step(at, folder, &home, progress)?;
+            write_file(home.join(COMPLETE), b"", Overwrite::Replace)?;
+        }
+        self.run_step(last, folder, folder, progress)?;
+        self.models.check_unchanged()?;
+        self.describe(folder)?;
+        let steps = folder.join(STEPS);
+        if steps.is_dir() {
+            fs::remove_dir_all(&steps).map_err(MergingError::io(&steps))?;
+        }
+        Ok(())
+    }
+
+    fn step_folder(&self, folder: &Path, at: usize) -> PathBuf {
+        let name = self.set.steps()[at].recipe.name.as_deref();
+        folder.join(STEPS).join(name.unwrap_or("last"))
+    }
+
+    /// Writes the weights of step `at` into `home`.
+    fn run_step(
+        &self,
+        at: usize,
+        folder: &Path,
+        home: &Path,
+        progress: &dyn Progress,
+    ) -> Result<(), MergingError> {
+        let StepPlan {
+            plan,
+            origins,
+            metas,
+        } = &self.steps[at];
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let shards = self.options.shard_bytes;
+        let sink = TensorWriter::resume(home, metas.clone(), &metadata, shards)?;
+        let readers = origins.iter().map(|origin| match origin {
+            Origin::Opened(at) => Ok(self.models.get(*at).clone()),
+            Origin::Step(at) => models::reopen(&self.step_folder(folder, *at)),
+        });
+        let readers = readers.collect::<Result<Vec<_>, _>>()?;
+        let seed = self.options.seed;
+        let job = |index| self.job(plan, &readers, index, seed);
+        let config = EngineConfig {
+            memory_bytes: self.options.memory_bytes,
+            not_finite: self.options.not_finite,
+        };
+        engine::run(config, &sink, &job, progress)?;
+        Ok(sink.finish()?)
+    }
+
+    /// How output `index` of a step comes about.
+    fn job(
+        &self,
+        plan: &Plan,
+        models: &[models::OpenModel],
+        index: usize,
+        seed: Seed,
+    ) -> Result<Job, MergeError> {
+        let output = &plan.tensors[index];
+        let operand = |input: &refit_merge::recipe::InputRef| {
+            let name = plan.models[input.model].to_string();
+            let read = |source| MergeError::Read {
+                path: input.tensor.clone(),
+                model: ModelName::Plain(name.clone()),
+                source,
+            };
+            Ok::<_, MergeError>(Operand {
+                tensor: models[input.model].tensor(input.index).map_err(read)?,
+                model: ModelName::Plain(name.clone()),
+            })
+        };
+        let inputs = output.inputs.iter().map(operand);
+        let mut inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        if output.work == Work::Copy {
+            let first = inputs.swap_remove(0);
+            let stored = first.tensor.is_stored() && first.tensor.meta().dtype == output.dtype;
+            if stored || !output.dtype.is_weight() {
+                return Ok(Job {
+                    work: engine::Work::Copy(first),
+                });
+            }
+            return Ok(Job {
+                work: engine::Work::Merge {
+                    rule: unchanged(output, seed)?,
+                    base: None,
+                    models: vec![first],
+                },
+            });
+        }
+        Ok(Job {
+            work: engine::Work::Merge {
+                rule: plan.rule(index, seed)?,
+                base: output.base.as_ref().map(operand).transpose()?,
+                models: inputs,
+            },
+        })
+    }
+
+    /// Writes what stands beside the weights.
+    fn describe(&self, folder: &Path) -> Result<(), MergingError> {
+        let last = &self.steps[self.steps.len() - 1];
+        if let Some(config) = &last.plan.config {
+            let mut text = serde_json::to_string_pretty(config).unwrap_or_default();
+            text.push('\n');
+            write_file(
+                folder.join("config.json"),
+                text.as_bytes(),
+                Overwrite::Replace,
+            )?;
+        }
+        if let Some(home) = self.first_home(last) {
+            companions::copy(home, folder, &["config.json"])?;
+        }
+        write_file(
+            folder.join(RECIPE),
+            self.text.as_bytes(),
+            Overwrite::Replace,
+        )?;
+        let card = card::text(&self.set, &self.text);
+        write_file(
+            folder.join("README.md"),
+            card.as_bytes(),
+            Overwrite::Replace,
+        )?;
+        Ok(())
+    }
+
+    /// The folder of the model that the result is most like: the base, or the first one.
+    fn first_home(&self, step: &StepPlan) -> Option<&Path> {
+        match step.origins.first()? {
+            Origin::Opened(at) => Some(self.models.get(*at).home()),
+            Origin::Step(at) => self.first_home(&self.steps[*at]),
+        }
+    }
+}
+
+impl StepPlan {
+    fn left_out(&self) -> Vec<String> {
+        let left_out = self.plan.left_out.iter();
+        let words = |input: &refit_merge::recipe::InputRef| {
+            format!("`{}` of `{}`", input.tensor, self.plan.models[input.model])
+        };
+        left_out.map(words).collect()
+    }
+}
+
+/// The rule that leaves values as they are, for copies into another element type.
+fn unchanged(
+    output: &OutputTensor,
+    seed: Seed,
+) -> Result<Box<dyn refit_merge::stream::StreamRule>, MergeError> {
+    let target = Target {
+        path: &output.path,
+        shape: &output.shape,
+        models: &["model"],
+        has_base: false,
+        is_embedding: output.is_embedding,
+        seed,
+    };
+    let spec = RecipeMethod::Passthrough.spec();
+    Ok(spec.rule(&target, Map::new(), vec![Map::new()])?)
+}
+
+fn meta(output: &OutputTensor) -> TensorMeta {
+    TensorMeta {
+        path: output.path.clone(),
+        dtype: output.dtype,
+        shape: output.shape.clone(),
+    }
+}
+
+/// Bytes of tensors of one type.
+fn size(metas: &[TensorMeta]) -> u64 {
+    metas.iter().map(|meta| meta.size_bytes() as u64).sum()
+}
+
+/// The element types of an output, each once.
+fn dtypes(metas: &[TensorMeta]) -> Vec<DType> {
+    let mut found: Vec<DType> = Vec::new();
+    for meta in metas {
+        if !found.contains(&meta.dtype) {
+            found.push(meta.dtype);
+        }
+    }
+    found
+}

@@ -1,0 +1,134 @@
+//! The models of a recipe, opened: headers, configuration, and one way to read a tensor.
+
+use super::error::MergingError;
+use refit_core::{ReadError, TensorRead};
+use refit_io::{
+    ckpt::{CkptError, TensorReader},
+    file::read_file,
+};
+use refit_merge::recipe::{ModelHeader, ModelRef};
+use serde_json::Value;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A configuration larger than this is none.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+
+/// Where a model of a plan comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A checkpoint, by its place in [`Models`].
+    Opened(usize),
+    /// The result of an earlier recipe of the file.
+    Step(usize),
+}
+
+/// Every checkpoint that the recipes of a file name, opened once.
+#[derive(Debug, Default)]
+pub(super) struct Models {
+    opened: Vec<OpenModel>,
+    places: HashMap<ModelRef, usize>,
+}
+
+/// A checkpoint and what describes it.
+#[derive(Clone, Debug)]
+pub(super) struct OpenModel {
+    reader: Arc<TensorReader>,
+    config: Option<Value>,
+    home: PathBuf,
+}
+
+impl Models {
+    /// Opens `model`, unless it is open.
+    pub(super) fn open(&mut self, model: &ModelRef) -> Result<usize, MergingError> {
+        if let Some(&at) = self.places.get(model) {
+            return Ok(at);
+        }
+        let opened = OpenModel::open(Path::new(&model.model.path))?;
+        self.opened.push(opened);
+        let at = self.opened.len() - 1;
+        self.places.insert(model.clone(), at);
+        Ok(at)
+    }
+
+    pub(super) fn get(&self, at: usize) -> &OpenModel {
+        &self.opened[at]
+    }
+
+    /// Every file that is read.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = Vec::new();
+        for model in &self.opened {
+            files.extend(model.reader.files().map(Path::to_path_buf));
+            files.extend(
+                model
+                    .config
+                    .as_ref()
+                    .map(|_| model.home.join("config.json")),
+            );
+        }
+        files
+    }
+
+    /// Whether every file is still what it was when it was opened.
+    pub(super) fn check_unchanged(&self) -> Result<(), CkptError> {
+        let readers = self.opened.iter().map(|model| &model.reader);
+        readers
+            .into_iter()
+            .try_for_each(|reader| reader.check_unchanged())
+    }
+}
+
+impl OpenModel {
+    fn open(path: &Path) -> Result<Self, MergingError> {
+        let reader = Arc::new(TensorReader::open(path)?);
+        let home = if path.is_dir() {
+            path.to_path_buf()
+        } else {
+            path.parent().unwrap_or(Path::new("")).to_path_buf()
+        };
+        let config = read_config(&home.join("config.json"))?;
+        Ok(Self {
+            reader,
+            config,
+            home,
+        })
+    }
+
+    pub(super) fn header(&self) -> ModelHeader<'_> {
+        ModelHeader {
+            tensors: self.reader.tensors(),
+            config: self.config.as_ref(),
+        }
+    }
+
+    /// Tensor `index` of the header.
+    pub(super) fn tensor(&self, index: usize) -> Result<Box<dyn TensorRead>, ReadError> {
+        Ok(Box::new(self.reader.tensor(index)?))
+    }
+
+    /// The folder in which it lies.
+    pub(super) fn home(&self) -> &Path {
+        &self.home
+    }
+}
+
+/// Opens the result of an earlier recipe.
+pub(super) fn reopen(folder: &Path) -> Result<OpenModel, MergingError> {
+    OpenModel::open(folder)
+}
+
+fn read_config(path: &Path) -> Result<Option<Value>, MergingError> {
+    let bytes = match read_file(path, MAX_CONFIG_BYTES) {
+        Err(error) if error.is_not_found() => return Ok(None),
+        bytes => bytes?,
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(config @ Value::Object(_)) => Ok(Some(config)),
+        Ok(_) => Err(MergingError::config(path, "is no mapping")),
+        Err(problem) => Err(MergingError::config(path, problem)),
+    }
+}

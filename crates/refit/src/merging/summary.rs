@@ -1,0 +1,133 @@
+//! What a merge would do.
+
+use super::{MergeJob, Origin, StepPlan, dtypes, size};
+use refit_core::Seed;
+use refit_merge::{
+    engine,
+    recipe::{Recipe, Work},
+};
+use serde::Serialize;
+
+/// What a merge would do.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct JobSummary {
+    /// The recipes in the order in which they run; the last one makes the output.
+    pub steps: Vec<StepSummary>,
+    /// Bytes that are read, if every operand is read once.
+    pub input_bytes: u64,
+    /// Bytes of the output and of what is kept until it is finished.
+    pub written_bytes: u64,
+    /// Bytes of memory beside the program.
+    pub memory_bytes: u64,
+    /// Files of the output that hold weights.
+    pub shards: usize,
+}
+
+/// What one recipe would do.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StepSummary {
+    /// The recipe, defaults left out.
+    pub recipe: Recipe,
+    /// Tensors that are merged.
+    pub merged_tensors: usize,
+    /// Values that are merged.
+    pub merged_values: u64,
+    /// Tensors that are copied.
+    pub copied_tensors: usize,
+    /// Bytes of the result.
+    pub output_bytes: u64,
+    /// Element types of the result.
+    pub dtypes: Vec<String>,
+    /// Tensors of models that have no place in the result, such as a head that only one model has.
+    pub left_out: Vec<String>,
+}
+
+impl MergeJob {
+    /// What would be done.
+    pub fn summary(&self) -> JobSummary {
+        let steps = self.set.steps().iter().zip(&self.steps);
+        let steps = steps.map(|(step, plan)| StepSummary::of(&step.recipe, plan));
+        let memory = self.steps.iter().map(|step| self.memory_bytes(step));
+        let last = &self.steps[self.steps.len() - 1].metas;
+        let shards = self
+            .options
+            .shard_bytes
+            .map_or(1, |most| shards(last, most));
+        JobSummary {
+            steps: steps.collect(),
+            input_bytes: self.steps.iter().map(|step| self.input_bytes(step)).sum(),
+            written_bytes: self.steps.iter().map(|step| size(&step.metas)).sum(),
+            memory_bytes: memory.max().unwrap_or(0),
+            shards,
+        }
+    }
+
+    fn input_bytes(&self, step: &StepPlan) -> u64 {
+        let origins = &step.origins;
+        let bytes = |model: usize, index: usize| match origins[model] {
+            Origin::Opened(at) => self.models.get(at).header().tensors[index].size_bytes(),
+            Origin::Step(at) => self.steps[at].metas[index].size_bytes(),
+        };
+        let inputs = step.plan.tensors.iter();
+        let inputs = inputs.flat_map(|output| output.inputs.iter().chain(&output.base));
+        inputs
+            .map(|input| bytes(input.model, input.index) as u64)
+            .sum()
+    }
+
+    /// Blocks of the largest tensor for every thread; a tensor that a method has to see whole is held once.
+    fn memory_bytes(&self, step: &StepPlan) -> u64 {
+        let threads = rayon::current_num_threads() as u64;
+        let held = |(index, output): (usize, &refit_merge::recipe::OutputTensor)| {
+            let rule = step.plan.rule(index, Seed::new(0)).ok();
+            let Some(rule) = rule.filter(|_| output.work == Work::Merge) else {
+                return 0;
+            };
+            let operands = output.inputs.len() + usize::from(output.base.is_some());
+            let bytes = engine::held_bytes(&*rule, operands, &output.shape);
+            match rule.span() {
+                refit_merge::stream::Span::Whole => bytes,
+                _ => bytes * threads,
+            }
+        };
+        let outputs = step.plan.tensors.iter().enumerate();
+        outputs.map(held).max().unwrap_or(0)
+    }
+}
+
+impl StepSummary {
+    fn of(recipe: &Recipe, step: &StepPlan) -> Self {
+        let merged = step.plan.tensors.iter().filter(|t| t.work == Work::Merge);
+        let values = merged
+            .clone()
+            .map(|t| t.shape.iter().product::<usize>() as u64);
+        let merged_tensors = merged.clone().count();
+        Self {
+            recipe: recipe.clone(),
+            merged_tensors,
+            merged_values: values.sum(),
+            copied_tensors: step.plan.tensors.len() - merged_tensors,
+            output_bytes: size(&step.metas),
+            dtypes: dtypes(&step.metas)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            left_out: step.left_out(),
+        }
+    }
+}
+
+/// How many files hold tensors of these sizes.
+fn shards(metas: &[refit_core::TensorMeta], most: u64) -> usize {
+    let (mut count, mut bytes) = (1, 0);
+    for meta in metas {
+        let size = meta.size_bytes() as u64;
+        if bytes > 0 && bytes + size > most {
+            (count, bytes) = (count + 1, 0);
+        }
+        bytes += size;
+    }
+    count
+}
