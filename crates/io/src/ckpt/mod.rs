@@ -51,6 +51,6 @@ pub use header::{Header, MAX_HEADER_BYTES, MAX_METADATA, MAX_NAME_BYTES, MAX_RAN
 pub use health::{DTypeTotal, Health, TensorHealth, health};
 pub use index::{ShardIndex, parse_index};
 pub use key::{Key, TensorView};
-pub use reader::TensorReader;
+pub use reader::{FileTensor, TensorReader};
 pub use stats::ValueStats;
 pub use writer::{CheckpointWriter, WriteOptions};

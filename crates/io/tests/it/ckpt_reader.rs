@@ -1,11 +1,11 @@
 //! Reading by position: the same values as through the map, from many threads, and no trust in a file that is cut.
 
-use crate::ckpt_support::{bytes_of, meta, save, shard};
-use refit_core::{DType, Sink, Source, TensorMeta};
+use crate::ckpt_support::{bytes_of, entry, meta, raw, save, shard};
+use refit_core::{DType, Sink, Source, TensorMeta, TensorRead};
 use refit_io::ckpt::{
     Checkpoint, CheckpointWriter, CkptError, ConvertError, TensorReader, WriteOptions,
 };
-use std::{fs::OpenOptions, path::Path};
+use std::{fs::OpenOptions, path::Path, sync::Arc};
 
 fn write(path: &Path, metas: &[TensorMeta], shard_bytes: Option<u64>) {
     let options = WriteOptions {
@@ -165,4 +165,59 @@ fn a_header_cut_at_any_byte_is_refused() {
         assert!(matches!(found, Err(CkptError::Header { .. })), "{len}");
         assert!(TensorReader::from_bytes("cut", whole[..len].to_vec()).is_err());
     }
+}
+
+#[test]
+fn a_tensor_of_a_shared_reader_outlives_its_owner_and_reads_the_same() {
+    let bytes = raw(entry_json(), 8);
+    let reader = Arc::new(TensorReader::from_bytes("tiny.safetensors", bytes).unwrap());
+    let tensor = reader.tensor(1).unwrap();
+    assert!(matches!(
+        reader.tensor(2),
+        Err(CkptError::NoIndex { index: 2, .. })
+    ));
+    drop(reader);
+    let tensor: Box<dyn TensorRead> = Box::new(tensor);
+    assert_eq!(tensor.meta().path.as_str(), "w");
+    assert!(tensor.is_stored());
+    tensor.prefetch(); // bytes in memory: nothing to do, and nothing wrong
+    let (mut value, mut stored) = ([9.0], [9; 4]);
+    tensor.read_f32(0..1, &mut value, &mut Vec::new()).unwrap();
+    tensor.read_bytes(0..4, &mut stored).unwrap();
+    assert_eq!((value, stored), ([0.0], [0; 4]));
+    assert!(tensor.read_bytes(0..5, &mut [0; 5]).is_err());
+}
+
+fn entry_json() -> String {
+    let (a, b) = (
+        entry("b", "U8", "[4]", 0, 4),
+        entry("w", "F32", "[1]", 4, 8),
+    );
+    format!("{{{a},{b}}}")
+}
+
+#[test]
+fn reading_ahead_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("ahead.safetensors");
+    let metas = [
+        meta("w", DType::BF16, &[300, 100]),
+        meta("none", DType::F32, &[0]),
+    ];
+    write(&file, &metas, None);
+    let reader = TensorReader::open(&file).unwrap();
+    let mut first = vec![0.0; 30_000];
+    reader
+        .read_f32(0, 0..30_000, &mut first, &mut Vec::new())
+        .unwrap();
+    for index in 0..3 {
+        reader.prefetch(index); // one of no bytes, one that is not there
+    }
+    assert_eq!([0, 1, 2].map(|i| reader.is_stored(i)), [true, true, false]);
+    let mut again = vec![0.0; 30_000];
+    reader
+        .read_f32(0, 0..30_000, &mut again, &mut Vec::new())
+        .unwrap();
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&first), bits(&again));
 }

@@ -85,6 +85,13 @@ impl RandomFile {
         Ok(bytes)
     }
 
+    /// Tells the system that `range` will be read soon, where it listens.
+    pub(in crate::ckpt) fn prefetch(&self, range: Range<u64>) {
+        if let Content::Opened { file, .. } = &self.content {
+            will_need(file, range);
+        }
+    }
+
     /// Whether the file is still what it was when it was opened.
     pub(in crate::ckpt) fn unchanged(&self) -> bool {
         match &self.content {
@@ -105,6 +112,18 @@ fn copy_at(bytes: &[u8], offset: u64, out: &mut [u8]) -> io::Result<()> {
         None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
+
+/// A refusal changes nothing: the bytes are then read when they are asked for.
+#[cfg(target_os = "linux")]
+fn will_need(file: &File, range: Range<u64>) {
+    use rustix::fs::{Advice, fadvise};
+    if let Some(len) = std::num::NonZeroU64::new(range.end - range.start) {
+        let _ = fadvise(file, range.start, Some(len), Advice::WillNeed);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn will_need(_: &File, _: Range<u64>) {}
 
 #[cfg(unix)]
 fn read_exact_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {

@@ -3,6 +3,9 @@
 mod file;
 mod gather;
 mod plain;
+mod tensor;
+
+pub use tensor::FileTensor;
 
 use super::{
     convert::{check_len, not_a_weight},
@@ -178,6 +181,20 @@ impl TensorReader {
         checked.map_err(|problem| self.convert(problem))?;
         let file = &self.files[place.file as usize];
         file.read_at(place.offset + range.start as u64, out)
+    }
+
+    /// Whether the tensor at `index` lies in its file as [`read_bytes`](Self::read_bytes) gives it. No, where its
+    /// values are computed, and where there is no such tensor.
+    pub fn is_stored(&self, index: usize) -> bool {
+        self.at(index).is_ok()
+    }
+
+    /// Says that the tensor at `index` will be read soon, so that a disk may begin; a hint, and never an error.
+    pub fn prefetch(&self, index: usize) {
+        if let Ok((meta, place)) = self.at(index) {
+            let bytes = meta.size_bytes() as u64;
+            self.files[place.file as usize].prefetch(place.offset..place.offset + bytes);
+        }
     }
 
     /// Most bytes that [`read_f32`](Self::read_f32) makes `scratch` grow to: small enough to stay in the cache
