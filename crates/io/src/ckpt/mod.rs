@@ -39,7 +39,7 @@ mod reader;
 mod scan;
 mod stamp;
 mod stats;
-mod text;
+pub(crate) mod text;
 mod writer;
 
 pub use checkpoint::Checkpoint;
