@@ -1,8 +1,9 @@
 //! The words of `refit`: what every other crate may speak about without knowing bytes, numbers or models.
 //!
-//! A **checkpoint** is a set of named tensors ([`ParamPath`], [`TensorMeta`]) behind a [`Source`]; a **method**
-//! describes itself by a [`Card`] and is granted a level of [`Access`]; chance comes from one [`Seed`], forked by
-//! name; work that can be long takes a [`Progress`] and ends with a [`StopReason`].
+//! A **checkpoint** is a set of named tensors ([`ParamPath`], [`TensorMeta`]) behind a [`Source`]; an [`Adapter`] is a
+//! small [`Change`] of such a set; a **method** describes itself by a [`Card`] and is granted a level of [`Access`];
+//! chance comes from one [`Seed`], forked by name; work that can be long takes a [`Progress`] and ends with a
+//! [`StopReason`].
 //!
 //! ```
 //! use refit_core::{ParamPath, Seed};
@@ -14,6 +15,7 @@
 //! ```
 
 mod access;
+mod adapter;
 mod dtype;
 mod error;
 mod outcome;
@@ -24,6 +26,7 @@ mod stream;
 mod tensor;
 
 pub use access::{Access, AccessError, Area, Card, DataAccess, ModelAccess};
+pub use adapter::{Adapter, AdapterTensor, Change, FactorError, LowRank, Placement};
 pub use dtype::DType;
 pub use error::{ConfigError, Hint, nearest};
 pub use outcome::{Budget, StopReason};

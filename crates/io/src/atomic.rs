@@ -47,7 +47,7 @@ pub enum Overwrite {
     #[default]
     Refuse,
     /// Put the new output in its place. A folder is only replaced when it is empty or looks like an output of this
-    /// program: it holds `run.json`, `model.safetensors` or `model.safetensors.index.json`.
+    /// program: it holds `run.json`, `model.safetensors`, its index, or `adapter_model.safetensors`.
     Replace,
 }
 

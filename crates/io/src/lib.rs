@@ -1,5 +1,6 @@
-//! Bytes: checkpoints and data sets on disk, read with every size checked before anything is allocated.
+//! Bytes: checkpoints, adapters and data sets on disk, read with every size checked before anything is allocated.
 
+pub mod adapter;
 pub mod atomic;
 pub mod ckpt;
 pub mod data;

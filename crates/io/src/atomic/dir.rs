@@ -8,10 +8,11 @@ use std::{
 use tempfile::TempDir;
 
 /// A folder with one of these was written as an output, so replacing it is what `--force` means.
-const MARKS: [&str; 3] = [
+const MARKS: [&str; 4] = [
     "run.json",
     "model.safetensors",
     "model.safetensors.index.json",
+    "adapter_model.safetensors",
 ];
 
 /// A folder that appears under its name when [`finish`](Self::finish) is called.

@@ -42,7 +42,7 @@ mod scan;
 mod stamp;
 mod stats;
 mod tensor_writer;
-mod text;
+pub(crate) mod text;
 mod writer;
 
 pub use checkpoint::Checkpoint;

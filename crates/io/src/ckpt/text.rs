@@ -10,7 +10,7 @@ use std::{fmt, marker::PhantomData};
 const EXCERPT: usize = 120;
 
 /// Text of unknown origin, fit for a terminal: no control characters, no megabytes.
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let mut chars = text.chars();
     let mut out: String = chars
         .by_ref()

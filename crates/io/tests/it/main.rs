@@ -1,6 +1,7 @@
 //! Integration tests of `refit-io`, in one binary.
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+mod adapter;
 mod ckpt_atomic;
 mod ckpt_hostile;
 mod ckpt_reader;

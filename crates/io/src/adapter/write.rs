@@ -1,0 +1,330 @@
+//! From changes to a folder.
+
+use super::{
+    AdapterError, CONFIG_FILE, WEIGHTS_FILE,
+    name::{PREFIX, Part},
+};
+use crate::{
+    atomic::{OutputDir, Overwrite, write_file},
+    ckpt::{CheckpointWriter, WriteOptions, encode_f32},
+};
+use refit_core::{
+    Adapter, AdapterTensor, Change, DType, LowRank, Placement, Sink, TensorMeta, TensorRead,
+};
+use serde::{Serialize, Serializer};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+/// How an adapter is written.
+#[derive(Clone, Debug)]
+pub struct AdapterOptions {
+    /// Element type of the factors (default: F32).
+    pub dtype: DType,
+    /// The model it belongs to, for `base_model_name_or_path`.
+    pub base_model: Option<String>,
+    /// What the model is for, such as `CAUSAL_LM`.
+    pub task_type: Option<String>,
+    /// What to do when the folder exists.
+    pub overwrite: Overwrite,
+}
+
+impl Default for AdapterOptions {
+    fn default() -> Self {
+        Self {
+            dtype: DType::F32,
+            base_model: None,
+            task_type: None,
+            overwrite: Overwrite::Refuse,
+        }
+    }
+}
+
+/// Writes `adapter` as a folder that PEFT and [`read_adapter`](super::read_adapter) read; it appears complete or not at
+/// all. Returns its path.
+///
+/// `r` is the largest rank; modules of another rank or scale are listed in `rank_pattern` and `alpha_pattern`, longer
+/// names first, so that the first key that fits is the module's own.
+///
+/// # Errors
+/// When a change cannot be written in this format, a replacing tensor cannot be read, or the target is refused.
+pub fn write_adapter(
+    folder: impl AsRef<Path>,
+    adapter: &Adapter,
+    options: &AdapterOptions,
+) -> Result<PathBuf, AdapterError> {
+    let stored = stored(adapter, options.dtype)?;
+    let config = Settings::new(adapter, options)?;
+    let output = OutputDir::create(folder.as_ref(), options.overwrite)?;
+    let metas = stored.iter().map(|tensor| tensor.meta.clone()).collect();
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let mut writer = CheckpointWriter::create(
+        output.path().join(WEIGHTS_FILE),
+        metas,
+        WriteOptions {
+            metadata,
+            ..Default::default()
+        },
+    )?;
+    for tensor in &stored {
+        writer.put(&tensor.meta, &tensor.bytes()?)?;
+    }
+    writer.finish()?;
+    write_file(
+        output.path().join(CONFIG_FILE),
+        &config.json(),
+        Overwrite::Refuse,
+    )?;
+    Ok(output.finish()?)
+}
+
+/// A tensor of the output.
+struct Stored<'a> {
+    meta: TensorMeta,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    Values(Cow<'a, [f32]>),
+    Tensor(&'a dyn TensorRead),
+}
+
+impl Stored<'_> {
+    fn bytes(&self) -> Result<Vec<u8>, AdapterError> {
+        let tensor = match &self.content {
+            Content::Values(values) => {
+                let encoded = encode_f32(&self.meta, values);
+                return encoded.map_err(|problem| {
+                    crate::ckpt::CkptError::Convert {
+                        file: WEIGHTS_FILE.into(),
+                        problem,
+                    }
+                    .into()
+                });
+            }
+            Content::Tensor(tensor) => *tensor,
+        };
+        let failed = |source| AdapterError::Read {
+            tensor: tensor.meta().path.to_string(),
+            source,
+        };
+        if tensor.is_stored() {
+            let mut bytes = vec![0; self.meta.size_bytes()];
+            let range = 0..bytes.len();
+            tensor.read_bytes(range, &mut bytes).map_err(failed)?;
+            return Ok(bytes);
+        }
+        let mut values = vec![0.0; self.meta.len()];
+        let range = 0..values.len();
+        tensor
+            .read_f32(range, &mut values, &mut Vec::new())
+            .map_err(failed)?;
+        let encoded = encode_f32(&self.meta, &values);
+        encoded.map_err(|problem| failed(Box::new(problem)))
+    }
+}
+
+fn stored(adapter: &Adapter, dtype: DType) -> Result<Vec<Stored<'_>>, AdapterError> {
+    let modules: BTreeSet<&str> = low_rank(adapter).map(|(module, ..)| module).collect();
+    let mut stored = Vec::new();
+    for AdapterTensor { target, change } in &adapter.tensors {
+        let module = target.module();
+        let unwritable = |problem| AdapterError::Unwritable {
+            tensor: target.to_string(),
+            problem,
+        };
+        let mut put = |name: String, shape: Vec<usize>, values| {
+            let path = name.into();
+            let meta = TensorMeta { path, dtype, shape };
+            stored.push(Stored {
+                meta,
+                content: Content::Values(values),
+            });
+        };
+        match change {
+            Change::LowRank {
+                factors,
+                placement,
+                magnitude,
+            } => {
+                if target.as_str() != format!("{module}.weight") || module.is_empty() {
+                    return Err(unwritable("its name does not end in `.weight`"));
+                }
+                let (a, b) = match placement {
+                    Placement::Embedding => (Part::EmbeddingA, Part::EmbeddingB),
+                    _ => (Part::A, Part::B),
+                };
+                let outward = match placement {
+                    Placement::Linear => Cow::Borrowed(factors),
+                    _ => Cow::Owned(factors.transposed()),
+                };
+                let (rank, rows, cols) = (outward.rank(), outward.rows(), outward.cols());
+                let (left, right) = (outward.left().to_vec(), outward.right().to_vec());
+                put(a.name(module), vec![rank, cols], right.into());
+                put(b.name(module), vec![rows, rank], left.into());
+                if let Some(magnitude) = magnitude {
+                    let name = Part::Magnitude.name(module);
+                    put(name, vec![magnitude.len()], magnitude.into());
+                }
+            }
+            Change::Shift(values) => {
+                if target.as_str() != format!("{module}.bias") || !modules.contains(module) {
+                    return Err(unwritable("it is no bias of a module with factors"));
+                }
+                // The reader scales it as it scales the factors.
+                let scale = low_rank(adapter).find(|(name, ..)| *name == module);
+                let scale = scale.map_or(1.0, |(_, factors, _)| factors.scale());
+                let values: Vec<f32> = values
+                    .iter()
+                    .map(|&v| (f64::from(v) / scale) as f32)
+                    .collect();
+                put(Part::Bias.name(module), vec![values.len()], values.into());
+            }
+            Change::Replace(tensor) => {
+                let meta = TensorMeta {
+                    path: format!("{PREFIX}{target}").into(),
+                    ..tensor.meta().clone()
+                };
+                stored.push(Stored {
+                    meta,
+                    content: Content::Tensor(&**tensor),
+                });
+            }
+            _ => return Err(unwritable("the format does not know it")),
+        }
+    }
+    Ok(stored)
+}
+
+/// Every module with factors: its name, the factors, whether lengths go with them.
+fn low_rank(adapter: &Adapter) -> impl Iterator<Item = (&str, &LowRank, bool)> {
+    adapter
+        .tensors
+        .iter()
+        .filter_map(|tensor| match &tensor.change {
+            Change::LowRank {
+                factors, magnitude, ..
+            } => Some((tensor.target.module(), factors, magnitude.is_some())),
+            _ => None,
+        })
+}
+
+/// The settings of the output, in the order in which they are written.
+#[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the format's own switches")]
+struct Settings<'a> {
+    peft_type: &'static str,
+    base_model_name_or_path: Option<&'a str>,
+    task_type: Option<&'a str>,
+    r: usize,
+    lora_alpha: f64,
+    rank_pattern: InOrder<'a, usize>,
+    alpha_pattern: InOrder<'a, f64>,
+    target_modules: Vec<&'a str>,
+    modules_to_save: Option<BTreeSet<&'a str>>,
+    bias: &'static str,
+    lora_bias: bool,
+    use_dora: bool,
+    use_rslora: bool,
+    fan_in_fan_out: bool,
+    lora_dropout: f64,
+    inference_mode: bool,
+}
+
+struct InOrder<'a, T>(Vec<(&'a str, T)>);
+
+impl<T: Serialize> Serialize for InOrder<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+impl<'a> Settings<'a> {
+    fn json(&self) -> Vec<u8> {
+        let mut json = serde_json::to_vec_pretty(self)
+            .expect("invariant: text, numbers and lists always serialise");
+        json.push(b'\n');
+        json
+    }
+
+    fn new(adapter: &'a Adapter, options: &'a AdapterOptions) -> Result<Self, AdapterError> {
+        let modules: Vec<_> = low_rank(adapter).collect();
+        let r = modules.iter().map(|(_, factors, _)| factors.rank()).max();
+        let r = r.unwrap_or(1).max(1);
+        let alpha_of = |factors: &LowRank| factors.scale() * factors.rank() as f64;
+        let widest = modules.iter().find(|(_, factors, _)| factors.rank() == r);
+        let lora_alpha = widest.map_or(r as f64, |(_, factors, _)| alpha_of(factors));
+        let refuse = |module: &str, problem| AdapterError::Unwritable {
+            tensor: format!("{module}.weight"),
+            problem,
+        };
+        for (module, factors, _) in &modules {
+            if factors.rank() == 0 {
+                return Err(refuse(module, "its rank is 0"));
+            }
+            if !factors.scale().is_normal() {
+                return Err(refuse(module, "its scale is 0 or not finite"));
+            }
+        }
+        let use_dora = modules.iter().any(|&(.., dora)| dora);
+        if let Some((module, ..)) = modules.iter().find(|&&(.., dora)| dora != use_dora) {
+            return Err(refuse(
+                module,
+                "it has no magnitude, while other modules have",
+            ));
+        }
+        let differs = |factors: &LowRank| {
+            factors.rank() != r || alpha_of(factors).to_bits() != lora_alpha.to_bits()
+        };
+        // A module of usual rank is listed too where the key of another is the end of its name.
+        let others: BTreeSet<&str> = modules
+            .iter()
+            .filter(|(_, factors, _)| differs(factors))
+            .map(|&(module, ..)| module)
+            .collect();
+        let ends = |module: &str| {
+            let dots = module.match_indices('.').map(|(at, _)| at + 1);
+            dots.chain([0]).any(|at| others.contains(&module[at..]))
+        };
+        let mut listed: Vec<_> = modules.iter().filter(|(module, ..)| ends(module)).collect();
+        listed.sort_by_key(|(module, ..)| std::cmp::Reverse(module.len()));
+        let ranks = listed.iter().map(|(module, f, _)| (*module, f.rank()));
+        let alphas = listed.iter().map(|(module, f, _)| (*module, alpha_of(f)));
+        let kinds = || adapter.tensors.iter().map(|tensor| &tensor.change);
+        let replaced: BTreeSet<&str> = adapter
+            .tensors
+            .iter()
+            .filter(|tensor| matches!(tensor.change, Change::Replace(_)))
+            .map(|tensor| tensor.target.module())
+            .collect();
+        let transposed = |change: &Change| {
+            matches!(
+                change,
+                Change::LowRank {
+                    placement: Placement::Transposed,
+                    ..
+                }
+            )
+        };
+        Ok(Self {
+            peft_type: "LORA",
+            base_model_name_or_path: options.base_model.as_deref(),
+            task_type: options.task_type.as_deref(),
+            r,
+            lora_alpha,
+            rank_pattern: InOrder(ranks.collect()),
+            alpha_pattern: InOrder(alphas.collect()),
+            target_modules: modules.iter().map(|&(module, ..)| module).collect(),
+            modules_to_save: (!replaced.is_empty()).then_some(replaced),
+            bias: "none",
+            lora_bias: kinds().any(|change| matches!(change, Change::Shift(_))),
+            use_dora,
+            use_rslora: false,
+            fan_in_fan_out: kinds().any(transposed),
+            lora_dropout: 0.0,
+            inference_mode: true,
+        })
+    }
+}
