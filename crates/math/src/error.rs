@@ -53,6 +53,12 @@ pub enum MathError {
         /// The first pivot that fails, counted from 0.
         pivot: usize,
     },
+    /// Nothing to work on.
+    #[error("{what} is empty, expected at least one")]
+    Empty {
+        /// What holds nothing.
+        what: &'static str,
+    },
     /// More rows to assign than there are columns.
     #[error("{rows} rows cannot each have one of {cols} columns, expected at most as many rows")]
     TooManyRows {

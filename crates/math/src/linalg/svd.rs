@@ -27,8 +27,12 @@ impl<T: Real> Svd<T> {
     pub fn rank(&self) -> usize {
         let size = self.left.cols().max(self.right.cols());
         let largest = self.values.first().map_or(0.0, |&v| v.into());
-        let limit = size as f64 * T::EPSILON * largest;
-        self.values.iter().filter(|&&v| v.into() > limit).count()
+        self.rank_above(size as f64 * T::EPSILON * largest)
+    }
+
+    /// How many values are larger than `limit`.
+    pub fn rank_above(&self, limit: f64) -> usize {
+        self.values.partition_point(|&v| v.into() > limit)
     }
 
     /// The largest components, at most `count`.

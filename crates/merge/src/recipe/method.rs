@@ -1,5 +1,6 @@
 //! The methods of recipes by name.
 
+use crate::subspace::{Consensus, EmrUnified, IsoC, IsoCts, TsvM, Wudi};
 use crate::{average::linear::Linear, stream::StreamRule};
 use refit_core::{Card, ConfigError, ParamPath, Seed};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -134,11 +135,33 @@ fn read<T: DeserializeOwned>(settings: Map<String, Value>) -> Result<T, ConfigEr
 pub enum RecipeMethod {
     /// Weighted mean of models.
     Linear,
+
+    /// Strongest singular directions of each task, made orthogonal to the others'.
+    TsvM,
+    /// Sum of task vectors with every singular value at their mean.
+    IsoC,
+    /// Common and task-specific directions, all of the same strength.
+    IsoCts,
+    /// Task vector that disturbs each task least in the inputs it uses.
+    Wudi,
+    /// Sum of task vectors where enough tasks use it.
+    Consensus,
+    /// Elected signs with the largest magnitude that agrees.
+    Emr,
 }
 
 impl RecipeMethod {
     /// Every method, in the order of the documentation.
-    pub const ALL: &'static [Self] = &[Self::Linear];
+    pub const ALL: &'static [Self] = &[
+        Self::Linear,
+        // Of subspaces.
+        Self::TsvM,
+        Self::IsoC,
+        Self::IsoCts,
+        Self::Wudi,
+        Self::Consensus,
+        Self::Emr,
+    ];
 
     /// What is known of it.
     pub const fn spec(self) -> &'static MethodSpec {
@@ -150,6 +173,13 @@ impl RecipeMethod {
         }
         match self {
             Self::Linear => spec!(Linear),
+
+            Self::TsvM => spec!(TsvM),
+            Self::IsoC => spec!(IsoC),
+            Self::IsoCts => spec!(IsoCts),
+            Self::Wudi => spec!(Wudi),
+            Self::Consensus => spec!(Consensus),
+            Self::Emr => spec!(EmrUnified),
         }
     }
 
