@@ -1,6 +1,7 @@
 //! What can go wrong when models become one.
 
 use refit_core::{ConfigError, DType, Hint, ParamPath};
+use refit_math::MathError;
 use std::{borrow::Cow, error::Error, fmt};
 
 /// Everything that can stop a merge before or while it runs.
@@ -144,6 +145,15 @@ pub enum MergeError {
     /// A setting that cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A decomposition or a product that failed.
+    #[error("cannot merge `{path}` as a matrix")]
+    Matrix {
+        /// The tensor.
+        path: ParamPath,
+        /// Why.
+        #[source]
+        source: MathError,
+    },
     /// A method that learns was asked to work without a model.
     #[error("`{method}` learns from unlabelled inputs and cannot run on weights alone")]
     NeedsModel {
@@ -211,6 +221,7 @@ impl Hint for MergeError {
             Self::DuplicateExpert { .. } => "give each expert a name of its own".into(),
             Self::NeedsModel { .. } => "give it data, or choose a method without data".into(),
             Self::Config(config) => return config.hint(),
+            Self::Matrix { source, .. } => return source.hint(),
             _ => return None,
         })
     }

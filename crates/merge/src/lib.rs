@@ -1,10 +1,12 @@
 //! Many models into one.
 //!
 //! Models are named weights of one common base ([`Weights`], read in place from any [`refit_core::Source`]); what each
-//! expert learned is its task vector `tau_k = theta_k - theta_0` ([`TaskVectors`]). Two shapes of work:
+//! expert learned is its task vector `tau_k = theta_k - theta_0` ([`TaskVectors`]). Three shapes of work:
 //!
 //! - a [`TensorRule`] treats one tensor after the other and needs no data: [`Average`], [`TaskArithmetic`], [`Ties`],
 //!   [`Dare`]; [`merge`] applies it, [`MergeConfig`] names it;
+//! - a [`stream::StreamRule`] does so for one tensor of a recipe, block by block: [`recipe`] names them, [`subspace`]
+//!   holds those that work on singular directions;
 //! - [`AdaMerging`] learns one coefficient per expert and group of tensors from unlabelled inputs; a [`Session`] runs
 //!   it, the caller brings an [`EntropyModel`].
 //!
@@ -38,6 +40,7 @@ mod rule;
 mod select;
 mod simd;
 pub mod stream;
+pub mod subspace;
 mod task_vector;
 mod tensor_set;
 mod values;

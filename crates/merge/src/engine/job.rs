@@ -5,6 +5,7 @@ use crate::{
     stream::StreamRule,
 };
 use refit_core::{ParamPath, ReadError, TensorRead};
+use std::sync::Arc;
 
 /// The work on one output tensor.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub struct Operand {
     /// How messages speak of the model.
     pub model: ModelName,
     /// Where its values come from.
-    pub tensor: Box<dyn TensorRead>,
+    pub tensor: Arc<dyn TensorRead>,
 }
 
 impl Operand {

@@ -169,7 +169,7 @@ fn values(index: usize, model: usize, len: usize) -> Arc<Vec<f32>> {
 fn operand(meta: &TensorMeta, index: usize, model: usize) -> Operand {
     Operand {
         model: ModelName::Expert(format!("m{model}")),
-        tensor: Box::new(Held {
+        tensor: Arc::new(Held {
             meta: meta.clone(),
             values: values(index, model, meta.len()),
         }),
@@ -260,7 +260,7 @@ fn values_that_are_not_finite_are_refused_by_name_unless_allowed() {
                 meta: metas()[1].clone(),
                 values: Arc::new(spoilt),
             };
-            models[1].tensor = Box::new(tensor);
+            models[1].tensor = Arc::new(tensor);
         }
         Ok(job)
     };
@@ -290,7 +290,7 @@ fn a_result_that_the_output_cannot_hold_is_refused() {
             for model in models {
                 let meta = metas[0].clone();
                 let values = Arc::new(vec![7e4, -7e4, 0.0]);
-                model.tensor = Box::new(Held { meta, values });
+                model.tensor = Arc::new(Held { meta, values });
             }
         }
         Ok(job)

@@ -7,6 +7,7 @@ use crate::{
         slerp::Slerp,
     },
     stream::StreamRule,
+    subspace::{Consensus, EmrUnified, IsoC, IsoCts, TsvM, Wudi},
     task_vector::{
         general::{
             Breadcrumbs, BreadcrumbsTies, DareLinear, DareTies, Della, DellaLinear, TaskArithmetic,
@@ -199,6 +200,18 @@ pub enum RecipeMethod {
     Ram,
     /// The same, strengthened where a model shares many.
     RamplusTl,
+    /// Strongest singular directions of each task, made orthogonal to the others'.
+    TsvM,
+    /// Sum of task vectors with every singular value at their mean.
+    IsoC,
+    /// Common and task-specific directions, all of the same strength.
+    IsoCts,
+    /// Task vector that disturbs each task least in the inputs it uses.
+    Wudi,
+    /// Sum of task vectors where enough tasks use it.
+    Consensus,
+    /// Elected signs with the largest magnitude that agrees.
+    Emr,
 }
 
 impl RecipeMethod {
@@ -224,6 +237,12 @@ impl RecipeMethod {
         Self::Sce,
         Self::Ram,
         Self::RamplusTl,
+        Self::TsvM,
+        Self::IsoC,
+        Self::IsoCts,
+        Self::Wudi,
+        Self::Consensus,
+        Self::Emr,
     ];
 
     /// What is known of it.
@@ -255,6 +274,12 @@ impl RecipeMethod {
             Self::Sce => spec!(Sce),
             Self::Ram => spec!(Ram),
             Self::RamplusTl => spec!(RamPlus),
+            Self::TsvM => spec!(TsvM),
+            Self::IsoC => spec!(IsoC),
+            Self::IsoCts => spec!(IsoCts),
+            Self::Wudi => spec!(Wudi),
+            Self::Consensus => spec!(Consensus),
+            Self::Emr => spec!(EmrUnified),
         }
     }
 

@@ -2,9 +2,10 @@
 
 use crate::{companions::CompanionError, yaml::YamlError};
 use refit_core::Hint;
-use refit_io::{atomic::AtomicError, ckpt::CkptError, file::FileError};
+use refit_io::{adapter::AdapterError, atomic::AtomicError, ckpt::CkptError, file::FileError};
 use refit_merge::{
     MergeError,
+    adapter::FoldError,
     recipe::{EmbeddingMismatch, Plan, PlanError, RecipeProblem},
 };
 use std::{
@@ -63,6 +64,12 @@ pub enum MergingError {
     /// A checkpoint cannot be read, or the result not be written.
     #[error(transparent)]
     Checkpoint(#[from] CkptError),
+    /// An adapter cannot be read.
+    #[error(transparent)]
+    Adapter(#[from] Box<AdapterError>),
+    /// An adapter does not fit its model.
+    #[error(transparent)]
+    Fold(#[from] Box<FoldError>),
     /// Merging failed.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -105,6 +112,18 @@ impl MergingError {
     }
 }
 
+impl From<AdapterError> for MergingError {
+    fn from(error: AdapterError) -> Self {
+        Box::new(error).into()
+    }
+}
+
+impl From<FoldError> for MergingError {
+    fn from(error: FoldError) -> Self {
+        Box::new(error).into()
+    }
+}
+
 impl From<CompanionError> for MergingError {
     fn from(error: CompanionError) -> Self {
         match error {
@@ -125,6 +144,8 @@ impl Hint for MergingError {
                     .into(),
             ),
             Self::Checkpoint(error) => error.hint(),
+            Self::Adapter(error) => error.hint(),
+            Self::Fold(error) => error.hint(),
             Self::Merge(MergeError::NotFinite { .. }) => Some(
                 "look at the model with `refit info`; `--nan allow` lets such values pass".into(),
             ),

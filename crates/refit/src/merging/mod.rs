@@ -23,7 +23,7 @@ use refit_io::{
 use refit_merge::{
     MergeError, ModelName,
     engine::{self, EngineConfig, Job, Operand},
-    recipe::{ModelHeader, OutputTensor, Plan, RecipeMethod, RecipeSet, Target, Work},
+    recipe::{InputRef, ModelHeader, OutputTensor, Plan, RecipeMethod, RecipeSet, Target, Work},
 };
 use serde_json::{Map, Value};
 use std::{
@@ -205,61 +205,13 @@ impl MergeJob {
         });
         let readers = readers.collect::<Result<Vec<_>, _>>()?;
         let seed = self.options.seed;
-        let job = |index| self.job(plan, &readers, index, seed);
+        let job = |index| job(plan, &readers, index, seed);
         let config = EngineConfig {
             memory_bytes: self.options.memory_bytes,
             not_finite: self.options.not_finite,
         };
         engine::run(config, &sink, &job, progress)?;
         Ok(sink.finish()?)
-    }
-
-    /// How output `index` of a step comes about.
-    fn job(
-        &self,
-        plan: &Plan,
-        models: &[models::OpenModel],
-        index: usize,
-        seed: Seed,
-    ) -> Result<Job, MergeError> {
-        let output = &plan.tensors[index];
-        let operand = |input: &refit_merge::recipe::InputRef| {
-            let name = plan.models[input.model].to_string();
-            let read = |source| MergeError::Read {
-                path: input.tensor.clone(),
-                model: ModelName::Plain(name.clone()),
-                source,
-            };
-            Ok::<_, MergeError>(Operand {
-                tensor: models[input.model].tensor(input.index).map_err(read)?,
-                model: ModelName::Plain(name.clone()),
-            })
-        };
-        let inputs = output.inputs.iter().map(operand);
-        let mut inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        if output.work == Work::Copy {
-            let first = inputs.swap_remove(0);
-            let stored = first.tensor.is_stored() && first.tensor.meta().dtype == output.dtype;
-            if stored || !output.dtype.is_weight() {
-                return Ok(Job {
-                    work: engine::Work::Copy(first),
-                });
-            }
-            return Ok(Job {
-                work: engine::Work::Merge {
-                    rule: unchanged(output, seed)?,
-                    base: None,
-                    models: vec![first],
-                },
-            });
-        }
-        Ok(Job {
-            work: engine::Work::Merge {
-                rule: plan.rule(index, seed)?,
-                base: output.base.as_ref().map(operand).transpose()?,
-                models: inputs,
-            },
-        })
     }
 
     /// Writes what stands beside the weights.
@@ -300,12 +252,49 @@ impl MergeJob {
     }
 }
 
+/// How output `index` of a step comes about.
+fn job(
+    plan: &Plan,
+    models: &[models::OpenModel],
+    index: usize,
+    seed: Seed,
+) -> Result<Job, MergeError> {
+    let output = &plan.tensors[index];
+    let operand = |input: &InputRef| Operand {
+        tensor: models[input.model].tensor(input.index),
+        model: ModelName::Plain(plan.models[input.model].to_string()),
+    };
+    let mut inputs: Vec<Operand> = output.inputs.iter().map(operand).collect();
+    if output.work == Work::Copy {
+        let first = inputs.swap_remove(0);
+        let stored = first.tensor.is_stored() && first.tensor.meta().dtype == output.dtype;
+        if stored || !output.dtype.is_weight() {
+            return Ok(Job {
+                work: engine::Work::Copy(first),
+            });
+        }
+        return Ok(Job {
+            work: engine::Work::Merge {
+                rule: unchanged(output, seed)?,
+                base: None,
+                models: vec![first],
+            },
+        });
+    }
+    Ok(Job {
+        work: engine::Work::Merge {
+            rule: plan.rule(index, seed)?,
+            base: output.base.as_ref().map(operand),
+            models: inputs,
+        },
+    })
+}
+
 impl StepPlan {
     fn left_out(&self) -> Vec<String> {
         let left_out = self.plan.left_out.iter();
-        let words = |input: &refit_merge::recipe::InputRef| {
-            format!("`{}` of `{}`", input.tensor, self.plan.models[input.model])
-        };
+        let words =
+            |input: &InputRef| format!("`{}` of `{}`", input.tensor, self.plan.models[input.model]);
         left_out.map(words).collect()
     }
 }

@@ -1,18 +1,25 @@
 //! The models of a recipe, opened: headers, configuration, and one way to read a tensor.
 
 use super::error::MergingError;
-use refit_core::{ReadError, TensorRead};
+use refit_core::{TensorMeta, TensorRead};
 use refit_io::{
+    adapter::read_adapter,
     ckpt::{CkptError, TensorReader},
     file::read_file,
 };
-use refit_merge::recipe::{ModelHeader, ModelRef};
+use refit_merge::{
+    adapter::attach,
+    recipe::{ModelHeader, ModelRef},
+};
 use serde_json::Value;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+/// What an adapter is made of.
+const ADAPTER_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
 
 /// A configuration larger than this is none.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
@@ -34,11 +41,25 @@ pub(super) struct Models {
 }
 
 /// A checkpoint and what describes it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct OpenModel {
     reader: Arc<TensorReader>,
+    /// Its tensors as they are merged: with an adapter folded in, where there is one.
+    tensors: Vec<Arc<dyn TensorRead>>,
+    metas: Vec<TensorMeta>,
     config: Option<Value>,
     home: PathBuf,
+    adapter: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for OpenModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = f.debug_struct("OpenModel");
+        { name }
+            .field("home", &self.home)
+            .field("adapter", &self.adapter)
+            .finish()
+    }
 }
 
 impl Models {
@@ -47,7 +68,11 @@ impl Models {
         if let Some(&at) = self.places.get(model) {
             return Ok(at);
         }
-        let opened = OpenModel::open(Path::new(&model.model.path))?;
+        let adapter = model
+            .adapter
+            .as_ref()
+            .map(|adapter| Path::new(&adapter.path));
+        let opened = OpenModel::open(Path::new(&model.model.path), adapter)?;
         self.opened.push(opened);
         let at = self.opened.len() - 1;
         self.places.insert(model.clone(), at);
@@ -83,8 +108,17 @@ impl Models {
 }
 
 impl OpenModel {
-    fn open(path: &Path) -> Result<Self, MergingError> {
+    fn open(path: &Path, adapter: Option<&Path>) -> Result<Self, MergingError> {
         let reader = Arc::new(TensorReader::open(path)?);
+        let tensor =
+            |index| Ok::<_, CkptError>(Arc::new(reader.tensor(index)?) as Arc<dyn TensorRead>);
+        let mut tensors = (0..reader.tensors().len())
+            .map(tensor)
+            .collect::<Result<Vec<_>, _>>()?;
+        if let Some(adapter) = adapter {
+            tensors = attach(tensors, &read_adapter(adapter)?.adapter)?;
+        }
+        let metas = tensors.iter().map(|tensor| tensor.meta().clone()).collect();
         let home = if path.is_dir() {
             path.to_path_buf()
         } else {
@@ -93,21 +127,24 @@ impl OpenModel {
         let config = read_config(&home.join("config.json"))?;
         Ok(Self {
             reader,
+            tensors,
+            metas,
             config,
             home,
+            adapter: adapter.map(Path::to_path_buf),
         })
     }
 
     pub(super) fn header(&self) -> ModelHeader<'_> {
         ModelHeader {
-            tensors: self.reader.tensors(),
+            tensors: &self.metas,
             config: self.config.as_ref(),
         }
     }
 
     /// Tensor `index` of the header.
-    pub(super) fn tensor(&self, index: usize) -> Result<Box<dyn TensorRead>, ReadError> {
-        Ok(Box::new(self.reader.tensor(index)?))
+    pub(super) fn tensor(&self, index: usize) -> Arc<dyn TensorRead> {
+        Arc::clone(&self.tensors[index])
     }
 
     /// The folder in which it lies.
@@ -118,7 +155,7 @@ impl OpenModel {
 
 /// Opens the result of an earlier recipe.
 pub(super) fn reopen(folder: &Path) -> Result<OpenModel, MergingError> {
-    OpenModel::open(folder)
+    OpenModel::open(folder, None)
 }
 
 fn read_config(path: &Path) -> Result<Option<Value>, MergingError> {

@@ -1,0 +1,81 @@
+//! What can go wrong with numbers.
+
+use refit_core::Hint;
+use std::borrow::Cow;
+
+/// Everything that can stop a computation on matrices.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MathError {
+    /// Values that do not fill the matrix, or matrices that do not go together.
+    #[error("{what} is {} x {}, expected {} x {}", found.0, found.1, expected.0, expected.1)]
+    Shape {
+        /// Which operand.
+        what: &'static str,
+        /// Its rows and columns.
+        found: (usize, usize),
+        /// What would fit.
+        expected: (usize, usize),
+    },
+    /// Values that do not fill their rows and columns.
+    #[error("{found} values given, expected {rows} x {cols}")]
+    Length {
+        /// How many there are.
+        found: usize,
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        cols: usize,
+    },
+    /// A NaN or an infinity.
+    #[error("the matrix holds {value} in row {row}, column {col}, expected finite values")]
+    NotFinite {
+        /// What stands there.
+        value: f64,
+        /// Its row, counted from 0.
+        row: usize,
+        /// Its column, counted from 0.
+        col: usize,
+    },
+    /// An iteration that did not end.
+    #[error("the {what} of a {rows} x {cols} matrix did not converge")]
+    NotConverged {
+        /// Which decomposition.
+        what: &'static str,
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        cols: usize,
+    },
+    /// A matrix that is not positive definite.
+    #[error("the matrix is not positive definite: pivot {pivot} is not positive")]
+    NotPositive {
+        /// The first pivot that fails, counted from 0.
+        pivot: usize,
+    },
+    /// Nothing to work on.
+    #[error("{what} is empty, expected at least one")]
+    Empty {
+        /// What holds nothing.
+        what: &'static str,
+    },
+    /// More rows to assign than there are columns.
+    #[error("{rows} rows cannot each have one of {cols} columns, expected at most as many rows")]
+    TooManyRows {
+        /// Rows of the costs.
+        rows: usize,
+        /// Columns of the costs.
+        cols: usize,
+    },
+}
+
+impl Hint for MathError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::NotPositive { .. } => Some("add a larger ridge to the diagonal".into()),
+            Self::TooManyRows { .. } => Some("transpose the costs".into()),
+            Self::NotFinite { .. } => Some("repair or leave out what holds that value".into()),
+            _ => None,
+        }
+    }
+}
