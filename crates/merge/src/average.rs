@@ -1,6 +1,7 @@
 //! Linear average of models ("model soup"): `sum_k w_k theta_k / sum_k w_k`.
 //! Source: Wortsman et al. 2022, arXiv:2203.05482.
 
+pub(crate) mod greedy_soup;
 pub(crate) mod linear;
 
 use crate::{
