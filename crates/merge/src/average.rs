@@ -3,6 +3,7 @@
 
 pub(crate) mod arcee_fusion;
 mod blend;
+pub(crate) mod greedy_soup;
 pub(crate) mod karcher;
 pub(crate) mod linear;
 pub(crate) mod model_stock;

@@ -10,6 +10,9 @@
 //! - [`AdaMerging`] learns one coefficient per expert and group of tensors from unlabelled inputs; a [`Session`] runs
 //!   it, the caller brings an [`EntropyModel`].
 //!
+//! [`align`] brings models that were trained apart into one order of units first, [`greedy_soup`] chooses which models
+//! take part by held-out scores.
+//!
 //! Nothing here knows a file format or a model. Every result has the same bits for any number of threads.
 //!
 //! ```
@@ -28,6 +31,7 @@
 //! ```
 
 pub mod adapter;
+pub mod align;
 mod average;
 mod config;
 pub mod engine;
@@ -46,7 +50,10 @@ mod tensor_set;
 mod values;
 mod weights;
 
-pub use average::{Average, AverageConfig, average};
+pub use average::{
+    Average, AverageConfig, average,
+    greedy_soup::{GreedySoup, Trial, greedy_soup},
+};
 pub use config::{MergeConfig, MergeMethod};
 pub use error::{MergeError, ModelName, NameList, Shape};
 pub use export::write_merged;

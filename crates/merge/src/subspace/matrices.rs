@@ -239,6 +239,33 @@ mod tests {
     }
 
     #[test]
+    fn threads_change_no_bit() {
+        let values = |seed| {
+            let matrix = crate::subspace::testing::uniform(seed, 90, 130);
+            matrix.values().iter().map(|&v| v as f32).collect()
+        };
+        let [base, a, b]: [Vec<f32>; 3] = [1, 2, 3].map(values);
+        for method in ["tsv_m", "iso_c", "iso_cts", "wudi", "consensus", "emr"] {
+            let with = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                let merge = || {
+                    Case::new(method, &[90, 130], &base, &[&a, &b])
+                        .merge()
+                        .unwrap()
+                };
+                pool.build().unwrap().install(merge)
+            };
+            let (one, four): (Vec<f32>, _) = (with(1), with(4));
+            assert!(
+                one.iter()
+                    .zip(&four)
+                    .all(|(a, b)| a.to_bits() == b.to_bits()),
+                "{method}"
+            );
+        }
+    }
+
+    #[test]
     fn a_value_that_is_not_finite_is_named() {
         let (base, a) = ([0.0; 4], [0.0, 0.0, f32::NAN, 0.0]);
         for method in ["tsv_m", "iso_c", "iso_cts", "wudi"] {

@@ -123,9 +123,8 @@ impl Default for WudiConfig {
 /// [`MathError::Empty`], [`MathError::Shape`], [`MathError::NotFinite`].
 ///
 /// # Cost
-/// `2 K m n^2` multiply-adds in double precision for `G` and `D`, then `m n^2` in single precision in each step: on one
-/// thread about 3 seconds for 768 x 768, and sixteen times that for 768 x 3072. Five matrices in single precision,
-/// one `[n, n]`.
+/// `2 K m n^2` multiply-adds in double precision for `G` and `D`, then `m n^2` in single precision in each step, on one
+/// thread: seconds for 768 x 768, minutes for 768 x 3072. Five matrices in single precision, one `[n, n]`.
 ///
 /// # Example
 /// ```
