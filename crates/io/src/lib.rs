@@ -4,3 +4,4 @@ pub mod atomic;
 pub mod ckpt;
 pub mod data;
 pub mod file;
+mod zip;

@@ -2,11 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 mod ckpt_atomic;
+mod ckpt_gguf;
 mod ckpt_hostile;
+mod ckpt_packed;
 mod ckpt_reader;
 mod ckpt_real;
 mod ckpt_roundtrip;
 mod ckpt_support;
+mod ckpt_torch;
 mod data_corrupt;
 mod data_files;
 mod data_loader;
