@@ -1,7 +1,8 @@
-//! Checkpoints on disk: safetensors, one file or a folder of shards.
+//! Checkpoints on disk: safetensors, one file or a folder of shards; read, too, as PyTorch and GGUF files.
 //!
 //! [`Checkpoint`] maps and checks, [`TensorReader`] checks and reads by position, [`CheckpointWriter`] streams out, [`health`] looks at values, [`sha256_file`]
-//! fingerprints. [`parse_header`] and [`parse_index`] are the two readers of foreign bytes; they are pure functions.
+//! fingerprints. [`parse_header`], [`parse_index`], [`parse_pickle`] and [`parse_gguf`] are the readers of foreign bytes; they are pure
+//! functions.
 //!
 //! # What is checked when a checkpoint is opened
 //! - header: length against the file and [`MAX_HEADER_BYTES`], UTF-8, JSON without repeated names or unknown

@@ -270,6 +270,11 @@ fn a_header_that_asks_for_too_much_is_refused() {
         parse(&counts),
         GgufError::Truncated { .. } | GgufError::Tensor { .. }
     ));
+    // Nothing at all, however wide its rows would be.
+    let empty: Tensor = ("w", &[1 << 40, 1 << 40, 0], 8, vec![]);
+    let reader = TensorReader::from_bytes("m.gguf", gguf(&[], &[empty])).unwrap();
+    assert!(reader.tensors()[0].is_empty());
+    reader.read_f32(0, 0..0, &mut [], &mut Vec::new()).unwrap();
     let mut old = gguf(&[], &[]);
     old[4] = 1;
     assert_eq!(parse(&old), GgufError::Version { found: 1 });

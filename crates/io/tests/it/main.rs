@@ -19,3 +19,4 @@ mod data_readers;
 mod data_real;
 mod data_sets;
 mod data_suite;
+mod hub;

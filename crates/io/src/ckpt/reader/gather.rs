@@ -97,6 +97,7 @@ impl TensorReader {
                 continue;
             };
             let offset = tensor.range.start;
+            let row = tensor.shape.iter().skip(1);
             let dtype = match tensor.kind {
                 GgufType::Plain(dtype) => dtype,
                 _ => DType::F16,
@@ -111,7 +112,8 @@ impl TensorReader {
                     offset,
                     kind,
                     order,
-                    row_len: tensor.shape.iter().skip(1).product(),
+                    // Large where the first axis is empty, and then not used.
+                    row_len: row.fold(1, |len: usize, &extent| len.saturating_mul(extent)),
                 })),
             });
             tensors.push(TensorMeta {

@@ -45,7 +45,7 @@ impl Rows {
         range: Range<usize>,
         out: &mut [u8],
     ) -> Result<(), CkptError> {
-        let row_bytes = self.row_len * self.kind.block_bytes();
+        let row_bytes = self.row_len.saturating_mul(self.kind.block_bytes());
         self.pieces(row_bytes, range, |start, part| {
             file.read_at(self.offset + start as u64, &mut out[part])
         })
