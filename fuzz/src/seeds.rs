@@ -45,7 +45,62 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     let outside = br#"{"weight_map":{"a":"../x.safetensors","b":"/etc/passwd"}}"#;
     write_file(index.join("outside.json"), outside, Overwrite::Replace)?;
+    write_pickles(&corpus.join("pickle"))?;
+    write_gguf(&corpus.join("gguf_header"))?;
     write_archives(&corpus.join("npz"))
+}
+
+/// The pickle of a state dict of one tensor, as `torch.save` writes it.
+fn write_pickles(folder: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let one = b"\x80\x02}q\x00X\x01\x00\x00\x00wq\x01ctorch._utils\n_rebuild_tensor_v2\nq\x02((X\x07\x00\x00\x00storageq\x03\
+        ctorch\nFloatStorage\nq\x04X\x01\x00\x00\x000q\x05X\x03\x00\x00\x00cpuq\x06K\x02tq\x07QK\x00K\x01K\x02\x86q\x08K\x02K\x01\
+        \x86q\x09\x89ccollections\nOrderedDict\nq\x0a)Rq\x0btq\x0cRq\x0ds.";
+    write_file(folder.join("one.pkl"), one, Overwrite::Replace)?;
+    let call = b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00ls\x85R.";
+    Ok(write_file(
+        folder.join("call.pkl"),
+        call,
+        Overwrite::Replace,
+    )?)
+}
+
+/// Headers with one metadata entry of every type, and one tensor.
+fn write_gguf(folder: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    let mut entries = Vec::new();
+    for kind in 0..13u32 {
+        let value = match kind {
+            8 => text("llama"),
+            9 => [&4u32.to_le_bytes()[..], &1u64.to_le_bytes(), &[0; 4]].concat(),
+            _ => vec![0; [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8][kind as usize]],
+        };
+        let entry = [
+            text(&format!("k{kind}")),
+            kind.to_le_bytes().to_vec(),
+            value,
+        ];
+        entries.push(entry.concat());
+    }
+    let counts = [1u64, entries.len() as u64].map(u64::to_le_bytes).concat();
+    let info = [1u32.to_le_bytes().to_vec(), 32u64.to_le_bytes().to_vec()].concat();
+    let place = [8u32.to_le_bytes().to_vec(), vec![0; 8]].concat();
+    let mut file = [
+        b"GGUF\x03\0\0\0".to_vec(),
+        counts,
+        entries.concat(),
+        text("w"),
+        info,
+        place,
+    ]
+    .concat();
+    file.resize(file.len().next_multiple_of(32) + 34, 0);
+    Ok(write_file(
+        folder.join("every_type.gguf"),
+        &file,
+        Overwrite::Replace,
+    )?)
 }
 
 /// A task of two classes, its arrays, and an archive of nothing.

@@ -5,3 +5,5 @@ pub mod atomic;
 pub mod ckpt;
 pub mod data;
 pub mod file;
+pub mod hub;
+mod zip;

@@ -1,10 +1,14 @@
 //! Why a checkpoint could not be read or written.
 
+mod gguf;
 mod header;
 mod index;
+mod torch;
 
+pub use gguf::GgufError;
 pub use header::HeaderError;
 pub use index::IndexError;
+pub use torch::TorchError;
 
 use crate::{atomic::AtomicError, file::FileError};
 use refit_core::{ConfigError, DType, Hint};
@@ -71,6 +75,40 @@ pub enum CkptError {
         file: PathBuf,
         /// What is wrong.
         problem: HeaderError,
+    },
+    /// A PyTorch checkpoint is wrong.
+    #[error("`{}`: {problem}", file.display())]
+    Torch {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: TorchError,
+    },
+    /// A GGUF file is wrong.
+    #[error("`{}`: {problem}", file.display())]
+    Gguf {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: GgufError,
+    },
+    /// The parts of a packed weight do not fit together.
+    #[error("`{tensor}` in `{}` {problem}", file.display())]
+    Packed {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The part.
+        tensor: Box<str>,
+        /// What is wrong, as the rest of the sentence.
+        problem: &'static str,
+    },
+    /// Stored bytes were asked for where values are computed.
+    #[error("`{tensor}` in `{}` is computed while it is read, it has no stored bytes", file.display())]
+    Computed {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The tensor.
+        tensor: Box<str>,
     },
     /// An index is wrong.
     #[error("`{}`: {problem}", file.display())]
@@ -241,6 +279,11 @@ impl Hint for CkptError {
             }),
             Self::Header { problem, .. } | Self::Unwritable { problem, .. } => problem.hint(),
             Self::Index { problem, .. } => problem.hint(),
+            Self::Torch { problem, .. } => problem.hint(),
+            Self::Gguf { problem, .. } => problem.hint(),
+            Self::Packed { .. } => {
+                Some("compare it with `quantization_config` in `config.json`".into())
+            }
             Self::MissingShard { .. } => Some("copy or download the missing shard".into()),
             Self::MissingTensor { .. } | Self::UnlistedTensor { .. } => {
                 Some("index and shards are of different versions; get both again".into())

@@ -136,7 +136,7 @@ pub(super) fn check_name(name: &str) -> Result<(), HeaderError> {
 }
 
 /// Refuses a name that occurs twice. Sorted indices instead of a set: four bytes per tensor.
-fn unique(tensors: &[TensorMeta]) -> Result<(), HeaderError> {
+pub(super) fn unique(tensors: &[TensorMeta]) -> Result<(), HeaderError> {
     let order = by_name(tensors);
     let name = |i: u32| tensors[i as usize].path.as_str();
     match order.windows(2).find(|pair| name(pair[0]) == name(pair[1])) {

@@ -15,7 +15,7 @@ use serde::{
 use std::fmt;
 
 /// What a shard's name ends in.
-const EXTENSION: &str = ".safetensors";
+pub(super) const EXTENSION: &str = ".safetensors";
 
 /// Longest file name in bytes, as on every common file system.
 const MAX_FILE_NAME_BYTES: usize = 255;
@@ -76,6 +76,14 @@ impl ShardIndex {
 /// # Ok::<(), IndexError>(())
 /// ```
 pub fn parse_index(bytes: &[u8]) -> Result<ShardIndex, IndexError> {
+    parse_index_of(bytes, EXTENSION)
+}
+
+/// [`parse_index`] of shards whose names end so.
+pub(super) fn parse_index_of(
+    bytes: &[u8],
+    extension: &'static str,
+) -> Result<ShardIndex, IndexError> {
     if bytes.len() as u64 > MAX_HEADER_BYTES {
         return Err(IndexError::TooLarge {
             found: bytes.len() as u64,
@@ -91,7 +99,7 @@ pub fn parse_index(bytes: &[u8]) -> Result<ShardIndex, IndexError> {
     let WeightMap { tensors, files } = raw.weight_map;
     for (tensor, file) in tensors.iter().zip(&files) {
         check_name(tensor).map_err(|problem| IndexError::TensorName { problem })?;
-        check_file_name(tensor, file)?;
+        check_file_name(tensor, file, extension)?;
     }
     sorted(tensors, files)
 }
@@ -121,15 +129,20 @@ fn reordered(mut items: Vec<Box<str>>, order: &[u32]) -> Vec<Box<str>> {
 }
 
 /// A shard lies beside its index, so its name must be a name and nothing more.
-fn check_file_name(tensor: &str, file: &str) -> Result<(), IndexError> {
+fn check_file_name(tensor: &str, file: &str, extension: &'static str) -> Result<(), IndexError> {
     let problem = if file.contains(['/', '\\', ':']) {
         "holds a path separator"
     } else if file.chars().any(char::is_control) {
         "holds a control character"
     } else if file.len() > MAX_FILE_NAME_BYTES {
         "is longer than 255 bytes"
-    } else if !file.ends_with(EXTENSION) || file.len() == EXTENSION.len() {
-        "does not end in `.safetensors`" // `..`, `.` and the empty name end here too
+    } else if !file.ends_with(extension) || file.len() == extension.len() {
+        // `..`, `.` and the empty name end here too
+        if extension == EXTENSION {
+            "does not end in `.safetensors`"
+        } else {
+            "does not end in `.bin`"
+        }
     } else {
         return Ok(());
     };

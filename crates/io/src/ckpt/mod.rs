@@ -1,8 +1,9 @@
-//! Checkpoints on disk: safetensors, one file or a folder of shards.
+//! Checkpoints on disk: safetensors, one file or a folder of shards; read, too, as PyTorch and GGUF files.
 //!
 //! [`Checkpoint`] maps and checks, [`TensorReader`] checks and reads by position,
 //! [`CheckpointWriter`] streams out, [`TensorWriter`] writes by position, [`health`] looks at values, [`sha256_file`]
-//! fingerprints. [`parse_header`] and [`parse_index`] are the two readers of foreign bytes; they are pure functions.
+//! fingerprints. [`parse_header`], [`parse_index`], [`parse_pickle`] and [`parse_gguf`] are the readers of foreign bytes;
+//! they are pure functions.
 //!
 //! # What is checked when a checkpoint is opened
 //! - header: length against the file and [`MAX_HEADER_BYTES`], UTF-8, JSON without repeated names or unknown
@@ -29,6 +30,7 @@ mod convert;
 mod decode;
 mod encode;
 mod error;
+mod gguf;
 mod hash;
 mod header;
 mod health;
@@ -39,16 +41,19 @@ mod open;
 mod plan;
 mod reader;
 mod scan;
+mod scheme;
 mod stamp;
 mod stats;
 mod tensor_writer;
 pub(crate) mod text;
+mod torch;
 mod writer;
 
 pub use checkpoint::Checkpoint;
 pub use convert::{decode_f32, decode_f32_into, encode_f32};
 pub use decode::decode_weights;
-pub use error::{CkptError, ConvertError, HeaderError, IndexError};
+pub use error::{CkptError, ConvertError, GgufError, HeaderError, IndexError, TorchError};
+pub use gguf::{GgufHeader, GgufTensor, GgufType, GgufValue, parse_gguf};
 pub use hash::{FileDigest, FolderDigest, digest_file, digest_files, sample_file, sha256_file};
 pub use header::{Header, MAX_HEADER_BYTES, MAX_METADATA, MAX_NAME_BYTES, MAX_RANK, parse_header};
 pub use health::{DTypeTotal, Health, TensorHealth, health};
@@ -57,4 +62,5 @@ pub use key::{Key, TensorView};
 pub use reader::{FileTensor, TensorReader};
 pub use stats::ValueStats;
 pub use tensor_writer::TensorWriter;
+pub use torch::{PickledTensor, parse_pickle};
 pub use writer::{CheckpointWriter, WriteOptions};

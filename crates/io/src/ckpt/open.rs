@@ -3,7 +3,7 @@
 use super::{
     error::CkptError,
     header::{MAX_HEADER_BYTES, by_name},
-    index::parse_index,
+    index::{EXTENSION, parse_index_of},
 };
 use crate::file::read_file;
 use refit_core::TensorMeta;
@@ -23,6 +23,12 @@ pub(super) type Names = [(&'static str, &'static str)];
 
 /// The names that [`Checkpoint`](super::Checkpoint) reads.
 pub(super) const SAFETENSORS: &Names = &[(SINGLE_FILE, INDEX_FILE)];
+
+/// The names that [`TensorReader`](super::TensorReader) reads.
+pub(super) const EVERY_FORMAT: &Names = &[
+    (SINGLE_FILE, INDEX_FILE),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+];
 
 /// What a path stands for.
 pub(super) enum Found {
@@ -67,16 +73,26 @@ pub(super) fn locate(path: &Path, names: &Names) -> Result<Found, CkptError> {
             return Ok(Found::Index(index));
         }
     }
+    if names.len() == EVERY_FORMAT.len()
+        && let [gguf] = files_ending(path, ".gguf").as_slice()
+    {
+        return Ok(Found::File(path.join(gguf)));
+    }
     Err(CkptError::NoCheckpoint {
         folder: path.into(),
-        other: any_safetensors(path),
+        other: files_ending(path, ".safetensors").into_iter().min(),
     })
 }
 
 /// Gathers every shard of the index at `path` and compares what it holds with what is listed for it.
 pub(super) fn gather_listed(into: &mut impl Gather, path: &Path) -> Result<(), CkptError> {
     let bytes = read_file(path, MAX_HEADER_BYTES)?;
-    let index = parse_index(&bytes).map_err(|problem| CkptError::Index {
+    let extension = if path.to_string_lossy().ends_with(".bin.index.json") {
+        ".bin"
+    } else {
+        EXTENSION
+    };
+    let index = parse_index_of(&bytes, extension).map_err(|problem| CkptError::Index {
         file: path.into(),
         problem,
     })?;
@@ -123,9 +139,9 @@ fn sorted_contains(sorted: &[Box<str>], name: &str) -> bool {
     sorted.binary_search_by(|entry| (**entry).cmp(name)).is_ok()
 }
 
-/// The first `.safetensors` file of a folder by name, for a hint.
-fn any_safetensors(folder: &Path) -> Option<String> {
-    let names = fs::read_dir(folder).ok()?.flatten();
-    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.ends_with(".safetensors")).min()
+/// The names of the files of a folder that end so; none, where it cannot be read.
+fn files_ending(folder: &Path, extension: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.ends_with(extension)).collect()
 }

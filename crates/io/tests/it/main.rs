@@ -3,11 +3,14 @@
 
 mod adapter;
 mod ckpt_atomic;
+mod ckpt_gguf;
 mod ckpt_hostile;
+mod ckpt_packed;
 mod ckpt_reader;
 mod ckpt_real;
 mod ckpt_roundtrip;
 mod ckpt_support;
+mod ckpt_torch;
 mod data_corrupt;
 mod data_files;
 mod data_loader;
@@ -17,3 +20,4 @@ mod data_readers;
 mod data_real;
 mod data_sets;
 mod data_suite;
+mod hub;

@@ -31,7 +31,7 @@ pub(super) fn read_f32(
 }
 
 /// The first `len` bytes of `scratch`, which grows when it is shorter.
-fn space(scratch: &mut Vec<u8>, len: usize) -> &mut [u8] {
+pub(super) fn space(scratch: &mut Vec<u8>, len: usize) -> &mut [u8] {
     if scratch.len() < len {
         scratch.resize(len, 0);
     }

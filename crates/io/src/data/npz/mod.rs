@@ -4,18 +4,19 @@
 //! allocated, and because pickles must stay out of reach.
 
 mod array;
-mod zip;
+mod member;
 
 pub use array::{Array, ElementType};
 
 use super::{DataError, read::read_file};
+use crate::zip::Directory;
+use member::Held;
 use std::path::{Path, PathBuf};
-use zip::Directory;
 
 /// An opened `.npz` file: its bytes and the checked list of its arrays.
 ///
 /// Reads little-endian `u8 i16 i32 u32 i64 f32` arrays in C order, stored or deflated. Object arrays (pickles), strings,
-/// records and encrypted or 64-bit zip members are refused.
+/// records and encrypted zip members are refused.
 #[derive(Clone, Debug)]
 pub struct Npz {
     at: PathBuf,
@@ -40,7 +41,10 @@ impl Npz {
     /// When the bytes are no zip archive.
     pub fn from_bytes(bytes: Vec<u8>, at: impl Into<PathBuf>) -> Result<Self, DataError> {
         let at = at.into();
-        let directory = Directory::parse(&bytes, &at)?;
+        let directory = Directory::read(&Held {
+            bytes: &bytes,
+            at: &at,
+        })?;
         Ok(Self {
             at,
             bytes,
@@ -81,7 +85,11 @@ impl Npz {
                 present,
             });
         };
-        let bytes = member.unpack(&self.bytes, &self.at)?;
+        let archive = Held {
+            bytes: &self.bytes,
+            at: &self.at,
+        };
+        let bytes = archive.unpack(member)?;
         Array::parse(bytes, &self.at, key)
     }
 }
