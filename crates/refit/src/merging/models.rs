@@ -88,22 +88,20 @@ impl Models {
         let mut files: Vec<PathBuf> = Vec::new();
         for model in &self.opened {
             files.extend(model.reader.files().map(Path::to_path_buf));
-            files.extend(
-                model
-                    .config
-                    .as_ref()
-                    .map(|_| model.home.join("config.json")),
-            );
+            if model.config.is_some() {
+                files.push(model.home.join("config.json"));
+            }
+            for adapter in &model.adapter {
+                files.extend(ADAPTER_FILES.map(|name| adapter.join(name)));
+            }
         }
         files
     }
 
     /// Whether every file is still what it was when it was opened.
     pub(super) fn check_unchanged(&self) -> Result<(), CkptError> {
-        let readers = self.opened.iter().map(|model| &model.reader);
-        readers
-            .into_iter()
-            .try_for_each(|reader| reader.check_unchanged())
+        let mut models = self.opened.iter();
+        models.try_for_each(|model| model.reader.check_unchanged())
     }
 }
 
