@@ -40,6 +40,7 @@ mod simd;
 pub mod stream;
 mod task_vector;
 mod tensor_set;
+pub mod tokenizer;
 mod values;
 mod weights;
 
