@@ -47,6 +47,7 @@ pub mod stream;
 pub mod subspace;
 mod task_vector;
 mod tensor_set;
+pub mod tokenizer;
 mod values;
 mod weights;
 

@@ -5,13 +5,13 @@ use std::ops::Range;
 
 /// Values that a test made up.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     meta: TensorMeta,
     values: Vec<f32>,
 }
 
 impl Held {
-    pub(super) fn new(name: &str, shape: &[usize], values: Vec<f32>) -> Self {
+    pub(crate) fn new(name: &str, shape: &[usize], values: Vec<f32>) -> Self {
         let meta = TensorMeta {
             path: name.into(),
             dtype: DType::F32,
@@ -21,7 +21,7 @@ impl Held {
         Self { meta, values }
     }
 
-    pub(super) fn with_dtype(mut self, dtype: DType) -> Self {
+    pub(crate) fn with_dtype(mut self, dtype: DType) -> Self {
         self.meta.dtype = dtype;
         self
     }

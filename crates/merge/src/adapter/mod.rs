@@ -5,7 +5,7 @@
 mod error;
 mod fold;
 #[cfg(test)]
-mod held;
+pub(crate) mod held;
 mod product;
 
 pub use error::FoldError;
