@@ -148,6 +148,22 @@ impl Recipe {
         }
     }
 
+    /// Everything it reads, as it names it: base, experts, their data, coefficients.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let experts = self.experts.iter();
+        let read = experts.flat_map(|e| {
+            let data = e.data.as_ref().and_then(TaskSource::path);
+            [Some(e.path.as_path()), data]
+        });
+        let coefficients = match &self.how {
+            How::Coefficients(path) => Some(path.as_path()),
+            How::Method(_) => None,
+        };
+        std::iter::once(self.base.as_path())
+            .chain(read.flatten())
+            .chain(coefficients)
+    }
+
     /// What the recipe grants: weights, and inputs without labels where every expert has some.
     pub fn access(&self) -> Access {
         let all = self.experts.iter().all(|expert| expert.data.is_some());
