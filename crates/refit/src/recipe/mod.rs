@@ -22,7 +22,7 @@ pub(crate) use plan::MAX_COEFFICIENTS_BYTES;
 pub use plan::{MergePlan, Merged, NamedPath, PlanSummary};
 
 use crate::{
-    settings::{cannot_be_used, lay_over},
+    settings::{lay_over, wrong_value},
     source::TaskSource,
     yaml::read_mapping,
 };
@@ -183,7 +183,7 @@ impl Recipe {
         if !needs && self.experts.iter().any(|expert| expert.data.is_some()) {
             return Err(ConfigError::conflict(
                 "data",
-                "is given, but the method looks at no data",
+                "is given, but the method looks at no data; leave it out, or choose a method that learns",
             ));
         }
         Ok(())
@@ -198,9 +198,9 @@ fn take<T: DeserializeOwned>(
     let Some(value) = mapping.remove(key) else {
         return Ok(None);
     };
-    serde_json::from_value(value)
+    T::deserialize(&value)
         .map(Some)
-        .map_err(|e| ConfigError::conflict(key, cannot_be_used(&e)))
+        .map_err(|error| wrong_value(key, &value, &error))
 }
 
 fn missing(key: &'static str) -> ConfigError {
