@@ -1,14 +1,16 @@
 //! Outputs that appear complete or not at all.
 //!
-//! A file or folder is first written under a temporary name beside its target (`.refit-XXXXXX.tmp`), forced to the
-//! disk, and then renamed. Whoever reads the target sees the old content or the new one, never a half. Dropping an
-//! unfinished output removes the temporary; only a killed process can leave one behind, and it is safe to delete.
+//! A file or folder is first written under a temporary name beside its target (`.refit-NAME-XXXXXX.tmp`), forced to
+//! the disk, and then renamed. Whoever reads the target sees the old content or the new one, never a half. Dropping an
+//! unfinished output removes the temporary; only a killed process can leave one behind, and the next output to the same
+//! target removes it.
 //!
 //! Rules that hold for files and folders alike:
 //! - an existing target is refused unless [`Overwrite::Replace`] is given;
 //! - a target that is a symbolic link is refused, dangling or not: replacing the link and writing through it are
 //!   both surprising, so the caller has to say which path is meant;
-//! - the parent folder has to exist: a misspelt path should not grow a tree.
+//! - the folder that holds the target is created where it alone is missing (`runs` of `runs/x`); what would hold that
+//!   has to exist: a misspelt path should not grow a tree.
 //!
 //! ```
 //! use refit_io::atomic::{self, AtomicError, OutputDir, Overwrite};
@@ -29,11 +31,15 @@
 mod dir;
 mod error;
 mod file;
+mod parent;
+mod temporary;
 
 pub use dir::OutputDir;
 pub use error::AtomicError;
 pub use file::OutputFile;
+pub use parent::check_place;
 
+use parent::Parent;
 use std::{
     fs::{self, File, FileType},
     io::{ErrorKind, Write},
@@ -67,42 +73,25 @@ pub fn write_file(
     file.finish()
 }
 
-/// Checks a target before anything is written and returns the folder that holds it.
-fn check<'a>(
-    target: &'a Path,
+/// Checks a target before anything is written, and makes sure of the folder that holds it.
+fn check(
+    target: &Path,
     overwrite: Overwrite,
     expected: &'static str,
     is_expected: impl Fn(&FileType) -> bool,
-) -> Result<&'a Path, AtomicError> {
+) -> Result<Parent, AtomicError> {
     let path = || target.to_path_buf();
-    if target.file_name().is_none() {
-        return Err(AtomicError::NoName { path: path() });
-    }
-    let parent = parent_of(target);
-    if !parent.is_dir() {
-        return Err(AtomicError::NoParent {
-            path: path(),
-            parent: parent.into(),
-        });
-    }
+    check_place(target)?;
     match fs::symlink_metadata(target) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(parent),
+        Err(e) if e.kind() == ErrorKind::NotFound => Parent::of(target),
         Err(e) => Err(AtomicError::from_io("write", target)(e)),
         Ok(found) if found.is_symlink() => Err(AtomicError::Symlink { path: path() }),
         Ok(_) if overwrite == Overwrite::Refuse => Err(AtomicError::Exists { path: path() }),
-        Ok(found) if is_expected(&found.file_type()) => Ok(parent),
+        Ok(found) if is_expected(&found.file_type()) => Parent::of(target),
         Ok(_) => Err(AtomicError::OtherKind {
             path: path(),
             expected,
         }),
-    }
-}
-
-/// The folder that holds `target`; the current one for a bare name.
-fn parent_of(target: &Path) -> &Path {
-    match target.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
     }
 }
 

@@ -3,6 +3,7 @@
 use refit_core::{ConfigError, nearest};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// Puts the values of `given` over those of `default`, at any depth: what is left out stays. `also` are keys that may
 /// stand beside them in the file; they are offered to whoever misspelt one.
@@ -17,15 +18,9 @@ pub(crate) fn lay_over<T: DeserializeOwned + Serialize>(
         fits: |whole| serde_json::from_value::<T>(whole).map(drop),
     };
     over.set_all("", given)?;
+    // Whoever set the values one by one knows that they go together.
     serde_json::from_value(over.whole)
-        .map_err(|e| ConfigError::conflict("settings", cannot_be_used(&e)))
-}
-
-/// `cannot be used: ...`, without the place in a text that the user never saw.
-pub(crate) fn cannot_be_used(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    format!("cannot be used: {text}")
+        .map_err(|error| ConfigError::conflict("settings", format_args!("cannot be used: {error}")))
 }
 
 /// Settings while they are changed.
@@ -84,7 +79,11 @@ fn dotted(pointer: &str) -> String {
 }
 
 /// A value that its key does not take; a misspelt name gets the nearest valid one.
-fn wrong_value(key: String, value: &Value, error: &serde_json::Error) -> ConfigError {
+pub(crate) fn wrong_value(
+    key: impl Into<Cow<'static, str>>,
+    value: &Value,
+    error: &serde_json::Error,
+) -> ConfigError {
     let text = error.to_string();
     // Serde lists the valid names in backticks: "unknown variant `sun`, expected `mean` or `sum`".
     if let Some((_, expected)) = text.split_once(", expected ")
@@ -98,13 +97,40 @@ fn wrong_value(key: String, value: &Value, error: &serde_json::Error) -> ConfigE
     }
     let expected = text
         .split_once(", expected ")
-        .map_or("another value", |(_, e)| e);
-    let expected = expected
-        .split(" at line ")
-        .next()
-        .unwrap_or(expected)
-        .to_owned();
+        .map_or("another value", |(_, expected)| expected);
+    let expected = expected.split(" at line ").next().unwrap_or(expected);
+    let words = in_words(expected, value);
+    let expected = match value {
+        Value::Array(_) if words != LIST => format!("{words} in each place of the list"),
+        _ => words,
+    };
     ConfigError::range(key, value, expected)
+}
+
+const LIST: &str = "a list";
+
+/// What a type is called by whoever writes the file, not by whoever reads it.
+fn in_words(expected: &str, value: &Value) -> String {
+    match expected {
+        // The largest of them, give or take: what is meant is fewer.
+        "u8" | "u16" | "u32" | "u64" | "usize" if value.as_f64().is_some_and(|v| v > 1e18) => {
+            "a whole number of at most 18 digits".into()
+        }
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more".into(),
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".into(),
+        "f32" | "f64" => "a number".into(),
+        "a boolean" => "true or false".into(),
+        "a string" | "a borrowed string" => "text".into(),
+        "path string" => "a path".into(),
+        "a sequence" => LIST.into(),
+        "a map" => "`key: value` pairs".into(),
+        other if other.starts_with("struct ") => "`key: value` pairs".into(),
+        // A name that may bring a value with it.
+        other if other.starts_with("enum ") || other == "string or map" => {
+            "a name, or `name: value`".into()
+        }
+        other => other.into(),
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +193,36 @@ mod tests {
         assert_eq!(hint.unwrap(), "did you mean `inner.count`?");
         assert_eq!(said(json!({"bse": 1})).1.unwrap(), "did you mean `base`?");
         let (words, _) = said(json!({"inner": {"count": "many"}}));
-        assert_eq!(words, "`inner.count` is \"many\", expected u64");
+        assert_eq!(
+            words,
+            "`inner.count` is \"many\", expected a whole number, 0 or more"
+        );
+    }
+
+    #[test]
+    fn what_is_expected_is_told_in_words_of_files() {
+        let said = |given| over(given).unwrap_err().to_string();
+        let pairs = "expected `key: value` pairs";
+        for (given, words) in [
+            (json!({"inner": 5}), format!("`inner` is 5, {pairs}")),
+            (
+                json!({"plus": [1]}),
+                format!("`plus` is [1], {pairs} in each place of the list"),
+            ),
+            (
+                json!({"steps": -1}),
+                "`steps` is -1, expected a whole number, 0 or more".into(),
+            ),
+            (
+                json!({"steps": 1e20}),
+                "`steps` is 1e+20, expected a whole number of at most 18 digits".into(),
+            ),
+            (
+                json!({"inner": {"peak-rate": "x"}}),
+                "`inner.peak-rate` is \"x\", expected a number".into(),
+            ),
+        ] {
+            assert_eq!(said(given), words);
+        }
     }
 }

@@ -68,6 +68,9 @@ impl Hint for YamlError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the spelling of the path; `recipes/` holds commented recipes".into())
             }
+            Self::NotAFile { path } if path.is_dir() => {
+                Some("give a file; `recipes/` holds commented recipes".into())
+            }
             Self::NotAFile { .. } => Some("copy its content into a file and give that".into()),
             Self::NotAMapping { .. } => Some("see the commented files in `recipes/`".into()),
             Self::TooLarge { .. } | Self::NotText { .. } => {
@@ -113,7 +116,7 @@ pub fn read_mapping(path: &Path) -> Result<Map<String, Value>, YamlError> {
         Ok(Value::Null) => "nothing",
         Ok(_) => "a single value",
         Err(_) if text.trim().is_empty() => "nothing",
-        Err(error) => return Err(syntax(path, &error)),
+        Err(error) => return Err(syntax(path, &text, &error)),
     };
     Err(YamlError::NotAMapping {
         path: path.into(),
@@ -131,7 +134,7 @@ pub fn read_documents(path: &Path) -> Result<(String, Vec<Value>), YamlError> {
     let text = read_text(path)?;
     match serde_saphyr::from_multiple_with_options::<Value>(&text, options) {
         Ok(documents) => Ok((text, documents)),
-        Err(error) => Err(syntax(path, &error)),
+        Err(error) => Err(syntax(path, &text, &error)),
     }
 }
 
@@ -140,7 +143,7 @@ fn read_text(path: &Path) -> Result<String, YamlError> {
     String::from_utf8(bytes).map_err(|_| YamlError::NotText { path: path.into() })
 }
 
-fn syntax(path: &Path, error: &serde_saphyr::Error) -> YamlError {
+fn syntax(path: &Path, source: &str, error: &serde_saphyr::Error) -> YamlError {
     let place = error
         .location()
         .map(|at| format!(" line {}, column {}", at.line(), at.column()))
@@ -151,6 +154,24 @@ fn syntax(path: &Path, error: &serde_saphyr::Error) -> YamlError {
         limit if limit.starts_with("budget breached") => "it nests or repeats itself too much",
         problem => problem,
     };
+    if let Some(at) = error.location()
+        && problem.starts_with("non-finite float")
+    {
+        let line = source.lines().nth((at.line() as usize).saturating_sub(1));
+        let key = line
+            .and_then(|l| l.split_once(':'))
+            .map_or("", |(key, _)| key);
+        let found = problem.split('`').nth(1).unwrap_or_default();
+        let problem = format!(
+            "`{}` is `{found}`, expected a finite number",
+            key.trim_start_matches([' ', '-'])
+        );
+        return YamlError::Syntax {
+            path: path.into(),
+            place,
+            problem,
+        };
+    }
     let problem = [" at line ", ", set DuplicateKeyPolicy"]
         .iter()
         .fold(problem, |text, tail| {

@@ -1,6 +1,10 @@
 //! Files of real data, which are not part of the repository.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    io::{self, Write},
+    path::PathBuf,
+};
 
 /// The file called `file` in the folder of real data, or `None` with a word to stderr, so that a test can pass without.
 ///
@@ -9,14 +13,27 @@ use std::{env, path::PathBuf};
 /// ```
 /// assert_eq!(refit_testkit::real_data("no such file"), None);
 /// ```
-#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
 pub fn real_data(file: &str) -> Option<PathBuf> {
-    let path = folder().join(file);
-    let found = path.is_file();
-    if !found {
-        eprintln!("skipped: no real data");
+    found(folder().join(file))
+}
+
+/// The folder of real data itself, or `None` with a word to stderr (see [`real_data`]).
+pub fn real_folder() -> Option<PathBuf> {
+    found(folder())
+}
+
+fn found(path: PathBuf) -> Option<PathBuf> {
+    // Tests that start programs elsewhere need the whole path.
+    if let Ok(path) = path.canonicalize() {
+        return Some(path);
     }
-    found.then_some(path)
+    // The handle itself: what the macros print is kept from the reader of a test that passes.
+    let _ = writeln!(
+        io::stderr(),
+        "skipped: no real data at `{}`",
+        path.display()
+    );
+    None
 }
 
 fn folder() -> PathBuf {

@@ -5,7 +5,7 @@
 //! - **Tolerances** that say where two results part: [`close`] (entry by entry), [`close_in_norm`].
 //! - **References** in `f64` that are too slow and too plain to be wrong: [`mod@reference`].
 //! - **Finite differences** to check derivatives against: [`differences`].
-//! - **Surroundings**: a number of threads ([`with_threads`]), memory asked for ([`Counting`]) and files of real data ([`real_data`]).
+//! - **Surroundings**: a number of threads ([`with_threads`]), memory asked for ([`Counting`]) and files of real data ([`real_data`], [`real_folder`]).
 //!
 //! ```
 //! use refit_testkit::{close, differences};
@@ -28,7 +28,7 @@ mod threads;
 
 pub use allocation::Counting;
 pub use close::{Mismatch, Values, close, close_in_norm, norm};
-pub use data::real_data;
+pub use data::{real_data, real_folder};
 pub use inputs::{integers_vec, normal_vec, uniform_vec};
 #[cfg(feature = "tensors")]
 pub use tensors::{integers, normal, normal_f64, tensor, tensor_f64, uniform, uniform_f64};

@@ -1,11 +1,15 @@
 //! A folder with everything below it.
 
-use super::{AtomicError, Overwrite, check, parent_of, sync_dir};
+use super::{
+    AtomicError, Overwrite, check,
+    parent::Parent,
+    sync_dir,
+    temporary::{ASIDE, LockedDir, sweep},
+};
 use std::{
     fs::{self, File, FileType},
     path::{Path, PathBuf},
 };
-use tempfile::TempDir;
 
 /// A folder with one of these was written as an output, so replacing it is what `--force` means.
 const MARKS: [&str; 4] = [
@@ -21,8 +25,10 @@ const MARKS: [&str; 4] = [
 #[derive(Debug)]
 pub struct OutputDir {
     target: PathBuf,
-    temporary: TempDir,
+    temporary: LockedDir,
     overwrite: Overwrite,
+    /// Goes last: a folder that was made for nothing goes when nothing is in it.
+    parent: Parent,
 }
 
 impl OutputDir {
@@ -36,11 +42,13 @@ impl OutputDir {
         if target.is_dir() && !may_replace(&target)? {
             return Err(AtomicError::Foreign { path: target });
         }
-        let temporary = temporary_dir(parent, &target)?;
+        sweep(&target, parent.path());
+        let temporary = LockedDir::create(&target, parent.path())?;
         Ok(Self {
             target,
             temporary,
             overwrite,
+            parent,
         })
     }
 
@@ -57,24 +65,24 @@ impl OutputDir {
     /// Forces everything to the disk and renames the folder; returns its final path.
     ///
     /// A folder that is replaced is moved aside first and removed last, so that a crash between the two renames
-    /// leaves it whole inside a `.refit-XXXXXX.tmp` beside the target.
+    /// leaves it whole inside a `.refit-NAME-XXXXXX.tmp` beside the target.
     ///
     /// # Errors
     /// When the disk is full or someone else created the target meanwhile.
     pub fn finish(self) -> Result<PathBuf, AtomicError> {
         let Self {
+            parent,
             target,
             temporary,
             overwrite,
         } = self;
         sync_tree(temporary.path())?;
-        let parent = parent_of(&target).to_path_buf();
         let occupied = fs::symlink_metadata(&target).is_ok();
         if occupied && overwrite == Overwrite::Refuse {
             return Err(AtomicError::Exists { path: target });
         }
         let aside = if occupied {
-            Some(move_aside(&target)?)
+            Some(move_aside(&target, parent.path())?)
         } else {
             None
         };
@@ -88,27 +96,16 @@ impl OutputDir {
             return Err(AtomicError::from_io("rename a folder to", &target)(e));
         }
         let _ = temporary.keep(); // renamed: nothing is left to remove
-        sync_dir(&parent)?;
+        parent.sync()?;
         Ok(target)
     }
 }
 
-/// Name of a replaced folder inside the temporary that holds it.
-const ASIDE: &str = "replaced";
-
-fn move_aside(target: &Path) -> Result<TempDir, AtomicError> {
-    let aside = temporary_dir(parent_of(target), target)?;
+fn move_aside(target: &Path, parent: &Path) -> Result<LockedDir, AtomicError> {
+    let aside = LockedDir::create(target, parent)?;
     fs::rename(target, aside.path().join(ASIDE))
         .map_err(AtomicError::from_io("replace", target))?;
     Ok(aside)
-}
-
-fn temporary_dir(parent: &Path, target: &Path) -> Result<TempDir, AtomicError> {
-    tempfile::Builder::new()
-        .prefix(".refit-")
-        .suffix(".tmp")
-        .tempdir_in(parent)
-        .map_err(AtomicError::from_io("create", target))
 }
 
 /// Whether a folder may be deleted on `--force`: `--out ~ --force` must not cost anybody their home.

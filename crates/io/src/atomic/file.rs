@@ -1,8 +1,8 @@
 //! One file.
 
-use super::{AtomicError, Overwrite, check, parent_of, sync_dir};
+use super::{AtomicError, Overwrite, check, parent::Parent, temporary};
 use std::{
-    fs::{self, FileType},
+    fs::FileType,
     io::{self, ErrorKind, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -14,6 +14,8 @@ pub struct OutputFile {
     target: PathBuf,
     temporary: NamedTempFile,
     overwrite: Overwrite,
+    /// Goes last: a folder that was made for nothing goes when nothing is in it.
+    parent: Parent,
 }
 
 impl OutputFile {
@@ -24,21 +26,13 @@ impl OutputFile {
     pub fn create(path: impl Into<PathBuf>, overwrite: Overwrite) -> Result<Self, AtomicError> {
         let target = path.into();
         let parent = check(&target, overwrite, "file", FileType::is_file)?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".refit-").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            // Temporary files are private by default; an output gets what the user's umask says.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let temporary = builder
-            .tempfile_in(parent)
-            .map_err(AtomicError::from_io("create", &target))?;
+        temporary::sweep(&target, parent.path());
+        let temporary = temporary::file(&target, parent.path())?;
         Ok(Self {
             target,
             temporary,
             overwrite,
+            parent,
         })
     }
 
@@ -53,6 +47,7 @@ impl OutputFile {
     /// When the disk is full or someone else created the target meanwhile.
     pub fn finish(self) -> Result<(), AtomicError> {
         let Self {
+            parent,
             target,
             temporary,
             overwrite,
@@ -66,7 +61,7 @@ impl OutputFile {
             Overwrite::Replace => temporary.persist(&target),
         };
         match renamed {
-            Ok(_) => sync_dir(parent_of(&target)),
+            Ok(_) => parent.sync(),
             Err(e) if e.error.kind() == ErrorKind::AlreadyExists => {
                 Err(AtomicError::Exists { path: target })
             }

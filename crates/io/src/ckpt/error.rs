@@ -273,6 +273,9 @@ impl Hint for CkptError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path; a model is a `.safetensors` file or its folder".into())
             }
+            Self::NotAFile { .. } => {
+                Some("give a `.safetensors` file, an index, or the folder of either".into())
+            }
             Self::NoCheckpoint { other, .. } => Some(match other {
                 Some(name) => format!("give the file itself, such as `{name}`").into(),
                 None => "give a `.safetensors` file, an index, or the folder of either".into(),

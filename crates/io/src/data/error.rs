@@ -141,7 +141,7 @@ pub enum DataError {
         class: String,
     },
     /// A class with fewer images than needed.
-    #[error("class `{class}` of `{set}` holds {found} images, at least {needed} are needed")]
+    #[error("class `{class}` of `{set}` has too few images: {found}, expected at least {needed}")]
     TooFew {
         /// The set or folder.
         set: String,
@@ -235,6 +235,9 @@ impl Hint for DataError {
         Some(match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "check the spelling of the path".into()
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                "give the folder that holds it".into()
             }
             Self::NotAFile { .. } => "copy the data into a file and give that".into(),
             Self::Truncated { .. } => "fetch the file again and compare its size".into(),

@@ -123,8 +123,8 @@ fn a_target_of_the_wrong_kind_or_place_is_refused() {
     ));
     assert!(matches!(file(at("folder/..")), AtomicError::NoName { .. }));
     assert!(matches!(dir("/".into()), AtomicError::NoName { .. }));
-    let orphan = dir(at("missing/run"));
-    assert!(matches!(&orphan, AtomicError::NoParent { parent, .. } if *parent == at("missing")));
+    let orphan = dir(at("no/such/run"));
+    assert!(matches!(&orphan, AtomicError::NoParent { parent, .. } if *parent == at("no/such")));
     assert!(
         orphan
             .hint()
@@ -132,6 +132,24 @@ fn a_target_of_the_wrong_kind_or_place_is_refused() {
             .starts_with("create it first: mkdir -p")
     );
     assert!(matches!(file(at("file/x")), AtomicError::NoParent { .. }));
+    assert!(matches!(dir(at("no/../run")), AtomicError::NoParent { .. }));
+    assert_eq!(names(home.path()), [Path::new("file"), Path::new("folder")]);
+}
+
+#[test]
+fn one_missing_folder_is_created_and_goes_with_an_output_that_is_given_up() {
+    let home = tempfile::tempdir().unwrap();
+    let target = home.path().join("runs/x");
+    drop(OutputDir::create(&target, Overwrite::Refuse).unwrap());
+    drop(OutputFile::create(&target, Overwrite::Refuse).unwrap());
+    assert_eq!(names(home.path()).len(), 0);
+    let dir = OutputDir::create(&target, Overwrite::Refuse).unwrap();
+    let file = OutputFile::create(home.path().join("runs/y"), Overwrite::Refuse).unwrap();
+    dir.finish().unwrap();
+    drop(file);
+    assert_eq!(names(&home.path().join("runs")), [Path::new("x")]);
+    write_file(home.path().join("pages/a.html"), b"", Overwrite::Refuse).unwrap();
+    assert!(home.path().join("pages/a.html").is_file());
 }
 
 #[cfg(unix)]

@@ -1,8 +1,8 @@
 //! Real checkpoints, read as they were published.
 
-use crate::ckpt_support::real_data;
 use refit_core::{DType, Silent, Sink, Source};
 use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions, health, sha256_file};
+use refit_testkit::real_folder;
 
 /// What is known about a file from elsewhere.
 struct Published {
@@ -42,10 +42,7 @@ const FILES: [Published; 3] = [
 
 #[test]
 fn published_checkpoints_open_are_finite_and_survive_a_copy_in_shards() {
-    let Some(data) = real_data() else {
-        println!("skipped: no real data");
-        return;
-    };
+    let Some(data) = real_folder() else { return };
     for Published {
         name,
         tensors,

@@ -2,11 +2,7 @@
 
 use refit_core::{DType, TensorMeta};
 use refit_io::ckpt::{Checkpoint, CkptError};
-use std::{
-    fs::File,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io::Write, path::Path};
 
 /// Length field, `json`, then `data_len` zero bytes.
 pub(crate) fn raw(json: impl AsRef<[u8]>, data_len: usize) -> Vec<u8> {
@@ -55,13 +51,4 @@ pub(crate) fn bytes_of(meta: &TensorMeta, salt: u8) -> Vec<u8> {
     (0..meta.size_bytes())
         .map(|i| (i as u8).wrapping_mul(31).wrapping_add(salt))
         .collect()
-}
-
-/// The real data, if this machine has it.
-pub(crate) fn real_data() -> Option<PathBuf> {
-    let folder = std::env::var_os("REFIT_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
-    folder.is_dir().then_some(folder)
 }

@@ -2,28 +2,13 @@
 
 use crate::data_models::{linear_accuracy, neighbour_accuracy};
 use refit_io::data::{
-    FolderOptions, ImageShape, REAL_SUITE, npz::Npz, read_cifar_jpeg, read_npz_task, read_suite,
-    read_task,
+    FolderOptions, ImageShape, npz::Npz, read_cifar_jpeg, read_npz_task, read_suite, read_task,
 };
-use std::path::PathBuf;
-
-/// Where the real files are, or `None` with a word about it.
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
-fn data() -> Option<PathBuf> {
-    let dir = std::env::var_os("REFIT_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
-    if dir.join(REAL_SUITE[0]).exists() {
-        return Some(dir);
-    }
-    println!("skipped: no real data");
-    None
-}
+use refit_testkit::real_folder;
 
 #[test]
 fn the_eight_tasks_have_the_sizes_and_labels_of_the_readme() {
-    let Some(dir) = data() else { return };
+    let Some(dir) = real_folder() else { return };
     let expected = [
         ("mnist", 10, [6000, 1000, 2000]),
         ("fashion", 10, [6000, 1000, 2000]),
@@ -57,7 +42,7 @@ fn the_eight_tasks_have_the_sizes_and_labels_of_the_readme() {
 
 #[test]
 fn three_neighbours_reach_the_sanity_numbers() {
-    let Some(dir) = data() else { return };
+    let Some(dir) = real_folder() else { return };
     for (file, expected) in [
         ("img28_quickdraw3.npz", 0.877),
         ("img28_omniglot_script8.npz", 0.534),
@@ -70,7 +55,7 @@ fn three_neighbours_reach_the_sanity_numbers() {
 
 #[test]
 fn the_linear_baseline_of_the_suite_tests_is_no_straw_man() {
-    let Some(dir) = data() else { return };
+    let Some(dir) = real_folder() else { return };
     let task = read_npz_task(dir.join("img28_mnist.npz")).unwrap();
     let small = task.map(|set| Ok(set.first(2000))).unwrap();
     let accuracy = linear_accuracy(&small);
@@ -80,7 +65,7 @@ fn the_linear_baseline_of_the_suite_tests_is_no_straw_man() {
 
 #[test]
 fn cifar_streams_become_pictures() {
-    let Some(dir) = data() else { return };
+    let Some(dir) = real_folder() else { return };
     let task = read_cifar_jpeg(dir.join("img32_cifar10_jpeg.npz")).unwrap();
     assert_eq!(
         [task.train().len(), task.val().len(), task.test().len()],
@@ -118,7 +103,7 @@ fn cifar_streams_become_pictures() {
 
 #[test]
 fn arrays_of_other_types_are_read() {
-    let Some(dir) = data() else { return };
+    let Some(dir) = real_folder() else { return };
     let npz = Npz::open(dir.join("fewshot_omniglot8.npz")).unwrap();
     let x = npz.array("x").unwrap();
     assert_eq!(x.shape(), [242 * 20, 28, 28]);

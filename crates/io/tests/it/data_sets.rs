@@ -86,7 +86,7 @@ fn few_shot_draws_as_many_of_each_class() {
     let e = set.few_shot(11, Seed::new(1)).unwrap_err();
     assert_eq!(
         e.to_string(),
-        "class `class 0` of `toy` holds 10 images, at least 11 are needed"
+        "class `class 0` of `toy` has too few images: 10, expected at least 11"
     );
 }
 

@@ -7,6 +7,13 @@ use crate::rule::finite;
 use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess};
 use serde::{Deserialize, Serialize};
 
+/// More steps than this are a slip of the finger: two thousand times the authors'.
+const MAX_STEPS: u64 = 1_000_000;
+/// More batches of each task and step than this are no stochastic gradient any more.
+const MAX_BATCHES: usize = 4096;
+/// More images in a batch than this fit into no memory.
+const MAX_BATCH_SIZE: usize = 1 << 16;
+
 /// Settings of [`AdaMerging`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -15,7 +22,7 @@ pub struct AdaMergingConfig {
     pub grouping: Grouping,
     /// AdaMerging++: trim and elect before learning (default: no).
     pub plus: Option<Plus>,
-    /// Every coefficient at the start; finite (default 0.3).
+    /// Every coefficient at the start; finite, and in `[0, 1]` unless `clamp` is off (default 0.3).
     pub start: f64,
     /// How coefficients are kept in `[0, 1]` (default: in the forward pass).
     pub clamp: Clamp,
@@ -27,11 +34,11 @@ pub struct AdaMergingConfig {
     pub beta2: f64,
     /// Adam's guard against division by zero; positive (default 1e-8).
     pub epsilon: f64,
-    /// Optimiser steps (default 500; layer-wise accuracy still rises slowly there).
+    /// Optimiser steps; at most a million (default 500; layer-wise accuracy still rises slowly there).
     pub steps: u64,
-    /// Batches per task and step, for the model side to draw; at least 1 (default 2).
+    /// Batches per task and step, for the model side to draw; 1 to 4096 (default 2).
     pub batches: usize,
-    /// Images per batch, for the model side to draw; at least 1 (default 16).
+    /// Images per batch, for the model side to draw; 1 to 65536 (default 16).
     pub batch_size: usize,
     /// Share of the largest class-marginal entropy below which a task counts as collapsed; in `[0, 1]`
     /// (default 0.2: ours). See [`Collapse`](super::Collapse).
@@ -117,6 +124,15 @@ impl TryFrom<AdaMergingConfig> for AdaMerging {
             return Err(ConfigError::range("plus.keep", keep, "a share in (0, 1]"));
         }
         finite("start", config.start)?;
+        if config.clamp != Clamp::Off && !(0.0..=1.0).contains(&config.start) {
+            let expected = match config.clamp {
+                Clamp::Forward => {
+                    "a number in [0, 1]: outside, `clamp: forward` leaves no gradient, so it would never move"
+                }
+                _ => "a number in [0, 1], where `clamp` keeps it",
+            };
+            return Err(ConfigError::range("start", config.start, expected));
+        }
         positive("learning-rate", config.learning_rate)?;
         positive("epsilon", config.epsilon)?;
         for (key, beta) in [("beta1", config.beta1), ("beta2", config.beta2)] {
@@ -132,12 +148,16 @@ impl TryFrom<AdaMergingConfig> for AdaMerging {
                 "a share in [0, 1]",
             ));
         }
-        for (key, count) in [
-            ("batches", config.batches),
-            ("batch-size", config.batch_size),
+        if config.steps > MAX_STEPS {
+            let expected = format!("at most {MAX_STEPS}");
+            return Err(ConfigError::range("steps", config.steps, expected));
+        }
+        for (key, count, most) in [
+            ("batches", config.batches, MAX_BATCHES),
+            ("batch-size", config.batch_size, MAX_BATCH_SIZE),
         ] {
-            if count == 0 {
-                return Err(ConfigError::range(key, count, "at least 1"));
+            if !(1..=most).contains(&count) {
+                return Err(ConfigError::range(key, count, format!("1 to {most}")));
             }
         }
         Ok(Self(config))
@@ -166,6 +186,23 @@ mod tests {
     }
 
     #[test]
+    fn a_start_outside_is_for_coefficients_that_may_go_anywhere() {
+        let start = |start, clamp| {
+            AdaMerging::try_from(AdaMergingConfig {
+                start,
+                clamp,
+                ..AdaMergingConfig::default()
+            })
+        };
+        assert!(start(-0.5, Clamp::Off).is_ok() && start(1.5, Clamp::Off).is_ok());
+        for clamp in [Clamp::Forward, Clamp::Projected] {
+            assert!(start(0.0, clamp).is_ok() && start(1.0, clamp).is_ok());
+        }
+        let error = start(1.5, Clamp::Forward).unwrap_err().to_string();
+        assert!(error.contains("leaves no gradient"), "{error}");
+    }
+
+    #[test]
     fn each_setting_out_of_range_is_named() {
         let default = AdaMergingConfig::default;
         let cases = [
@@ -180,6 +217,42 @@ mod tests {
                 "start",
                 AdaMergingConfig {
                     start: f64::NAN,
+                    ..default()
+                },
+            ),
+            (
+                "start",
+                AdaMergingConfig {
+                    start: 1.01,
+                    ..default()
+                },
+            ),
+            (
+                "start",
+                AdaMergingConfig {
+                    start: -0.1,
+                    clamp: Clamp::Projected,
+                    ..default()
+                },
+            ),
+            (
+                "steps",
+                AdaMergingConfig {
+                    steps: MAX_STEPS + 1,
+                    ..default()
+                },
+            ),
+            (
+                "batches",
+                AdaMergingConfig {
+                    batches: MAX_BATCHES + 1,
+                    ..default()
+                },
+            ),
+            (
+                "batch-size",
+                AdaMergingConfig {
+                    batch_size: usize::MAX,
                     ..default()
                 },
             ),

@@ -76,7 +76,11 @@ pub(super) fn write_json(path: &Path, document: &impl Serialize) -> Result<(), C
 /// When the file cannot be read, or names no architecture that we know.
 pub fn read_config(path: &Path) -> Result<ImageConfig, ClassifierError> {
     let bytes = read_file(path, MAX_BYTES)?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|e| document_error(path, &e))?;
+    let value: Value =
+        serde_json::from_slice(&bytes).map_err(|error| ClassifierError::NotJson {
+            path: path.into(),
+            problem: error.to_string(),
+        })?;
     let found = value
         .get("model_type")
         .and_then(Value::as_str)

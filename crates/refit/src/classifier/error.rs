@@ -21,6 +21,14 @@ pub enum ClassifierError {
     /// A small file could not be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Another kind of file where an architecture is read.
+    #[error("`{}` is not JSON: {problem}", path.display())]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// What the reader stumbled over.
+        problem: String,
+    },
     /// A small file does not say what it should.
     #[error("`{}`: {problem}", path.display())]
     Document {
@@ -83,6 +91,9 @@ impl Hint for ClassifierError {
         match self {
             Self::NoConfig { .. } => {
                 Some("pass the architecture with --model CONFIG.json; see `recipes/models/`".into())
+            }
+            Self::NotJson { .. } => {
+                Some("give an architecture as JSON; `recipes/models/` holds some".into())
             }
             Self::Document {
                 nearest: Some(name),

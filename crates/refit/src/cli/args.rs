@@ -3,7 +3,7 @@
 use super::error::{CliError, Exit};
 use clap::{Args, ValueEnum};
 use refit_core::Seed;
-use refit_io::atomic::{AtomicError, Overwrite};
+use refit_io::atomic::{self, AtomicError, Overwrite};
 use std::path::{Path, PathBuf};
 
 /// What every verb takes.
@@ -99,34 +99,20 @@ impl RunArgs {
     }
 }
 
-/// Checks that `out` is free, or may be replaced, and has a parent; the writer looks again, and closer.
+/// Checks that `out` is free, or may be replaced, and has a place; the writer looks again, and closer.
 pub(super) fn check_place(out: &Path, force: bool) -> Result<(), AtomicError> {
-    let path = || out.to_path_buf();
     if !force && std::fs::symlink_metadata(out).is_ok() {
-        return Err(AtomicError::Exists { path: path() });
+        return Err(AtomicError::Exists { path: out.into() });
     }
-    match out.parent() {
-        Some(parent) if parent != Path::new("") && !parent.is_dir() => Err(AtomicError::NoParent {
-            path: path(),
-            parent: parent.into(),
-        }),
-        _ => Ok(()),
-    }
+    atomic::check_place(out)
 }
 
 /// Checks that `out` does not lie in the folder `data`: whoever reads the data again would read the output with it.
 pub(super) fn check_apart(out: &Path, data: &Path) -> Result<(), CliError> {
-    let parent = match out.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
     // What cannot be resolved is told of by whoever reads or writes it.
-    let (Ok(parent), Ok(folder)) = (parent.canonicalize(), data.canonicalize()) else {
+    let (Some(place), Ok(folder)) = (place(out), data.canonicalize()) else {
         return Ok(());
     };
-    let place = out
-        .file_name()
-        .map_or_else(|| parent.clone(), |n| parent.join(n));
     if !folder.is_dir() || !place.starts_with(&folder) {
         return Ok(());
     }
@@ -136,11 +122,109 @@ pub(super) fn check_apart(out: &Path, data: &Path) -> Result<(), CliError> {
         .hint(format!("give an --out outside of `{}`", folder.display())))
 }
 
+/// Checks that `out` is none of the `inputs`, holds none and lies in none: `--force` would remove what the run reads.
+pub(super) fn check_not_input<'a>(
+    out: &Path,
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), CliError> {
+    let Some(place) = place(out) else {
+        return Ok(());
+    };
+    for input in inputs {
+        // What cannot be resolved is told of by whoever reads it.
+        let Ok(found) = input.canonicalize() else {
+            continue;
+        };
+        let relation = if found == place {
+            "is"
+        } else if found.starts_with(&place) {
+            "holds"
+        } else if place.starts_with(&found) {
+            "lies inside"
+        } else {
+            continue;
+        };
+        let (out, input) = (out.display(), input.display());
+        let words = format!("--out `{out}` {relation} `{input}`, which is read");
+        return Err(CliError::plain(Exit::BadInput, words).hint("give another name to --out"));
+    }
+    Ok(())
+}
+
+/// Where `out` is, or would be, without links and `..` on the way; `None` where nothing can be.
+fn place(out: &Path) -> Option<PathBuf> {
+    if let Ok(found) = out.canonicalize() {
+        return Some(found);
+    }
+    let parent = match out.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let parent = parent.canonicalize().ok()?;
+    Some(match out.file_name() {
+        Some(name) => parent.join(name),
+        None => parent,
+    })
+}
+
 /// What `--force` means to the writer.
 pub(super) const fn overwrite(force: bool) -> Overwrite {
     if force {
         Overwrite::Replace
     } else {
         Overwrite::Refuse
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn an_output_that_is_holds_or_lies_in_an_input_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        fs::create_dir_all(at("runs/base/deep")).unwrap();
+        fs::create_dir(at("runs/base-2")).unwrap();
+        let check = |out: &str, input: &str| {
+            let said = check_not_input(&at(out), [at(input).as_path()]);
+            said.map_err(|e| {
+                e.to_string()
+                    .replace(&format!("{}/", home.path().display()), "")
+            })
+        };
+        for (out, relation) in [
+            ("runs/base", "is"),
+            ("runs/../runs/base", "is"),
+            ("runs", "holds"),
+            ("runs/base/merged", "lies inside"),
+            ("runs/base/deep/merged", "lies inside"),
+        ] {
+            let words = check(out, "runs/base").unwrap_err();
+            let expected = format!("error: --out `{out}` {relation} `runs/base`, which is read");
+            assert!(words.starts_with(&expected), "{words}");
+        }
+        for out in [
+            "runs/base-2",
+            "runs/base-3",
+            "runs/bas",
+            "new/x",
+            "no/such/x",
+        ] {
+            assert_eq!(check(out, "runs/base"), Ok(()), "{out}");
+        }
+        assert_eq!(check("runs/base", "runs/missing"), Ok(()));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_to_an_input_is_that_input() {
+        let home = tempfile::tempdir().unwrap();
+        let (base, link) = (home.path().join("base"), home.path().join("link"));
+        fs::create_dir(&base).unwrap();
+        std::os::unix::fs::symlink(&base, &link).unwrap();
+        assert!(check_not_input(&base, [link.as_path()]).is_err());
+        assert!(check_not_input(&link.join("x"), [base.as_path()]).is_err());
     }
 }

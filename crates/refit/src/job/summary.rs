@@ -176,8 +176,8 @@ fn setup(config: &FusionConfig) -> Vec<String> {
             base_data(config),
         ),
         format!(
-            "The heads are {heads}, and frozen from then on; they were made for features of length {}, which their rows \
-             carry.",
+            "The heads are {heads}, and frozen from then on. Features come to them with length 1; their rows carry a \
+             factor of {}, so that they can be sure of an answer.",
             config.head_scale
         ),
         format!(

@@ -22,7 +22,7 @@ pub(crate) use plan::MAX_COEFFICIENTS_BYTES;
 pub use plan::{MergePlan, Merged, NamedPath, PlanSummary};
 
 use crate::{
-    settings::{cannot_be_used, lay_over},
+    settings::{lay_over, wrong_value},
     source::TaskSource,
     yaml::read_mapping,
 };
@@ -148,6 +148,22 @@ impl Recipe {
         }
     }
 
+    /// Everything it reads, as it names it: base, experts, their data, coefficients.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let experts = self.experts.iter();
+        let read = experts.flat_map(|e| {
+            let data = e.data.as_ref().and_then(TaskSource::path);
+            [Some(e.path.as_path()), data]
+        });
+        let coefficients = match &self.how {
+            How::Coefficients(path) => Some(path.as_path()),
+            How::Method(_) => None,
+        };
+        std::iter::once(self.base.as_path())
+            .chain(read.flatten())
+            .chain(coefficients)
+    }
+
     /// What the recipe grants: weights, and inputs without labels where every expert has some.
     pub fn access(&self) -> Access {
         let all = self.experts.iter().all(|expert| expert.data.is_some());
@@ -167,7 +183,7 @@ impl Recipe {
         if !needs && self.experts.iter().any(|expert| expert.data.is_some()) {
             return Err(ConfigError::conflict(
                 "data",
-                "is given, but the method looks at no data",
+                "is given, but the method looks at no data; leave it out, or choose a method that learns",
             ));
         }
         Ok(())
@@ -182,9 +198,9 @@ fn take<T: DeserializeOwned>(
     let Some(value) = mapping.remove(key) else {
         return Ok(None);
     };
-    serde_json::from_value(value)
+    T::deserialize(&value)
         .map(Some)
-        .map_err(|e| ConfigError::conflict(key, cannot_be_used(&e)))
+        .map_err(|error| wrong_value(key, &value, &error))
 }
 
 fn missing(key: &'static str) -> ConfigError {

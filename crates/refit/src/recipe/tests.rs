@@ -99,7 +99,7 @@ fn wrong_types_and_ranges_name_the_key() {
     let cases = [
         (
             format!("{GOOD}keep: much\n"),
-            "`r.yaml`: `keep` is \"much\", expected f64",
+            "`r.yaml`: `keep` is \"much\", expected a number",
         ),
         (
             format!("{GOOD}keep: 20\n"),
@@ -107,7 +107,23 @@ fn wrong_types_and_ranges_name_the_key() {
         ),
         (
             format!("{GOOD}skip: head.\n"),
-            "`r.yaml`: `skip` cannot be used: invalid type: string \"head.\", expected a sequence",
+            "`r.yaml`: `skip` is \"head.\", expected a list",
+        ),
+        (
+            format!("{GOOD}skip: [3]\n"),
+            "`r.yaml`: `skip` is [3], expected text in each place of the list",
+        ),
+        (
+            GOOD.replace("base: b", "base: 5"),
+            "`r.yaml`: `base` is 5, expected a path",
+        ),
+        (
+            "method: ties\nbase: b\nexperts: {a: b}\n".into(),
+            "`r.yaml`: `experts` is {\"a\":\"b\"}, expected a list",
+        ),
+        (
+            format!("{GOOD}keep: .nan\n"),
+            "`r.yaml` line 4, column 7: `keep` is `.nan`, expected a finite number",
         ),
         (
             GOOD.replace("[runs/x, {path: y.safetensors, name: why}]", "[]"),
@@ -123,7 +139,7 @@ fn wrong_types_and_ranges_name_the_key() {
         ),
         (
             GOOD.replace("name: why", "data: d.npz"),
-            "`r.yaml`: `data` is given, but the method looks at no data",
+            "`r.yaml`: `data` is given, but the method looks at no data; leave it out, or choose a method that learns",
         ),
         (
             format!("{GOOD}coefficients: c.json\n"),

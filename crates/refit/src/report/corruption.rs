@@ -1,7 +1,10 @@
 //! Robustness: accuracy under each corruption.
 
 use super::{bar::bar_cell, format::percent, html::Html, palette::method_class};
-use crate::outcome::{MethodKind, MethodResult, Outcome};
+use crate::{
+    outcome::{MethodKind, MethodResult, Outcome},
+    run::RunRecord,
+};
 use std::collections::BTreeSet;
 
 /// Whether there is anything to show.
@@ -10,6 +13,19 @@ pub(crate) fn measured(outcome: &Outcome) -> bool {
         .methods
         .iter()
         .any(|m| !m.per_corruption.is_empty() || m.corrupted_mean.is_some())
+}
+
+/// Appends how strong the corruptions are and how many images each was measured on, where the settings say so.
+pub(crate) fn how(h: &mut Html, record: &RunRecord) {
+    let job = &record.settings["job"];
+    if let (Some(severity), Some(images)) =
+        (job["severity"].as_u64(), job["corrupted-images"].as_u64())
+    {
+        let words = format_args!(
+            "Severity {severity} of 5; at most {images} test images of each task for each corruption."
+        );
+        h.leaf("p", &[("class", &"note")], words);
+    }
 }
 
 /// Appends one group of bars per corruption, all from zero, and the mean first.

@@ -96,8 +96,10 @@ pub(crate) fn sweeps(h: &mut Html, outcome: &Outcome) {
     });
 }
 
-/// More lines than this in one chart cannot be told apart.
-const MAX_SERIES: usize = 12;
+/// More lines than this cross too often to be told apart: each gets a chart of its own.
+const MAX_TOGETHER: usize = 4;
+/// More charts of one quantity than this are no summary.
+const MAX_SERIES: usize = 24;
 /// More charts than this are no summary.
 const MAX_CHARTS: usize = 9;
 
@@ -162,8 +164,10 @@ pub(crate) fn training(h: &mut Html, run: &RunFiles) {
             .unwrap_or(FIRST.len())
     });
     final_values(h, &metrics, &keys);
-    let left_out = names.len().saturating_sub(MAX_SERIES);
-    names.truncate(MAX_SERIES);
+    if names.len() > MAX_TOGETHER {
+        apart(h, &metrics, &names, &keys);
+        return;
+    }
     let series = |key: &str| -> Vec<Series> {
         names
             .iter()
@@ -191,10 +195,46 @@ pub(crate) fn training(h: &mut Html, run: &RunFiles) {
             .render(h);
         }
     });
-    if left_out > 0 {
-        let text = format!("{left_out} more series are in metrics.jsonl.");
-        h.leaf("p", &[("class", &"note")], text);
+}
+
+/// Appends small charts, one for each series, all with the axis of their quantity.
+fn apart(h: &mut Html, metrics: &[&Metric], names: &[&str], keys: &[&str]) {
+    let shown = names.len().min(MAX_SERIES);
+    for key in keys.iter().filter(|key| FIRST.contains(key)) {
+        let lines: Vec<Series> = names[..shown]
+            .iter()
+            .map(|name| line(metrics, name, key, 0))
+            .filter(|line| line.points.len() > 1)
+            .collect();
+        let values = lines
+            .iter()
+            .flat_map(|line| line.points.iter().map(|p| p.1));
+        let finite = values.filter(|v| v.is_finite());
+        let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
+            (l.min(v), h.max(v))
+        });
+        if low > high {
+            continue;
+        }
+        h.leaf("h3", &[], key);
+        h.el("div", &[("class", &"charts small")], |h| {
+            for series in lines {
+                Chart {
+                    title: series.label.clone(),
+                    x_label: "step",
+                    y_factor: 1.0,
+                    y_ends: Some((low, high)),
+                    series: vec![series],
+                }
+                .render(h);
+            }
+        });
     }
+    let text = match names.len() - shown {
+        0 => "All quantities are in metrics.jsonl.".to_owned(),
+        more => format!("{more} more series and all quantities are in metrics.jsonl."),
+    };
+    h.leaf("p", &[("class", &"note")], text);
 }
 
 fn line(metrics: &[&Metric], name: &str, key: &str, index: usize) -> Series {

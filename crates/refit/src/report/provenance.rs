@@ -145,5 +145,5 @@ pub(crate) fn reproduce(h: &mut Html, record: &RunRecord) {
         &[],
         "This page is made from run.json, results.json and metrics.jsonl of its folder alone:",
     );
-    h.leaf("pre", &[], "refit report FOLDER --force");
+    h.leaf("pre", &[], "refit report FOLDER");
 }

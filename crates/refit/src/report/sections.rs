@@ -100,7 +100,7 @@ const ACCURACY: Section = Section {
             ladder::means(h, outcome);
             accuracy::table(h, outcome);
             h.leaf("h3", &[], "Task by task");
-            h.leaf("p", &[("class", &"note")], "The bar runs from the base to the task's own expert; the large disc and the figure are the model of the headline.");
+            h.leaf("p", &[("class", &"note")], "The bar runs from the base to the task's own expert; the large disc and the figure are the model of the headline, which is chosen by a fixed rule, not by score.");
             ladder::tasks(h, outcome);
         });
     },
@@ -131,7 +131,10 @@ const ROBUSTNESS: Section = Section {
     title: "Robustness",
     lead: "Accuracy in percent on corrupted test images, mean over classes and tasks.",
     seeds: Seeds::All,
-    body: |h, run| with_outcome(h, run, corruption::bars),
+    body: |h, run| {
+        corruption::how(h, &run.record);
+        with_outcome(h, run, corruption::bars);
+    },
 };
 const TRAINING: Section = Section {
     id: "training",

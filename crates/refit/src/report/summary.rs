@@ -6,6 +6,8 @@ use crate::outcome::{MethodKind, MethodResult, Outcome};
 const BASE: &str = "base";
 const EXPERTS: &str = "experts";
 const JOINT: &str = "joint";
+/// The method of the headline.
+const HEADLINE: &str = "adamerging-layer";
 
 /// The bounds and the best of an outcome.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +41,18 @@ impl<'a> Summary<'a> {
             .max_by(|a, b| a.mean.total_cmp(&b.mean))
     }
 
-    /// The model that the page speaks of: the best that needs no labels, since that is the promise of the job; only where
-    /// there is none, the best of all.
+    /// The model that the page speaks of, by a rule that looks at no score: layer-wise AdaMerging, since a model without
+    /// labels is the promise of the job; where that was not run, the last merged model of the table without labels; only
+    /// where there is none, the last.
     pub(crate) fn hero(&self) -> Option<&'a MethodResult> {
-        self.best(|m| !needs_labels(m))
-            .or_else(|| self.best(|_| true))
+        let usable = || {
+            self.of_kind(MethodKind::Merged)
+                .filter(|m| m.mean.is_finite())
+        };
+        usable()
+            .find(|m| m.name == HEADLINE)
+            .or_else(|| usable().filter(|m| !needs_labels(m)).last())
+            .or_else(|| usable().last())
     }
 
     /// Share of the way from base to experts that `mean` covers; `None` where there is no way to cover.
@@ -119,10 +128,24 @@ mod tests {
     }
 
     #[test]
+    fn the_headline_has_one_method_whatever_the_scores() {
+        for mean in [0.1, 0.9] {
+            let mut outcome = outcome(0.6, 0.8);
+            let layer = method("adamerging-layer", MethodKind::Merged, mean);
+            outcome.methods.insert(2, layer);
+            assert_eq!(
+                Summary::of(&outcome).hero().unwrap().name,
+                "adamerging-layer"
+            );
+        }
+    }
+
+    #[test]
     fn the_best_is_a_merged_model_and_a_number() {
         let outcome = outcome(0.6, 0.8);
         let summary = Summary::of(&outcome);
         assert_eq!(summary.best(|_| true).unwrap().name, "ties");
+        assert_eq!(summary.hero().unwrap().name, "ties");
         assert_eq!(summary.column_best(), [Some(0.7)]);
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Headline {
     pub(crate) lines: Vec<String>,
 }
 
-/// Says what the best merged model reaches, against base and experts.
+/// Says what the model of the headline reaches, against base and experts.
 pub(crate) fn headline(outcome: &Outcome) -> Headline {
     let summary = Summary::of(outcome);
     let with = summary.best(needs_labels);
@@ -57,11 +57,11 @@ pub(crate) fn headline(outcome: &Outcome) -> Headline {
 fn against_bounds(summary: &Summary<'_>, best: &MethodResult) -> String {
     let mut text = format!("{} averages {}", best.label, share(best.mean));
     if let Some(base) = summary.base {
-        let gap = points(best.mean - base.mean);
+        let gap = points(best.mean, base.mean);
         text += &format!(", {gap} the common base ({})", share(base.mean));
     }
     if let Some(experts) = summary.experts {
-        let gap = points(best.mean - experts.mean);
+        let gap = points(best.mean, experts.mean);
         text += &format!(
             " and {gap} one separate expert per task ({})",
             share(experts.mean)
@@ -82,7 +82,7 @@ fn against_rival(summary: &Summary<'_>, best: &MethodResult, rival: &MethodResul
         .recovered(rival.mean)
         .map(|r| format!(", {} of the way", whole(r)))
         .unwrap_or_default();
-    let difference = points(best.mean - rival.mean);
+    let difference = points(best.mean, rival.mean);
     format!(
         "The best method that does use labels, {}, reaches {}{recovered}: the label-free model is {difference} it.",
         rival.label,
@@ -100,8 +100,11 @@ pub(crate) fn whole(value: f64) -> String {
     format!("{}\u{202f}%", super::format::number(100.0 * value, 0))
 }
 
-/// A difference of two shares in words: `2.2 points above`, `level with`.
-fn points(difference: f64) -> String {
+/// The difference of two shares in words: `2.2 points above`, `level with`. It is that of the numbers as they are
+/// printed, so that whoever subtracts them finds it.
+fn points(share: f64, other: f64) -> String {
+    let printed = |share: f64| percent(share).parse::<f64>().map_or(share, |p| p / 100.0);
+    let difference = printed(share) - printed(other);
     let text = percent(difference.abs());
     match text.as_str() {
         "0.0" => "level with".into(),
@@ -198,7 +201,14 @@ mod tests {
 
     #[test]
     fn differences_that_print_as_zero_are_level() {
-        assert_eq!(points(0.0004), "level with");
-        assert_eq!(points(-0.01), "1.0 point below");
+        assert_eq!(points(0.5004, 0.5), "level with");
+        assert_eq!(points(0.5, 0.51), "1.0 point below");
+    }
+
+    #[test]
+    fn a_difference_is_that_of_the_numbers_beside_it() {
+        // 61.5 and 60.3 are printed; the difference itself is 1.11.
+        assert_eq!(points(0.61451, 0.60341), "1.2 points above");
+        assert_eq!(points(0.5004, 0.4996), "level with");
     }
 }

@@ -2,8 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on should say where, and one that skips should say so"
+    reason = "a test that cannot go on should say where"
 )]
 
 mod examples;

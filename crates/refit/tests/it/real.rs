@@ -1,23 +1,12 @@
 //! The published checkpoints, through the command line.
 
-use crate::sandbox::{Sandbox, repository};
+use crate::sandbox::Sandbox;
+use refit_testkit::real_folder;
 use serde_json::Value;
-use std::path::PathBuf;
-
-/// The folder of real data, if this machine has it.
-fn data() -> Option<PathBuf> {
-    let folder = std::env::var_os("REFIT_DATA")
-        .map_or_else(|| repository().join("../shared/data"), PathBuf::from);
-    let found = folder.is_dir().then(|| folder.canonicalize().unwrap());
-    if found.is_none() {
-        println!("skipped: no real data");
-    }
-    found
-}
 
 #[test]
 fn resnet20_reaches_the_known_accuracy() {
-    let Some(data) = data() else { return };
+    let Some(data) = real_folder() else { return };
     let sandbox = Sandbox::new();
     let (model, images) = (
         data.join("ckpt_cifar10_resnet20.safetensors"),
@@ -39,7 +28,7 @@ fn resnet20_reaches_the_known_accuracy() {
 
 #[test]
 fn the_mnist_network_reaches_the_known_accuracy() {
-    let Some(data) = data() else { return };
+    let Some(data) = real_folder() else { return };
     let sandbox = Sandbox::new();
     let said = sandbox.done(&format!(
         "eval {} --model recipes/models/conv-net.json --normalise mnist --data {} --limit 500 --json",

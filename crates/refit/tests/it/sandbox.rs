@@ -24,7 +24,6 @@ impl Sandbox {
     pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         copy(&repository().join("recipes"), &home.path().join("recipes"));
-        std::fs::create_dir(home.path().join("runs")).unwrap();
         Self { home }
     }
 
@@ -86,11 +85,10 @@ impl Sandbox {
         said
     }
 
-    /// Names below a folder, sorted.
+    /// Names below a folder, sorted; none where it was never made.
     pub(crate) fn names(&self, folder: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.path().join(folder))
-            .unwrap()
-            .flatten();
+        let folder = std::fs::read_dir(self.path().join(folder));
+        let entries = folder.into_iter().flatten().flatten();
         let mut names: Vec<_> = entries
             .map(|e| e.file_name().to_string_lossy().into_owned())
             .collect();

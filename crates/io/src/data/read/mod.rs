@@ -204,8 +204,14 @@ mod tests {
         let files = suite_files(other.path()).unwrap();
         let expected = [&classes[..], &["b.npz"]].concat();
         assert_eq!(inside(other.path(), &files), expected);
-        let real = home(&[REAL_SUITE[0], "fewshot.npz", "pictures/a/1.png"]);
+        let beside = ["fewshot.npz", "pictures/a/1.png"];
+        let real = home(&[&REAL_SUITE[..], &beside].concat());
         let files = suite_files(real.path()).unwrap();
         assert_eq!(inside(real.path(), &files), REAL_SUITE);
+        // Some of them are tasks like any others, by name.
+        let some = home(&[REAL_SUITE[4], "fewshot.npz", REAL_SUITE[0]]);
+        let files = suite_files(some.path()).unwrap();
+        let expected = ["fewshot.npz", REAL_SUITE[0], REAL_SUITE[4]];
+        assert_eq!(inside(some.path(), &files), expected);
     }
 }

@@ -16,16 +16,14 @@ pub const REAL_SUITE: [&str; 8] = [
     "img28_omniglot_script8.npz",
 ];
 
-/// Reads the tasks of a folder: the eight files of [`REAL_SUITE`] in that order, if one of them is there; otherwise every
-/// sub-folder and every `.npz` file, by name (see [`read_task`]).
+/// Reads the tasks of a folder: the eight files of [`REAL_SUITE`] in that order and nothing else, if all of them are
+/// there; otherwise every sub-folder and every `.npz` file, by name (see [`read_task`]).
 ///
 /// # Errors
-/// When one of the eight files is missing while another is there, nothing is found, a task cannot be read, or the tasks
-/// differ in image shape.
+/// When nothing is found, a task cannot be read, or the tasks differ in image shape.
 pub fn read_suite(dir: impl AsRef<Path>, options: &FolderOptions) -> Result<Vec<Task>, DataError> {
     let dir = dir.as_ref();
-    let real = REAL_SUITE.map(|name| dir.join(name));
-    if real.iter().any(|path| path.exists()) {
+    if let Some(real) = real(dir) {
         return same_shape(real.iter().map(read_npz_task).collect::<Result<_, _>>()?);
     }
     same_shape(
@@ -42,12 +40,17 @@ pub fn read_suite(dir: impl AsRef<Path>, options: &FolderOptions) -> Result<Vec<
 /// When nothing is found, or a task cannot be listed.
 pub fn suite_files(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>, DataError> {
     let dir = dir.as_ref();
-    let real = REAL_SUITE.map(|name| dir.join(name));
-    if real.iter().any(|path| path.exists()) {
+    if let Some(real) = real(dir) {
         return Ok(real.into());
     }
     let files: Result<Vec<_>, _> = tasks(dir)?.iter().map(task_files).collect();
     Ok(files?.concat())
+}
+
+/// The files of the real suite, if all of them are there.
+fn real(dir: &Path) -> Option<[PathBuf; 8]> {
+    let files = REAL_SUITE.map(|name| dir.join(name));
+    files.iter().all(|path| path.is_file()).then_some(files)
 }
 
 /// Files and folders that hold a task each.

@@ -8,7 +8,7 @@ mod show;
 pub(super) use settings::keys as setting_keys;
 
 use super::{
-    args::{RunArgs, check_apart, check_place, overwrite},
+    args::{RunArgs, check_apart, check_not_input, check_place, overwrite},
     error::{CliError, Exit},
     resume::recorded,
     ui::Ui,
@@ -18,7 +18,7 @@ use crate::{
     report::text_table,
     run::{REPORT, RunFolder, RunRecord, Unfinished},
 };
-use plan::{Plan, Settings, create_runs_folder, free_name};
+use plan::{Plan, Settings, free_name};
 use refit_core::StopReason;
 use refit_train::TrainError;
 use show::JsonOutcome;
@@ -83,6 +83,7 @@ fn begin(args: &DemoArgs, ui: &Ui) -> Result<(), CliError> {
     };
     if let Some(data) = &args.data {
         check_apart(&out, data)?;
+        check_not_input(&out, [data.as_path()])?;
     }
     let plan = Plan::make(settings)?;
     if args.run.dry_run {
@@ -92,9 +93,6 @@ fn begin(args: &DemoArgs, ui: &Ui) -> Result<(), CliError> {
     let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
     let mut record = RunRecord::start("demo", device, threads, args.run.seed(), settings);
     record.inputs = inputs::read(plan.settings.data.as_deref())?;
-    if args.out.is_none() {
-        create_runs_folder(&out)?;
-    }
     let folder = RunFolder::create_resumable(&out, overwrite(args.force), record)?;
     work(&plan, folder, ui)
 }

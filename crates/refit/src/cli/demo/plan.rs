@@ -108,20 +108,6 @@ pub(super) fn free_name(home: &Path, name: &str) -> PathBuf {
         .unwrap_or_else(|| home.join(name))
 }
 
-/// The default output has a home of its own, which may not exist yet.
-pub(super) fn create_runs_folder(out: &Path) -> Result<(), CliError> {
-    let Some(home) = out.parent() else {
-        return Ok(());
-    };
-    fs::create_dir_all(home).map_err(|e| {
-        CliError::plain(
-            Exit::Failed,
-            format!("cannot create `{}`: {e}", home.display()),
-        )
-        .hint("choose a folder with --out")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

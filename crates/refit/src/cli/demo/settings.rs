@@ -78,7 +78,11 @@ mod tests {
             ),
             (
                 "expert: {rate: fast}",
-                "error: `c.yaml`: `expert.rate` is \"fast\", expected f64",
+                "error: `c.yaml`: `expert.rate` is \"fast\", expected a number",
+            ),
+            (
+                "adamerging: 5",
+                "error: `c.yaml`: `adamerging` is 5, expected `key: value` pairs",
             ),
             (
                 "adapt-on: trian",

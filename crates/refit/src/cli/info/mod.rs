@@ -50,11 +50,47 @@ pub(super) fn run(args: &InfoArgs, ui: &Ui) -> Result<(), CliError> {
         }
         _ if meta.is_dir() => ui.show(&checkpoint::read(path, ui)?),
         "yaml" | "yml" => ui.show(&recipe_info(path)?),
-        "json" if !path.to_string_lossy().ends_with(".index.json") => {
-            ui.show(&coefficients_info(path)?)
-        }
+        "json" => match JsonKind::of(path)? {
+            JsonKind::Index => ui.show(&checkpoint::read(path, ui)?),
+            JsonKind::Coefficients => ui.show(&coefficients_info(path)?),
+            JsonKind::Other => Err(no_json_of_ours(path)),
+        },
         _ => ui.show(&checkpoint::read(path, ui)?),
     }
+}
+
+/// What a JSON file is, by its keys: whatever its name, an index is an index.
+enum JsonKind {
+    Index,
+    Coefficients,
+    Other,
+}
+
+impl JsonKind {
+    fn of(path: &Path) -> Result<Self, CliError> {
+        if path.to_string_lossy().ends_with(".index.json") {
+            return Ok(Self::Index);
+        }
+        let bytes = read_file(path, MAX_COEFFICIENTS_BYTES).map_err(|e| CliError::bad_input(&e))?;
+        let keys: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&bytes).unwrap_or_default();
+        Ok(if keys.contains_key("weight_map") {
+            Self::Index
+        } else if keys.contains_key("format") || keys.contains_key("groups") {
+            Self::Coefficients
+        } else {
+            Self::Other
+        })
+    }
+}
+
+fn no_json_of_ours(path: &Path) -> CliError {
+    let words = format!(
+        "`{}` is neither the index of a checkpoint nor a file of coefficients",
+        path.display()
+    );
+    CliError::plain(Exit::BadInput, words)
+        .hint("an architecture is for `refit train --model`; a model is looked at by its folder")
 }
 
 fn cannot_open(path: &Path, error: &std::io::Error) -> CliError {
@@ -209,7 +245,11 @@ struct CoefficientsInfo {
 
 fn coefficients_info(path: &Path) -> Result<CoefficientsInfo, CliError> {
     let bytes = read_file(path, MAX_COEFFICIENTS_BYTES).map_err(|e| CliError::bad_input(&e))?;
-    let table = Coefficients::load(&bytes[..]).map_err(|e| CliError::bad_input(&e))?;
+    let table = Coefficients::load(&bytes[..]).map_err(|e| {
+        let words = format!("`{}`: {e}", path.display());
+        CliError::plain(Exit::BadInput, words)
+            .hint("give `coefficients.json` of a merge, as it was written")
+    })?;
     let column = |k: usize| -> Vec<f32> { table.groups.iter().map(|g| g.values[k]).collect() };
     let range = |k: usize| {
         let values = column(k);

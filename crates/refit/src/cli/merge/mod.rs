@@ -3,7 +3,7 @@
 mod streamed;
 
 use super::{
-    args::{RunArgs, check_place, overwrite},
+    args::{RunArgs, check_not_input, check_place, overwrite},
     error::{CliError, Exit},
     ui::{Show, Ui},
 };
@@ -71,6 +71,7 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
 /// Runs a recipe of this project's own kind.
 fn own(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Result<(), CliError> {
     let recipe = Recipe::load(recipe)?;
+    check_not_input(out, recipe.paths())?;
     args.run.start_threads()?;
     let recipe = match args.run.given_seed() {
         Some(seed) => recipe.with_seed(seed),

@@ -16,7 +16,7 @@ number of classes comes from the data. A run that was stopped, by Ctrl-C or othe
 goes on from its last saved state, to the same bits as without a break.
 
 Examples:
-  refit train --data generated:shapes --model recipes/models/mlp.json \\
+  refit train --data generated:scripts --model recipes/models/mlp.json \\
       --out runs/base
   refit train --data generated:digits --init runs/base --out runs/digits")]
 pub(in crate::cli) struct TrainArgs {

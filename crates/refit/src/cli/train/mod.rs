@@ -8,7 +8,7 @@ mod show;
 pub(super) use args::TrainArgs;
 
 use super::{
-    args::{check_apart, check_place, overwrite},
+    args::{check_apart, check_not_input, check_place, overwrite},
     error::{CliError, Exit},
     resume::recorded,
     ui::Ui,
@@ -37,9 +37,11 @@ pub(super) fn run(args: &TrainArgs, ui: &Ui) -> Result<(), CliError> {
 }
 
 fn begin(args: &TrainArgs, out: &Path, ui: &Ui) -> Result<(), CliError> {
+    check_not_input(out, args.init.as_deref())?;
     check_place(out, args.force)?;
     if let Some(TaskSource::Path(data)) = &args.data {
         check_apart(out, data)?;
+        check_not_input(out, [data.as_path()])?;
     }
     args.run.start_threads()?;
     let plan = Plan::make(Settings::of(args), args)?;
