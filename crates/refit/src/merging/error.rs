@@ -7,6 +7,7 @@ use refit_merge::{
     MergeError,
     adapter::FoldError,
     recipe::{EmbeddingMismatch, Plan, PlanError, RecipeProblem},
+    tokenizer::TokenizerError,
 };
 use std::{
     borrow::Cow,
@@ -70,6 +71,18 @@ pub enum MergingError {
     /// An adapter does not fit its model.
     #[error(transparent)]
     Fold(#[from] Box<FoldError>),
+    /// Tokenizers that cannot be brought together.
+    #[error(transparent)]
+    Tokenizer(#[from] Box<TokenizerError>),
+    /// A tokenizer block on the result of a recipe that has one itself.
+    #[error("a recipe with a tokenizer of its own uses the result of another such recipe")]
+    TwoVocabularies,
+    /// Embedding and head come from different models, so their rows cannot be matched by token.
+    #[error("`{tensor}` does not come from every model that has an embedding in this merge")]
+    PartialVocabulary {
+        /// The tensor.
+        tensor: String,
+    },
     /// Merging failed.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -124,6 +137,12 @@ impl From<FoldError> for MergingError {
     }
 }
 
+impl From<TokenizerError> for MergingError {
+    fn from(error: TokenizerError) -> Self {
+        Box::new(error).into()
+    }
+}
+
 impl From<CompanionError> for MergingError {
     fn from(error: CompanionError) -> Self {
         match error {
@@ -146,6 +165,10 @@ impl Hint for MergingError {
             Self::Checkpoint(error) => error.hint(),
             Self::Adapter(error) => error.hint(),
             Self::Fold(error) => error.hint(),
+            Self::Tokenizer(error) => error.hint(),
+            Self::TwoVocabularies => {
+                Some("merge in two commands, or say the tokenizer once, in the last recipe".into())
+            }
             Self::Merge(MergeError::NotFinite { .. }) => Some(
                 "look at the model with `refit info`; `--nan allow` lets such values pass".into(),
             ),

@@ -8,6 +8,7 @@ mod error;
 mod models;
 mod options;
 mod summary;
+mod vocabulary;
 
 pub use error::MergingError;
 pub use options::{MergeOptions, parse_bytes};
@@ -31,6 +32,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use vocabulary::Vocabulary;
 
 /// Name of the recipe inside an output.
 const RECIPE: &str = "recipe.yaml";
@@ -57,6 +59,8 @@ struct StepPlan {
     /// Where each model of the plan comes from.
     origins: Vec<Origin>,
     metas: Vec<TensorMeta>,
+    /// Where the recipe says what the vocabulary is.
+    vocabulary: Option<Vocabulary>,
 }
 
 impl MergeJob {
@@ -108,7 +112,10 @@ impl MergeJob {
                 name: step.recipe.name.clone(),
                 problem: Box::new(problem),
             };
-            let plan = Plan::new(&step.recipe, &headers).map_err(failed)?;
+            let mut plan = Plan::new(&step.recipe, &headers).map_err(failed)?;
+            drop(headers);
+            let vocabulary =
+                Vocabulary::plan(&step.recipe, &mut plan, &origins, &mut models, &steps)?;
             if let Some(mismatch) = plan.mismatches.first() {
                 return Err(MergingError::vocabulary(&plan, mismatch));
             }
@@ -117,6 +124,7 @@ impl MergeJob {
                 plan,
                 origins,
                 metas,
+                vocabulary,
             });
         }
         Ok(Self {
@@ -195,6 +203,7 @@ impl MergeJob {
             plan,
             origins,
             metas,
+            vocabulary,
         } = &self.steps[at];
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         let shards = self.options.shard_bytes;
@@ -205,7 +214,7 @@ impl MergeJob {
         });
         let readers = readers.collect::<Result<Vec<_>, _>>()?;
         let seed = self.options.seed;
-        let job = |index| job(plan, &readers, index, seed);
+        let job = |index| job(plan, vocabulary.as_ref(), &readers, index, seed);
         let config = EngineConfig {
             memory_bytes: self.options.memory_bytes,
             not_finite: self.options.not_finite,
@@ -218,16 +227,16 @@ impl MergeJob {
     fn describe(&self, folder: &Path) -> Result<(), MergingError> {
         let last = &self.steps[self.steps.len() - 1];
         if let Some(config) = &last.plan.config {
-            let mut text = serde_json::to_string_pretty(config).unwrap_or_default();
-            text.push('\n');
-            write_file(
-                folder.join("config.json"),
-                text.as_bytes(),
-                Overwrite::Replace,
-            )?;
+            write_json(&folder.join("config.json"), config)?;
         }
-        if let Some(home) = self.first_home(last) {
-            companions::copy(home, folder, &["config.json"])?;
+        const OWN: [&str; 3] = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+        if let Some(vocabulary) = self.vocabulary() {
+            companions::copy(vocabulary.home(), folder, &OWN)?;
+            for (name, document) in vocabulary.documents()? {
+                write_json(&folder.join(name), &document)?;
+            }
+        } else if let Some(home) = self.first_home(last) {
+            companions::copy(home, folder, &OWN[..1])?;
         }
         write_file(
             folder.join(RECIPE),
@@ -255,16 +264,25 @@ impl MergeJob {
 /// How output `index` of a step comes about.
 fn job(
     plan: &Plan,
+    vocabulary: Option<&Vocabulary>,
     models: &[models::OpenModel],
     index: usize,
     seed: Seed,
 ) -> Result<Job, MergeError> {
     let output = &plan.tensors[index];
-    let operand = |input: &InputRef| Operand {
-        tensor: models[input.model].tensor(input.index),
-        model: ModelName::Plain(plan.models[input.model].to_string()),
+    let tensor = |input: &InputRef| models[input.model].tensor(input.index);
+    let operand = |input: &InputRef| {
+        let tensor = match vocabulary.filter(|_| output.is_embedding) {
+            Some(vocabulary) => vocabulary.rows_of(output, input, tensor)?,
+            None => tensor(input),
+        };
+        Ok::<_, MergeError>(Operand {
+            tensor,
+            model: ModelName::Plain(plan.models[input.model].to_string()),
+        })
     };
-    let mut inputs: Vec<Operand> = output.inputs.iter().map(operand).collect();
+    let inputs = output.inputs.iter().map(operand);
+    let mut inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     if output.work == Work::Copy {
         let first = inputs.swap_remove(0);
         let stored = first.tensor.is_stored() && first.tensor.meta().dtype == output.dtype;
@@ -284,7 +302,7 @@ fn job(
     Ok(Job {
         work: engine::Work::Merge {
             rule: plan.rule(index, seed)?,
-            base: output.base.as_ref().map(operand),
+            base: output.base.as_ref().map(operand).transpose()?,
             models: inputs,
         },
     })
@@ -324,7 +342,13 @@ fn meta(output: &OutputTensor) -> TensorMeta {
     }
 }
 
-/// Bytes of tensors of one type.
+fn write_json(path: &Path, document: &Value) -> Result<(), MergingError> {
+    let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
+    text.push('\n');
+    Ok(write_file(path, text.as_bytes(), Overwrite::Replace)?)
+}
+
+/// Bytes of all tensors.
 fn size(metas: &[TensorMeta]) -> u64 {
     metas.iter().map(|meta| meta.size_bytes() as u64).sum()
 }
