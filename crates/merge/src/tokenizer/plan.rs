@@ -1,5 +1,7 @@
 //! One vocabulary out of several, and the source of every row.
-//! Rules: those of mergekit 0.1.5, observed.
+//! Rules: those of mergekit 0.1.5, observed. Deviations: ordinary tokens are added in the order of ids, where the tool
+//! takes that of a hash table, so ids may differ and rows of tokens do not; a token beyond the rows of its model is
+//! refused, where the tool leaves some out.
 
 use super::{
     error::{TokenizerError, shown},
