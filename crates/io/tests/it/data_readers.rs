@@ -323,7 +323,7 @@ fn a_suite_is_a_folder_of_tasks_of_one_shape() {
     );
     room.file("suite/img28_usps.npz", b"");
     let e = read_suite(&dir, &FolderOptions::default()).unwrap_err();
-    assert!(e.to_string().contains("img28_mnist.npz"), "{e}");
+    assert!(e.to_string().contains("img28_usps.npz"), "{e}");
     assert!(read_suite(room.folder("void"), &FolderOptions::default()).is_err());
 }
 

@@ -1,6 +1,6 @@
 //! The examples at the end of every help page work as printed.
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{PERCEPTRON, Sandbox, repository};
 use std::process::Command;
 
 /// Commands below `Examples:`, each on a line or on several that end in a backslash.
@@ -42,6 +42,8 @@ fn every_verb_is_covered() {
 #[test]
 fn the_examples_of_every_verb_work_as_printed() {
     let sandbox = Sandbox::new();
+    let printed = std::fs::read(repository().join(PERCEPTRON)).unwrap();
+    sandbox.file(PERCEPTRON, printed);
     for verb in VERBS {
         let help = sandbox.done(&format!("{verb} --help")).out;
         let lines = examples(&help);

@@ -21,6 +21,7 @@ fn refused(said: &Said, code: i32, words: &str) {
 #[test]
 fn files_that_are_missing_empty_huge_deep_or_no_text() {
     let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path().join("runs")).unwrap();
     sandbox.file("empty.yaml", "");
     sandbox.file("large.yaml", vec![b'a'; 10 << 20]);
     sandbox.file("deep.yaml", "a: ".to_owned() + &"[".repeat(100_000));
@@ -124,6 +125,77 @@ fn pipes_devices_and_folders_are_refused_where_a_file_is_read() {
     }
 }
 
+#[test]
+fn an_output_never_takes_the_place_of_what_is_read() {
+    let sandbox = Sandbox::new();
+    sandbox.train_experts();
+    sandbox.file(
+        "c.yaml",
+        "coefficients: runs/learned/coefficients.json\nbase: runs/base\nexperts: [runs/digits]\n",
+    );
+    sandbox.file("runs/learned/coefficients.json", "{}");
+    let train = "train --data generated:digits --init runs/base --steps 1 --force --out";
+    let merge = "merge recipes/ties.yaml --force --out";
+    for (args, words) in [
+        (
+            format!("{train} runs/base"),
+            "--out `runs/base` is `runs/base`, which is read",
+        ),
+        (format!("{train} runs/base/x"), "lies inside `runs/base`"),
+        (format!("{train} runs"), "--out `runs` holds `runs/base`"),
+        (
+            format!("{merge} runs/base"),
+            "is `runs/base`, which is read",
+        ),
+        (
+            format!("{merge} runs/letters"),
+            "is `runs/letters`, which is read",
+        ),
+        (
+            "merge c.yaml --force --out runs/learned".into(),
+            "holds `runs/learned/coefficients.json`",
+        ),
+    ] {
+        refused(&sandbox.refit(&args), 3, words);
+    }
+    assert_eq!(
+        sandbox.names("runs"),
+        ["base", "digits", "learned", "letters"]
+    );
+}
+
+#[test]
+fn files_of_another_kind_are_named_and_told_where_they_belong() {
+    let sandbox = Sandbox::new();
+    sandbox.file("index.json", r#"{"weight_map": {"a": "x.safetensors"}}"#);
+    sandbox.file("f.npz", "");
+    sandbox.file("c.json", r#"{"format": "refit-coefficients"}"#);
+    for (args, words) in [
+        ("info index.json", "x.safetensors"),
+        (
+            "info recipes/models/mlp.json",
+            "`recipes/models/mlp.json` is neither the index",
+        ),
+        ("info c.json", "`c.json`: "),
+        (
+            "merge recipes --out runs/x",
+            "hint: give a file; `recipes/`",
+        ),
+        (
+            "train --model recipes/ties.yaml --data generated:digits --out runs/x",
+            "`recipes/ties.yaml` is not JSON",
+        ),
+        (
+            "demo --data f.npz --out runs/x",
+            "hint: give the folder that holds it",
+        ),
+    ] {
+        let said = sandbox.refit(args);
+        refused(&said, 3, words);
+        assert!(said.err.contains("hint: "), "{args}: {}", said.err);
+    }
+}
+
 /// Runs the program where no file may be larger than `blocks` of 512 bytes: what a full disk does, without a disk.
 #[cfg(unix)]
 pub(crate) fn where_files_end(sandbox: &Sandbox, blocks: u32, args: &str) -> Said {
@@ -209,6 +281,7 @@ fn misspelt_words_get_the_nearest_valid_one() {
 #[test]
 fn outputs_that_exist_or_have_no_home_are_refused_before_work() {
     let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path().join("runs")).unwrap();
     let train = "train --data generated:digits --model recipes/models/mlp.json --steps 1 --out";
     refused(
         &sandbox.refit(&format!("{train} runs")),
@@ -326,6 +399,7 @@ fn a_reader_that_goes_away_is_no_error() {
 #[test]
 fn a_checkpoint_with_a_hostile_header_is_refused() {
     let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path().join("runs")).unwrap();
     sandbox.file("long.safetensors", u64::MAX.to_le_bytes());
     sandbox.file("short.safetensors", [1, 2, 3]);
     for name in ["long", "short"] {

@@ -65,6 +65,31 @@ fn a_killed_training_goes_on_from_its_last_saved_state() {
 }
 
 #[test]
+fn what_a_killed_merge_left_goes_with_the_next_output_of_that_name() {
+    let sandbox = Sandbox::new();
+    sandbox.train_experts();
+    let recipe = std::fs::read_to_string(sandbox.path().join("recipes/adamerging.yaml")).unwrap();
+    sandbox.file("long.yaml", recipe.replace("steps: 500", "steps: 100000"));
+    let left = || {
+        let names = sandbox.names("runs").into_iter();
+        names.filter(|name| name.starts_with(".refit-x-")).count()
+    };
+    let mut child = start(&sandbox, "merge long.yaml --out runs/x");
+    let patience = Instant::now();
+    while left() == 0 {
+        assert!(patience.elapsed() < Duration::from_secs(60), "no merge");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // It is still at work: another output of that name leaves it alone.
+    sandbox.done("merge recipes/average.yaml --out runs/x");
+    assert_eq!(left(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    sandbox.done("merge recipes/average.yaml --out runs/x --force");
+    assert_eq!(sandbox.names("runs"), ["base", "digits", "letters", "x"]);
+}
+
+#[test]
 fn a_training_that_was_killed_before_its_first_save_starts_again() {
     let sandbox = Sandbox::new();
     sandbox.file("mine.json", MLP);
@@ -169,7 +194,7 @@ fn an_output_inside_the_data_is_refused_before_any_work() {
         (format!("{train} parts --out parts/run"), "parts"),
         (format!("{train} parts/. --out parts/train/run"), "parts"),
         (
-            format!("{train} whole --out runs/../whole --force"),
+            format!("{train} whole --out parts/../whole --force"),
             "whole",
         ),
         (format!("{train} whole --out whole/run --dry-run"), "whole"),

@@ -18,6 +18,7 @@ fn help_pages() {
 #[test]
 fn errors_and_hints() {
     let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path().join("runs")).unwrap();
     sandbox.file(
         "typo.yaml",
         "method: task-arithmetc\nbase: runs/base\nexperts: [runs/a]\n",
