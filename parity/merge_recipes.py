@@ -35,7 +35,7 @@ CONFIG = {
     "eos_token_id": 1,
 }
 WORDS = ["<s>", "</s>", "<unk>"] + [f"word{i}" for i in range(90)]
-EXTRA = {"a": ["<tool>", "alpha"], "b": ["beta", "<think>", "gamma"]}
+EXTRA = {"a": ["<tool>", "alpha"], "b": ["beta", "<think>"]}
 
 
 def models(*names, **parameters):
@@ -308,24 +308,31 @@ def names(found, expected):
 
 
 def equal(found, expected, _):
+    """Within one unit in the last place of the output's type, or of bfloat16 where the output is wider: a recipe tool
+    rounds after every step, and in float32 its own error is several units."""
     import torch
 
     if problem := names(found, expected):
         return "", problem
     close = total = 0
-    worst = 0.0
+    worst = elsewhere = 0.0
     for path in expected:
         a, b = found[path].double(), expected[path].double()
-        step = torch.finfo(expected[path].dtype).eps
+        half = expected[path].dtype if expected[path].dtype != torch.float32 else torch.bfloat16
+        typical = float(b.abs().mean())
         # The spacing of the type around the expected value; next to zero, that of the tensor's typical value.
-        unit = torch.clamp(b.abs(), min=float(b.abs().mean()) * step) * step
+        unit = torch.clamp(b.abs(), min=typical * 1e-2) * torch.finfo(half).eps
         difference = (a - b).abs()
-        close += int((difference <= unit).sum())
+        near = difference <= unit
+        relative = difference / torch.clamp(b.abs(), min=typical * 1e-2)
+        close += int(near.sum())
         total += b.numel()
-        worst = max(worst, float((difference / torch.clamp(b.abs(), min=float(b.abs().mean()) * 1e-2)).max()))
+        worst = max(worst, float(relative.max()))
+        elsewhere = max(elsewhere, float(relative[~near].max()) if not near.all() else 0.0)
     share = close / total
     line = f"{100 * share:12.3f}% {worst:19.1e}"
-    return line, None if share >= 0.999 and worst <= 1e-3 else f"{100 * share:.2f} % within one unit, largest difference {worst:.1e}"
+    good = share >= 0.999 and elsewhere <= 1e-3
+    return line, None if good else f"{100 * share:.3f} % within one unit, largest difference elsewhere {elsewhere:.1e}"
 
 
 def alike(found, expected, base):

@@ -166,6 +166,9 @@ impl Hint for MergingError {
             Self::Adapter(error) => error.hint(),
             Self::Fold(error) => error.hint(),
             Self::Tokenizer(error) => error.hint(),
+            Self::PartialVocabulary { .. } => Some(
+                "leave the tokenizer out where slices take both ends from different models".into(),
+            ),
             Self::TwoVocabularies => {
                 Some("merge in two commands, or say the tokenizer once, in the last recipe".into())
             }

@@ -229,7 +229,18 @@ impl MergeJob {
         if let Some(config) = &last.plan.config {
             write_json(&folder.join("config.json"), config)?;
         }
-        const OWN: [&str; 3] = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+        const OWN: [&str; 9] = [
+            "config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            // What would say something else beside a new `tokenizer.json`.
+            "added_tokens.json",
+            "merges.txt",
+            "sentencepiece.bpe.model",
+            "spiece.model",
+            "tokenizer.model",
+            "vocab.json",
+        ];
         if let Some(vocabulary) = self.vocabulary() {
             companions::copy(vocabulary.home(), folder, &OWN)?;
             for (name, document) in vocabulary.documents()? {

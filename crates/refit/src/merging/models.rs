@@ -91,7 +91,7 @@ impl Models {
             if model.config.is_some() {
                 files.push(model.home.join("config.json"));
             }
-            for adapter in &model.adapter {
+            if let Some(adapter) = &model.adapter {
                 files.extend(ADAPTER_FILES.map(|name| adapter.join(name)));
             }
         }
