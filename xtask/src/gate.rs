@@ -66,6 +66,7 @@ pub(crate) fn validate(root: &Path, extent: Extent) -> Result<(), String> {
     // Unit, integration and doc tests, the examples of the help pages, and the real data where it is.
     gate.step("tests", || gate.cargo(&["test", "--workspace"]))?;
     gate.step("demonstration", || gate.demonstration())?;
+    gate.step("recipes beside a recipe tool", || gate.parity())?;
     gate.step("fuzz targets, briefly", || {
         gate.run(Command::new("sh").args(["fuzz/run.sh", FUZZ_SECONDS]))
     })?;
@@ -145,6 +146,28 @@ impl Gate<'_> {
             return Err("there is no page".into());
         }
         check_outcome(&outcome)
+    }
+
+    /// Merges by the same recipes with mergekit, in a virtual environment of its own.
+    fn parity(&self) -> Result<(), String> {
+        let python = Command::new("python3").arg("--version").output();
+        if python.is_err() && std::env::var_os("CI").is_none() {
+            say("skipped: python3 not available");
+            return Ok(());
+        }
+        let tools = self.root.join("target/tools/mergekit");
+        let work = std::env::temp_dir().join(format!("refit-parity-{}", std::process::id()));
+        let result = self.run(
+            Command::new("python3")
+                .args(["parity/merge_recipes.py", "--refit", "target/release/refit"])
+                .arg("--venv")
+                .arg(tools)
+                .arg("--work")
+                .arg(&work),
+        );
+        // What is left of a failed run is of no use to anybody.
+        let _ = std::fs::remove_dir_all(&work);
+        result
     }
 
     fn run(&self, command: &mut Command) -> Result<(), String> {
