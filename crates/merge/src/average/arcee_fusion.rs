@@ -136,20 +136,26 @@ impl StreamRule for Rule {
 /// The divergence of `softmax(row)` from `softmax(base)`, both raised by 1e-8; never negative.
 fn divergence(row: &[f32], base: &[f32]) -> f64 {
     const FLOOR: f64 = 1e-8;
-    let highest = |row: &[f32]| f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let total =
-        |row: &[f32], top: f64| row.iter().map(|&v| (f64::from(v) - top).exp()).sum::<f64>();
-    let (p_top, q_top) = (highest(row), highest(base));
-    let (p_sum, q_sum) = (total(row, p_top), total(base, q_top));
-    let term = |(&p, &q): (&f32, &f32)| {
-        let p = (f64::from(p) - p_top).exp() / p_sum + FLOOR;
-        let q = (f64::from(q) - q_top).exp() / q_sum + FLOOR;
+    let ((p, p_sum), (q, q_sum)) = (exponentials(row), exponentials(base));
+    let term = |(p, q): (&f64, &f64)| {
+        let (p, q) = (p / p_sum + FLOOR, q / q_sum + FLOOR);
         p * (p / q).ln()
     };
-    match row.iter().zip(base).map(term).sum::<f64>() {
+    match p.iter().zip(&q).map(term).sum::<f64>() {
         sum if sum < 0.0 => 0.0, // rounding
         sum => sum,
     }
+}
+
+/// `exp(v - max v)`, and the sum of these.
+fn exponentials(row: &[f32]) -> (Vec<f64>, f64) {
+    let highest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let values: Vec<f64> = row
+        .iter()
+        .map(|&v| (f64::from(v) - highest).exp())
+        .collect();
+    let sum = values.iter().sum();
+    (values, sum)
 }
 
 kernel! {

@@ -76,8 +76,10 @@ fn draw(position: u32, [before, inside]: [u32; 2]) -> u32 {
 kernel! {
     /// Draws `first..`.
     fn fill(out: &'a mut [u32], first: u32, keys: [u32; 2]) {
-        for (i, out) in (0u32..).zip(out) {
-            *out = draw(first.wrapping_add(i), keys);
+        let mut position = first;
+        for out in out {
+            *out = draw(position, keys);
+            position = position.wrapping_add(1);
         }
     }
 }
@@ -85,9 +87,10 @@ kernel! {
 kernel! {
     /// Zeroes the values whose draw is not below `bound`.
     fn keep_drawn(values: &'a mut [f32], first: u32, keys: [u32; 2], bound: u32) {
-        for (i, value) in (0u32..).zip(values) {
-            let kept = draw(first.wrapping_add(i), keys) < bound;
-            *value = if kept { *value } else { 0.0 };
+        let mut position = first;
+        for value in values {
+            *value = if draw(position, keys) < bound { *value } else { 0.0 };
+            position = position.wrapping_add(1);
         }
     }
 }

@@ -144,11 +144,13 @@ impl Ranks {
         for (rank, &item) in self.order.iter().enumerate() {
             let at = (item & u64::from(u32::MAX)) as usize;
             let probability = from + step * rank as f64;
-            if self.draws[at] >= bound(probability) {
-                row[at] = 0.0;
-            } else if inverse {
-                row[at] = (f64::from(row[at]) / probability) as f32;
-            }
+            let kept = f64::from(self.draws[at]) < probability * 2f64.powi(32);
+            let value = if kept { row[at] } else { 0.0 }; // chosen, not jumped over: chance has no pattern
+            row[at] = if inverse {
+                (f64::from(value) / probability) as f32
+            } else {
+                value
+            };
         }
     }
 
@@ -156,8 +158,8 @@ impl Ranks {
     fn sort(&mut self, row: &[f32]) {
         /// Below this length a comparison sort is faster.
         const FEW: usize = 512;
-        /// Lowest bit and number of bits of each digit of a magnitude.
-        const DIGITS: [(u32, u32); 3] = [(32, 11), (43, 10), (53, 10)];
+        /// Lowest bit and number of bits of each digit of a magnitude, and where its counters begin.
+        const DIGITS: [(u32, u32, usize); 3] = [(32, 11, 0), (43, 10, 1 << 11), (53, 10, 3 << 10)];
         self.order.clear();
         let item = |(at, value): (u64, &f32)| u64::from(magnitude(*value)) << 32 | at;
         self.order.extend((0u64..).zip(row).map(item));
@@ -165,17 +167,24 @@ impl Ranks {
             self.order.sort_unstable();
             return;
         }
+        let counter = |item: u64, (low, bits, first): (u32, u32, usize)| {
+            first + ((item >> low) as usize & ((1 << bits) - 1))
+        };
+        let mut ends = [0u32; 1 << 12];
+        for &item in &self.order {
+            for digit in DIGITS {
+                ends[counter(item, digit)] += 1;
+            }
+        }
         self.spare.resize(row.len(), 0);
-        for (low, bits) in DIGITS {
-            let digit = |item: u64| (item >> low) as usize & ((1 << bits) - 1);
-            let mut ends = [0u32; 1 << 11];
-            self.order.iter().for_each(|&item| ends[digit(item)] += 1);
+        for digit in DIGITS {
+            let (_, bits, first) = digit;
             let mut next = 0;
-            for end in &mut ends {
+            for end in &mut ends[first..first + (1 << bits)] {
                 (*end, next) = (next, next + *end);
             }
             for &item in &self.order {
-                let end = &mut ends[digit(item)];
+                let end = &mut ends[counter(item, digit)];
                 self.spare[*end as usize] = item;
                 *end += 1;
             }
