@@ -3,7 +3,7 @@
 use std::{
     env,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// The file called `file` in the folder of real data, or `None` with a word to stderr, so that a test can pass without.
@@ -14,15 +14,15 @@ use std::{
 /// assert_eq!(refit_testkit::real_data("no such file"), None);
 /// ```
 pub fn real_data(file: &str) -> Option<PathBuf> {
-    found(folder().join(file))
+    found(&folder().join(file))
 }
 
 /// The folder of real data itself, or `None` with a word to stderr (see [`real_data`]).
 pub fn real_folder() -> Option<PathBuf> {
-    found(folder())
+    found(&folder())
 }
 
-fn found(path: PathBuf) -> Option<PathBuf> {
+fn found(path: &Path) -> Option<PathBuf> {
     // Tests that start programs elsewhere need the whole path.
     if let Ok(path) = path.canonicalize() {
         return Some(path);

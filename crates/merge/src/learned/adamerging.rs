@@ -197,9 +197,35 @@ mod tests {
         assert!(start(-0.5, Clamp::Off).is_ok() && start(1.5, Clamp::Off).is_ok());
         for clamp in [Clamp::Forward, Clamp::Projected] {
             assert!(start(0.0, clamp).is_ok() && start(1.0, clamp).is_ok());
+            assert!(start(-0.1, clamp).is_err() && start(1.01, clamp).is_err());
         }
         let error = start(1.5, Clamp::Forward).unwrap_err().to_string();
         assert!(error.contains("leaves no gradient"), "{error}");
+    }
+
+    #[test]
+    fn more_than_anybody_means_is_refused() {
+        let default = AdaMergingConfig::default;
+        let steps = AdaMergingConfig {
+            steps: MAX_STEPS + 1,
+            ..default()
+        };
+        let batches = AdaMergingConfig {
+            batches: MAX_BATCHES + 1,
+            ..default()
+        };
+        let size = AdaMergingConfig {
+            batch_size: MAX_BATCH_SIZE + 1,
+            ..default()
+        };
+        for (config, words) in [
+            (steps, "`steps` is 1000001, expected at most 1000000"),
+            (batches, "`batches` is 4097, expected 1 to 4096"),
+            (size, "`batch-size` is 65537, expected 1 to 65536"),
+        ] {
+            let error = AdaMerging::try_from(config).unwrap_err();
+            assert_eq!(error.to_string(), words);
+        }
     }
 
     #[test]
@@ -217,42 +243,6 @@ mod tests {
                 "start",
                 AdaMergingConfig {
                     start: f64::NAN,
-                    ..default()
-                },
-            ),
-            (
-                "start",
-                AdaMergingConfig {
-                    start: 1.01,
-                    ..default()
-                },
-            ),
-            (
-                "start",
-                AdaMergingConfig {
-                    start: -0.1,
-                    clamp: Clamp::Projected,
-                    ..default()
-                },
-            ),
-            (
-                "steps",
-                AdaMergingConfig {
-                    steps: MAX_STEPS + 1,
-                    ..default()
-                },
-            ),
-            (
-                "batches",
-                AdaMergingConfig {
-                    batches: MAX_BATCHES + 1,
-                    ..default()
-                },
-            ),
-            (
-                "batch-size",
-                AdaMergingConfig {
-                    batch_size: usize::MAX,
                     ..default()
                 },
             ),
