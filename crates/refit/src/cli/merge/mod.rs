@@ -45,9 +45,10 @@ pub(super) struct MergeArgs {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    streamed: streamed::StreamArgs,
-    #[command(flatten)]
     pub(super) run: RunArgs,
+    // Last: its heading holds for all that follows.
+    #[command(flatten)]
+    streamed: streamed::StreamArgs,
 }
 
 pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {

@@ -3,7 +3,7 @@
 use super::{Done, MergeArgs};
 use crate::{
     cli::{
-        args::{check_place, overwrite},
+        args::{check_not_input, check_place, overwrite},
         error::{CliError, Exit},
         resume::recorded,
         ui::{Show, Ui},
@@ -91,6 +91,7 @@ pub(super) fn begin(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Res
     args.run.start_threads()?;
     let options = args.streamed.options(args.run.seed());
     let job = MergeJob::open(recipe, options.clone())?;
+    check_not_input(out, job.files().iter().map(PathBuf::as_path))?;
     if args.run.dry_run {
         return ui.show(&job.summary());
     }
