@@ -26,10 +26,8 @@ pub(super) fn text(set: &RecipeSet, recipe: &str) -> String {
         card.source
     );
     for model in models {
-        let role = match last.base_model.as_ref() == Some(model) {
-            true => " (base)",
-            false => "",
-        };
+        let is_base = last.base_model.as_ref() == Some(model);
+        let role = if is_base { " (base)" } else { "" };
         text += &format!("- `{}`{role}\n", one_line(&model.to_string()));
     }
     text += "\nThe recipe, which makes it again with `refit merge`:\n\n";

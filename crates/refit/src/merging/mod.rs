@@ -41,6 +41,21 @@ const STEPS: &str = "steps";
 /// File that says that a step is complete.
 const COMPLETE: &str = "complete";
 
+/// What a merge with a vocabulary of its own writes, or what would say something else beside it; the first file is
+/// written by every merge.
+const OWN_FILES: [&str; 9] = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    // What would say something else beside a new `tokenizer.json`.
+    "added_tokens.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+    "vocab.json",
+];
+
 /// The recipes of a file, with every model opened and every tensor planned; no value was read.
 #[derive(Debug)]
 pub struct MergeJob {
@@ -229,25 +244,13 @@ impl MergeJob {
         if let Some(config) = &last.plan.config {
             write_json(&folder.join("config.json"), config)?;
         }
-        const OWN: [&str; 9] = [
-            "config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            // What would say something else beside a new `tokenizer.json`.
-            "added_tokens.json",
-            "merges.txt",
-            "sentencepiece.bpe.model",
-            "spiece.model",
-            "tokenizer.model",
-            "vocab.json",
-        ];
         if let Some(vocabulary) = self.vocabulary() {
-            companions::copy(vocabulary.home(), folder, &OWN)?;
+            companions::copy(vocabulary.home(), folder, &OWN_FILES)?;
             for (name, document) in vocabulary.documents()? {
                 write_json(&folder.join(name), &document)?;
             }
         } else if let Some(home) = self.first_home(last) {
-            companions::copy(home, folder, &OWN[..1])?;
+            companions::copy(home, folder, &OWN_FILES[..1])?;
         }
         write_file(
             folder.join(RECIPE),

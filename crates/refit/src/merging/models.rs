@@ -54,11 +54,9 @@ pub(super) struct OpenModel {
 
 impl std::fmt::Debug for OpenModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = f.debug_struct("OpenModel");
-        { name }
-            .field("home", &self.home)
-            .field("adapter", &self.adapter)
-            .finish()
+        let mut show = f.debug_struct("OpenModel");
+        show.field("home", &self.home);
+        show.field("adapter", &self.adapter).finish_non_exhaustive()
     }
 }
 

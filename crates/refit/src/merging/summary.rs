@@ -49,7 +49,7 @@ impl MergeJob {
     pub fn summary(&self) -> JobSummary {
         let steps = self.set.steps().iter().zip(&self.steps);
         let steps = steps.map(|(step, plan)| StepSummary::of(&step.recipe, plan));
-        let memory = self.steps.iter().map(|step| self.memory_bytes(step));
+        let memory = self.steps.iter().map(memory_bytes);
         let last = &self.steps[self.steps.len() - 1].metas;
         let shards = self
             .options
@@ -76,25 +76,6 @@ impl MergeJob {
             .map(|input| bytes(input.model, input.index) as u64)
             .sum()
     }
-
-    /// Blocks of the largest tensor for every thread; a tensor that a method has to see whole is held once.
-    fn memory_bytes(&self, step: &StepPlan) -> u64 {
-        let threads = rayon::current_num_threads() as u64;
-        let held = |(index, output): (usize, &refit_merge::recipe::OutputTensor)| {
-            let rule = step.plan.rule(index, Seed::new(0)).ok();
-            let Some(rule) = rule.filter(|_| output.work == Work::Merge) else {
-                return 0;
-            };
-            let operands = output.inputs.len() + usize::from(output.base.is_some());
-            let bytes = engine::held_bytes(&*rule, operands, &output.shape);
-            match rule.span() {
-                refit_merge::stream::Span::Whole => bytes,
-                _ => bytes * threads,
-            }
-        };
-        let outputs = step.plan.tensors.iter().enumerate();
-        outputs.map(held).max().unwrap_or(0)
-    }
 }
 
 impl StepSummary {
@@ -117,6 +98,25 @@ impl StepSummary {
             left_out: step.left_out(),
         }
     }
+}
+
+/// Blocks of the largest tensor for every thread; a tensor that a method has to see whole is held once.
+fn memory_bytes(step: &StepPlan) -> u64 {
+    let threads = rayon::current_num_threads() as u64;
+    let held = |(index, output): (usize, &refit_merge::recipe::OutputTensor)| {
+        let rule = step.plan.rule(index, Seed::new(0)).ok();
+        let Some(rule) = rule.filter(|_| output.work == Work::Merge) else {
+            return 0;
+        };
+        let operands = output.inputs.len() + usize::from(output.base.is_some());
+        let bytes = engine::held_bytes(&*rule, operands, &output.shape);
+        match rule.span() {
+            refit_merge::stream::Span::Whole => bytes,
+            _ => bytes * threads,
+        }
+    };
+    let outputs = step.plan.tensors.iter().enumerate();
+    outputs.map(held).max().unwrap_or(0)
 }
 
 /// How many files hold tensors of these sizes.
