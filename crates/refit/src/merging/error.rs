@@ -2,7 +2,9 @@
 
 use crate::{companions::CompanionError, yaml::YamlError};
 use refit_core::Hint;
-use refit_io::{adapter::AdapterError, atomic::AtomicError, ckpt::CkptError, file::FileError};
+use refit_io::{
+    adapter::AdapterError, atomic::AtomicError, ckpt::CkptError, file::FileError, hub::HubError,
+};
 use refit_merge::{
     MergeError,
     adapter::FoldError,
@@ -65,6 +67,9 @@ pub enum MergingError {
     /// A checkpoint cannot be read, or the result not be written.
     #[error(transparent)]
     Checkpoint(#[from] CkptError),
+    /// There is no such model, neither as a path nor in the cache of the hub.
+    #[error(transparent)]
+    Hub(#[from] Box<HubError>),
     /// An adapter cannot be read.
     #[error(transparent)]
     Adapter(#[from] Box<AdapterError>),
@@ -125,6 +130,12 @@ impl MergingError {
     }
 }
 
+impl From<HubError> for MergingError {
+    fn from(error: HubError) -> Self {
+        Box::new(error).into()
+    }
+}
+
 impl From<AdapterError> for MergingError {
     fn from(error: AdapterError) -> Self {
         Box::new(error).into()
@@ -163,6 +174,7 @@ impl Hint for MergingError {
                     .into(),
             ),
             Self::Checkpoint(error) => error.hint(),
+            Self::Hub(error) => error.hint(),
             Self::Adapter(error) => error.hint(),
             Self::Fold(error) => error.hint(),
             Self::Tokenizer(error) => error.hint(),

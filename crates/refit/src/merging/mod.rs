@@ -100,7 +100,7 @@ impl MergeJob {
             path: path.into(),
             problem,
         })?;
-        let mut models = Models::default();
+        let mut models = Models::new(options.cache.clone());
         let mut steps: Vec<StepPlan> = Vec::new();
         for step in set.steps() {
             let origins = step

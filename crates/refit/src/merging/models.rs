@@ -6,10 +6,11 @@ use refit_io::{
     adapter::read_adapter,
     ckpt::{CkptError, TensorReader},
     file::read_file,
+    hub::resolve_model,
 };
 use refit_merge::{
     adapter::attach,
-    recipe::{ModelHeader, ModelRef},
+    recipe::{ModelHeader, ModelPath, ModelRef},
 };
 use serde_json::Value;
 use std::{
@@ -36,6 +37,8 @@ pub(super) enum Origin {
 /// Every checkpoint that the recipes of a file name, opened once.
 #[derive(Debug, Default)]
 pub(super) struct Models {
+    /// Where models are looked for that are no path.
+    cache: Option<PathBuf>,
     opened: Vec<OpenModel>,
     places: HashMap<ModelRef, usize>,
 }
@@ -61,16 +64,28 @@ impl std::fmt::Debug for OpenModel {
 }
 
 impl Models {
+    /// No model yet; `cache` is that of the hub.
+    pub(super) fn new(cache: Option<PathBuf>) -> Self {
+        Self {
+            cache,
+            ..Self::default()
+        }
+    }
+
     /// Opens `model`, unless it is open.
     pub(super) fn open(&mut self, model: &ModelRef) -> Result<usize, MergingError> {
         if let Some(&at) = self.places.get(model) {
             return Ok(at);
         }
-        let adapter = model
-            .adapter
-            .as_ref()
-            .map(|adapter| Path::new(&adapter.path));
-        let opened = OpenModel::open(Path::new(&model.model.path), adapter)?;
+        let find = |place: &ModelPath| {
+            resolve_model(
+                &place.path,
+                place.revision.as_deref(),
+                self.cache.as_deref(),
+            )
+        };
+        let adapter = model.adapter.as_ref().map(find).transpose()?;
+        let opened = OpenModel::open(&find(&model.model)?, adapter.as_deref())?;
         self.opened.push(opened);
         let at = self.opened.len() - 1;
         self.places.insert(model.clone(), at);

@@ -3,6 +3,7 @@
 use refit_core::{ConfigError, Seed};
 use refit_merge::NotFinite;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// How a merge runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,9 @@ pub struct MergeOptions {
     pub shard_bytes: Option<u64>,
     /// What happens to NaN and infinities.
     pub not_finite: NotFinite,
+    /// Cache of the hub, in which models are looked for that are no path; not part of what is recorded.
+    #[serde(skip)]
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for MergeOptions {
@@ -25,6 +29,7 @@ impl Default for MergeOptions {
             memory_bytes: 512 << 20,
             shard_bytes: Some(5_000_000_000),
             not_finite: NotFinite::Refuse,
+            cache: None,
         }
     }
 }

@@ -17,3 +17,4 @@ mod resume;
 mod sample;
 mod sandbox;
 mod snapshots;
+mod streamed;

@@ -14,6 +14,7 @@ use crate::{
 };
 use clap::ValueEnum;
 use refit_core::StopReason;
+use refit_io::hub::HubEnv;
 use refit_merge::{MergeError, NotFinite};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -75,8 +76,14 @@ impl StreamArgs {
                 Some(NanName::Allow) => NotFinite::Allow,
                 _ => NotFinite::Refuse,
             },
+            cache: cache(),
         }
     }
+}
+
+/// The cache of the hub, as the environment says.
+fn cache() -> Option<PathBuf> {
+    HubEnv::read(|name| std::env::var_os(name)).cache
 }
 
 /// What a run is gone on with.
@@ -110,7 +117,8 @@ pub(super) fn begin(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Res
 pub(super) fn go_on(args: &MergeArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
     let found = Unfinished::find(run)?;
     check_place(&found.target, args.force)?;
-    let settings: Settings = recorded(&found.record, run, "merge")?;
+    let mut settings: Settings = recorded(&found.record, run, "merge")?;
+    settings.options.cache = cache();
     args.run.start_threads()?;
     let job = MergeJob::open(&settings.recipe, settings.options)?;
     same_inputs(&found.record.inputs, &inputs(&job)?)?;

@@ -1,0 +1,328 @@
+//! Merges by recipes of recipe tools, from files to files.
+
+use crate::sandbox::Sandbox;
+use refit_core::{
+    Adapter, AdapterTensor, Change, DType, LowRank, Placement, Seed, Sink, Source, TensorMeta,
+};
+use refit_io::{
+    adapter::{AdapterOptions, write_adapter},
+    ckpt::{Checkpoint, CheckpointWriter, WriteOptions, encode_f32},
+};
+use std::{process::Stdio, time::Duration};
+
+/// Names and shapes of a small model with `layers` layers.
+fn metas(layers: usize, width: usize, words: usize) -> Vec<TensorMeta> {
+    let meta = |name: String, shape: &[usize]| TensorMeta {
+        path: name.into(),
+        dtype: DType::BF16,
+        shape: shape.to_vec(),
+    };
+    let mut metas = vec![meta("model.embed_tokens.weight".into(), &[words, width])];
+    for layer in 0..layers {
+        let name = |end: &str| format!("model.layers.{layer}.{end}");
+        metas.push(meta(name("mlp.up_proj.weight"), &[2 * width, width]));
+        metas.push(meta(name("mlp.down_proj.weight"), &[width, 2 * width]));
+        metas.push(meta(name("input_layernorm.weight"), &[width]));
+    }
+    metas.push(meta("model.norm.weight".into(), &[width]));
+    metas.push(meta("lm_head.weight".into(), &[words, width]));
+    metas
+}
+
+fn value(seed: u64, tensor: usize, at: usize) -> f32 {
+    let mixed = Seed::new(seed).get() as usize * 7919 + tensor * 104_729 + at * 31;
+    ((mixed % 2003) as f32 - 1001.0) / 1024.0
+}
+
+/// Writes a model whose values depend on its name's seed; `spoil` may change them.
+fn model(
+    sandbox: &Sandbox,
+    name: &str,
+    seed: u64,
+    metas: &[TensorMeta],
+    spoil: impl Fn(&str, &mut [f32]),
+) {
+    let folder = sandbox.path().join(name);
+    let options = WriteOptions::default();
+    let mut writer = CheckpointWriter::create(&folder, metas.to_vec(), options).unwrap();
+    for (tensor, meta) in metas.iter().enumerate() {
+        let mut values: Vec<f32> = (0..meta.len()).map(|at| value(seed, tensor, at)).collect();
+        spoil(meta.path.as_str(), &mut values);
+        writer
+            .put(meta, &encode_f32(meta, &values).unwrap())
+            .unwrap();
+    }
+    writer.finish().unwrap();
+    let layers = metas.len() / 3 - 1;
+    let config = format!(
+        r#"{{"model_type": "llama", "num_hidden_layers": {layers}, "vocab_size": {}}}"#,
+        metas[0].shape[0]
+    );
+    sandbox.file(&format!("{name}/config.json"), config);
+}
+
+fn small(sandbox: &Sandbox) {
+    for (name, seed) in [("base", 1), ("a", 2), ("b", 3)] {
+        model(sandbox, name, seed, &metas(2, 6, 10), |_, _| {});
+    }
+}
+
+const LINEAR: &str = "merge_method: linear
+models:
+  - model: a
+    parameters: {weight: 3}
+  - model: b
+    parameters: {weight: 1}
+dtype: float32
+";
+
+#[test]
+fn a_merge_writes_a_model_that_other_tools_read() {
+    let sandbox = Sandbox::new();
+    small(&sandbox);
+    sandbox.file("linear.yaml", LINEAR);
+    let plan = sandbox.done("merge linear.yaml --out out/x --dry-run").out;
+    assert!(plan.contains("9 merged, 0 copied"), "{plan}");
+    assert!(sandbox.names("out").is_empty());
+    sandbox.done("merge linear.yaml --out out/x");
+    let expected = [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "recipe.yaml",
+        "report.html",
+        "run.json",
+    ];
+    assert_eq!(sandbox.names("out/x"), expected);
+    assert_eq!(sandbox.names("out"), ["x"]);
+    let open = |name: &str| Checkpoint::open(sandbox.path().join(name)).unwrap();
+    let (found, a, b) = (open("out/x"), open("a"), open("b"));
+    assert_eq!(found.metadata()["format"], "pt");
+    for meta in found.tensors() {
+        let name = meta.path.as_str();
+        let values = |of: &Checkpoint| of.tensor_f32(name).unwrap();
+        assert_eq!(meta.dtype, DType::F32);
+        for ((found, a), b) in values(&found).iter().zip(values(&a)).zip(values(&b)) {
+            let expected = f64::from(a).mul_add(0.75, 0.25 * f64::from(b));
+            assert!((f64::from(*found) - expected).abs() < 1e-7, "{name}");
+        }
+    }
+    let again = sandbox.refit("merge linear.yaml --out out/x");
+    assert_eq!(again.code, Some(3), "{}", again.err);
+    let own = sandbox.refit("merge linear.yaml --out a --force");
+    assert!(
+        own.code == Some(3) && own.err.contains("which is read"),
+        "{}",
+        own.err
+    );
+}
+
+#[test]
+fn shards_seeds_and_threads_are_as_asked() {
+    let sandbox = Sandbox::new();
+    small(&sandbox);
+    let dare = "merge_method: dare_ties
+base_model: base
+models:
+  - {model: a, parameters: {weight: 0.5, density: 0.5}}
+  - {model: b, parameters: {weight: 0.5, density: 0.5}}
+";
+    sandbox.file("dare.yaml", dare);
+    sandbox.done("merge dare.yaml --out one --threads 1 --seed 4");
+    sandbox.done("merge dare.yaml --out two --threads 2 --seed 4 --shard-size 200B --memory 1KiB");
+    sandbox.done("merge dare.yaml --out other --seed 5");
+    let read = |name: &str| {
+        let model = Checkpoint::open(sandbox.path().join(name)).unwrap();
+        let names = model.tensors().iter().map(|meta| meta.path.to_string());
+        let tensors = names.map(|name| (model.tensor_f32(name.as_str()).unwrap(), name));
+        tensors.collect::<Vec<_>>()
+    };
+    assert!(
+        sandbox
+            .names("two")
+            .iter()
+            .any(|name| name.ends_with("index.json"))
+    );
+    let sorted = |name: &str| {
+        let mut tensors = read(name);
+        tensors.sort_by(|a, b| a.1.cmp(&b.1));
+        tensors
+    };
+    assert_eq!(sorted("one"), sorted("two"));
+    assert_ne!(sorted("one"), sorted("other"));
+}
+
+#[test]
+fn adapters_are_folded_and_results_are_merged_again() {
+    let sandbox = Sandbox::new();
+    small(&sandbox);
+    let target = "model.layers.0.mlp.up_proj.weight";
+    let left: Vec<f32> = (0..12).map(|i| i as f32 / 8.0).collect();
+    let right: Vec<f32> = (0..6).map(|i| 1.0 - i as f32 / 4.0).collect();
+    let factors = LowRank::new([12, 6], 1, left, right, 0.5).unwrap();
+    let dense = factors.to_dense();
+    let change = Change::LowRank {
+        factors,
+        placement: Placement::Linear,
+        magnitude: None,
+    };
+    let adapter = Adapter {
+        name: "tuned".into(),
+        tensors: vec![AdapterTensor {
+            target: target.into(),
+            change,
+        }],
+    };
+    let folder = sandbox.path().join("tuned");
+    write_adapter(&folder, &adapter, &AdapterOptions::default()).unwrap();
+    let recipes = "name: folded
+merge_method: passthrough
+models: [{model: base+tuned}]
+dtype: float32
+---
+merge_method: task_arithmetic
+base_model: base
+models: [{model: folded, parameters: {weight: 2}}]
+dtype: float32
+";
+    sandbox.file("two.yaml", recipes);
+    sandbox.done("merge two.yaml --out out");
+    assert!(!sandbox.names("out").iter().any(|name| name == "steps"));
+    let open = |name: &str| Checkpoint::open(sandbox.path().join(name)).unwrap();
+    let (out, base) = (open("out"), open("base"));
+    let values = |of: &Checkpoint| of.tensor_f32(target).unwrap();
+    for ((found, base), change) in values(&out).iter().zip(values(&base)).zip(dense) {
+        assert!((found - (base + 2.0 * change)).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_told_before_anything_is_written() {
+    let sandbox = Sandbox::new();
+    small(&sandbox);
+    model(&sandbox, "large", 4, &metas(2, 6, 11), |_, _| {});
+    model(&sandbox, "deep", 5, &metas(3, 6, 10), |_, _| {});
+    let spoil = |name: &str, values: &mut [f32]| {
+        if name == "model.norm.weight" {
+            values[4] = f32::NAN;
+        }
+    };
+    model(&sandbox, "spoilt", 6, &metas(2, 6, 10), spoil);
+    let with = |model: &str| LINEAR.replace("model: b", &format!("model: {model}"));
+    for (recipe, words) in [
+        (
+            LINEAR.replace("merge_method: linear", "merge_method: liner"),
+            "did you mean `linear`?",
+        ),
+        (
+            LINEAR.replace("weight: 3", "wieght: 3"),
+            "did you mean `weight`?",
+        ),
+        (
+            LINEAR.replace("models:", "modles:"),
+            "did you mean `models`?",
+        ),
+        (with("large"), "`tokenizer_source: union`"),
+        (with("no-such-model"), "`no-such-model`"),
+        (
+            with("spoilt"),
+            "`model.norm.weight` of `spoilt` holds NaN at position 4",
+        ),
+        ("merge_method: [".to_owned(), "line"),
+        ("merge_method: linear\nslices: []\n".to_owned(), "`slices`"),
+        (
+            "name: x\nmerge_method: slerp\nmodels: [{model: x}]\n".to_owned(),
+            "x",
+        ),
+    ] {
+        sandbox.file("r.yaml", &recipe);
+        let said = sandbox.refit("merge r.yaml --out out");
+        assert_eq!(said.code, Some(3), "{recipe}\n{}", said.err);
+        assert!(said.err.contains(words), "{recipe}\n{}", said.err);
+        assert!(
+            !sandbox
+                .names(".")
+                .iter()
+                .any(|name| name.starts_with("out")),
+            "{recipe}"
+        );
+    }
+    sandbox.file("r.yaml", with("spoilt"));
+    sandbox.done("merge r.yaml --out out --nan allow");
+    let file = sandbox.path().join("b/model.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    sandbox.file("b/model.safetensors", &bytes[..bytes.len() - 7]);
+    sandbox.file("r.yaml", LINEAR);
+    let cut = sandbox.refit("merge r.yaml --out cut");
+    assert!(
+        cut.code == Some(3) && cut.err.contains("b/model.safetensors"),
+        "{}",
+        cut.err
+    );
+    let own = sandbox.refit("merge recipes/ties.yaml --out o --memory 1GiB");
+    assert_eq!(own.code, Some(2), "{}", own.err);
+}
+
+#[test]
+fn a_merge_that_is_killed_anywhere_goes_on_to_the_same_bytes() {
+    let sandbox = Sandbox::new();
+    let metas = metas(24, 192, 3000);
+    for (name, seed) in [("base", 1), ("a", 2), ("b", 3)] {
+        model(&sandbox, name, seed, &metas, |_, _| {});
+    }
+    let ties = "merge_method: ties
+base_model: base
+models:
+  - {model: a, parameters: {weight: 0.5, density: 0.3}}
+  - {model: b, parameters: {weight: 0.5, density: 0.3}}
+";
+    sandbox.file("ties.yaml", ties);
+    sandbox.done("merge ties.yaml --out whole -q --shard-size 1MB");
+    let weights = |run: &str| {
+        let names = sandbox.names(run).into_iter();
+        let names = names.filter(|name| name.starts_with("model"));
+        let read = |name: String| std::fs::read(sandbox.path().join(run).join(&name)).unwrap();
+        names
+            .map(|name| (name.clone(), read(name)))
+            .collect::<Vec<_>>()
+    };
+    let expected = weights("whole");
+    let mut kills = 0;
+    for turn in 0..10u64 {
+        let mut args = "merge ties.yaml --out cut -q --threads 1 --shard-size 1MB".to_owned();
+        loop {
+            let mut child = sandbox
+                .command()
+                .args(args.split_whitespace())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(8 + 13 * turn + 60 * kills % 70));
+            if child
+                .try_wait()
+                .unwrap()
+                .is_some_and(|status| status.success())
+            {
+                break;
+            }
+            child.kill().unwrap();
+            let ended = child.wait().unwrap();
+            if ended.success() {
+                break;
+            }
+            kills += 1;
+            let names = sandbox.names(".");
+            assert!(!names.iter().any(|name| name == "cut"), "{names:?}");
+            if names.iter().any(|name| name == "cut.part") {
+                args = "merge --resume cut -q --threads 1".to_owned();
+            }
+            if kills % 3 == 0 {
+                sandbox.done(&args);
+                break;
+            }
+        }
+        assert_eq!(weights("cut"), expected, "after {kills} kills");
+        std::fs::remove_dir_all(sandbox.path().join("cut")).unwrap();
+    }
+    assert!(kills > 0, "nothing was killed");
+}
