@@ -54,8 +54,8 @@ def recipe(method, work):
         return text | {"models": models, "parameters": {} if method == "arcee_fusion" else {"t": 0.4 if method == "slerp" else 1e-3}}
     if method == "model_stock":
         return text | {"models": [{"model": str(work / name)} for name in EXPERTS]}
-    if method in ("karcher", "multislerp"):
-        return text | {"models": weighted}
+    if method == "sce":
+        return text | {"models": [{"model": str(work / name)} for name in EXPERTS], "parameters": {"select_topk": 0.5}}
     for model in weighted:
         if method != "task_arithmetic":
             model["parameters"]["density"] = 0.5
