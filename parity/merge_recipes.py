@@ -289,6 +289,8 @@ def compare(work, wanted):
             read = lambda side: load_file(work / side / name / "model.safetensors")
             found, expected = read("ours"), read("theirs")
             judge = alike if name in RANDOM else equal
+            if name.startswith("tokenizer"):
+                found = by_token(found, ours, work / "theirs" / name)
             base = load_file(work / "base" / "model.safetensors")
             line, problem = judge(found, expected, base, name in NOISY)
             print(f"{name:<24} {len(expected):>7} {line}")
@@ -298,6 +300,24 @@ def compare(work, wanted):
             print(f"{name}: {problem}")
     print(f"{failed} of {len(wanted(RECIPES)) + len(wanted(STAGES)) + len(wanted(RANDOM))} recipes differ")
     return sys.exit(1 if failed else 0)
+
+
+def by_token(found, ours, theirs):
+    """Rows of vocabularies in the tool's order, which changes from run to run: it numbers new tokens by their hash."""
+    a, b = vocabulary(ours), vocabulary(theirs)
+    if set(a) != set(b):
+        sys.exit(f"{ours.name}: other tokens: {sorted(set(a) ^ set(b))[:4]}")
+    moved = dict(found)
+    for path in ("model.embed_tokens.weight", "lm_head.weight"):
+        moved[path] = found[path].clone()
+        for token, row in b.items():
+            moved[path][row] = found[path][a[token]]
+    return moved
+
+
+def vocabulary(folder):
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    return tokenizer["model"]["vocab"] | {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
 
 
 def names(found, expected):
