@@ -88,6 +88,12 @@ pub enum MergingError {
         /// The tensor.
         tensor: String,
     },
+    /// A chat template by a name that stands for none here.
+    #[error("`chat_template` is `{found}`, expected `auto` or a template with `{{{{ .. }}}}`")]
+    ChatTemplate {
+        /// The name.
+        found: String,
+    },
     /// Merging failed.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -181,6 +187,7 @@ impl Hint for MergingError {
             Self::PartialVocabulary { .. } => Some(
                 "leave the tokenizer out where slices take both ends from different models".into(),
             ),
+            Self::ChatTemplate { .. } => Some("give the text of the template itself".into()),
             Self::TwoVocabularies => {
                 Some("merge in two commands, or say the tokenizer once, in the last recipe".into())
             }

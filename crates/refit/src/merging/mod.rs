@@ -103,6 +103,7 @@ impl MergeJob {
         let mut models = Models::new(options.cache.clone());
         let mut steps: Vec<StepPlan> = Vec::new();
         for step in set.steps() {
+            check_template(step.recipe.chat_template.as_deref())?;
             let origins = step
                 .recipe
                 .models()
@@ -252,6 +253,14 @@ impl MergeJob {
         } else if let Some(home) = self.first_home(last) {
             companions::copy(home, folder, &OWN_FILES[..1])?;
         }
+        let template = self.set.steps()[self.steps.len() - 1]
+            .recipe
+            .chat_template
+            .as_deref();
+        if let Some(template) = template.filter(|text| is_template(text)) {
+            let file = folder.join("chat_template.jinja");
+            write_file(file, template.as_bytes(), Overwrite::Replace)?;
+        }
         write_file(
             folder.join(RECIPE),
             self.text.as_bytes(),
@@ -354,6 +363,20 @@ fn meta(output: &OutputTensor) -> TensorMeta {
         dtype: output.dtype,
         shape: output.shape.clone(),
     }
+}
+
+/// `auto` keeps what the model has whose tokenizer the result gets.
+fn check_template(template: Option<&str>) -> Result<(), MergingError> {
+    match template {
+        Some(found) if found != "auto" && !is_template(found) => Err(MergingError::ChatTemplate {
+            found: found.chars().take(80).collect(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
 }
 
 fn write_json(path: &Path, document: &Value) -> Result<(), MergingError> {

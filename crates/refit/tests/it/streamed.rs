@@ -228,6 +228,10 @@ fn what_does_not_fit_is_told_before_anything_is_written() {
             with("spoilt"),
             "`model.norm.weight` of `spoilt` holds NaN at position 4",
         ),
+        (
+            format!("{LINEAR}chat_template: chatml\n"),
+            "give the text of the template itself",
+        ),
         ("merge_method: [".to_owned(), "line"),
         ("merge_method: linear\nslices: []\n".to_owned(), "`slices`"),
         (
