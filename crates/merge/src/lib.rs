@@ -37,6 +37,8 @@ mod config;
 pub mod engine;
 mod error;
 mod export;
+#[cfg(test)]
+mod held;
 mod layout;
 mod learned;
 pub mod recipe;

@@ -378,7 +378,7 @@ simd::kernel! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::held::Held;
+    use crate::held::Held;
     use refit_core::{AdapterTensor, DType};
 
     /// The weights that the observed numbers started from.

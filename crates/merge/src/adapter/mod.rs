@@ -4,8 +4,6 @@
 
 mod error;
 mod fold;
-#[cfg(test)]
-pub(crate) mod held;
 mod product;
 
 pub use error::FoldError;

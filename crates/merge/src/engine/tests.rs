@@ -1,43 +1,16 @@
 use super::*;
 use crate::{
     error::ModelName,
+    held::Held,
     stream::{Span, StreamRule},
 };
 use proptest::prelude::*;
-use refit_core::{Cancel, DType, ReadError, Silent, TensorMeta, TensorRead, WriteError};
+use refit_core::{Cancel, DType, Silent, TensorMeta, WriteError};
 use refit_testkit::with_threads;
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-
-/// A tensor in memory.
-struct Held {
-    meta: TensorMeta,
-    values: Arc<Vec<f32>>,
-}
-
-impl TensorRead for Held {
-    fn meta(&self) -> &TensorMeta {
-        &self.meta
-    }
-
-    fn read_f32(
-        &self,
-        range: Range<usize>,
-        out: &mut [f32],
-        _: &mut Vec<u8>,
-    ) -> Result<(), ReadError> {
-        out.copy_from_slice(&self.values[range]);
-        Ok(())
-    }
-
-    fn read_bytes(&self, range: Range<usize>, out: &mut [u8]) -> Result<(), ReadError> {
-        let bytes: Vec<u8> = self.values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        out.copy_from_slice(&bytes[range]);
-        Ok(())
-    }
-}
 
 /// An output in memory, which fails at a tensor if it is told to.
 struct Memory {
@@ -161,18 +134,19 @@ fn metas() -> Vec<TensorMeta> {
     ]
 }
 
-fn values(index: usize, model: usize, len: usize) -> Arc<Vec<f32>> {
+fn values(index: usize, model: usize, len: usize) -> Vec<f32> {
     let value = |i: usize| ((i * 31 + index * 7 + model * 13) as f32 * 0.37).sin();
-    Arc::new((0..len).map(value).collect())
+    (0..len).map(value).collect()
 }
 
 fn operand(meta: &TensorMeta, index: usize, model: usize) -> Operand {
     Operand {
         model: ModelName::Expert(format!("m{model}")),
-        tensor: Arc::new(Held {
-            meta: meta.clone(),
-            values: values(index, model, meta.len()),
-        }),
+        tensor: Arc::new(Held::new(
+            meta.path.as_str(),
+            &meta.shape,
+            values(index, model, meta.len()),
+        )),
     }
 }
 
@@ -215,7 +189,7 @@ fn threads_and_memory_change_no_bit() {
             );
         }
         let copied = &one[5];
-        assert_eq!(**copied, **values(5, 0, 300_000));
+        assert_eq!(*copied, values(5, 0, 300_000));
         let mean: f64 = one[1].iter().map(|&v| f64::from(v)).sum::<f64>() / 200_003.0;
         assert!(mean.abs() < 1e-7, "{mean}");
     }
@@ -254,13 +228,9 @@ fn values_that_are_not_finite_are_refused_by_name_unless_allowed() {
     let spoilt = |index: usize| {
         let mut job = job(&metas(), index, Span::Any);
         if let (1, Work::Merge { models, .. }) = (index, &mut job.work) {
-            let mut spoilt = values(1, 1, 200_003).to_vec();
+            let mut spoilt = values(1, 1, 200_003);
             spoilt[150_000] = f32::NAN;
-            let tensor = Held {
-                meta: metas()[1].clone(),
-                values: Arc::new(spoilt),
-            };
-            models[1].tensor = Arc::new(tensor);
+            models[1].tensor = Arc::new(Held::new("long", &[200_003], spoilt));
         }
         Ok(job)
     };
@@ -288,9 +258,7 @@ fn a_result_that_the_output_cannot_hold_is_refused() {
         let mut job = job(&metas, index, Span::Any);
         if let (0, Work::Merge { models, .. }) = (index, &mut job.work) {
             for model in models {
-                let meta = metas[0].clone();
-                let values = Arc::new(vec![7e4, -7e4, 0.0]);
-                model.tensor = Arc::new(Held { meta, values });
+                model.tensor = Arc::new(Held::new("small", &[3], vec![7e4, -7e4, 0.0]));
             }
         }
         Ok(job)
@@ -311,7 +279,7 @@ proptest! {
             let sink = Memory::new(metas.clone());
             let make = |index| Ok(job(&metas, index, span));
             with_threads(threads, || run(EngineConfig::default(), &sink, &make, &Silent)).unwrap();
-            let plain: Vec<Arc<Vec<f32>>> = (0..3).map(|m| values(0, m, rows * columns)).collect();
+            let plain: Vec<Vec<f32>> = (0..3).map(|m| values(0, m, rows * columns)).collect();
             let sum = |i: usize| plain.iter().map(|m| f64::from(m[i])).sum::<f64>() / 3.0;
             let mean = (0..rows * columns).map(sum).sum::<f64>() / (rows * columns).max(1) as f64;
             for (i, &v) in sink.into_values()[0].iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    adapter::held::Held,
+    held::Held,
     recipe::{ModelRef, TokenName, TokenOrigin, TokenRule, TokenizerSource, TokenizerSpec},
 };
 use proptest::prelude::*;
