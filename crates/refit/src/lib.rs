@@ -11,5 +11,6 @@ pub mod report;
 pub mod run;
 mod settings;
 pub mod source;
+mod trace;
 mod visible;
 pub mod yaml;

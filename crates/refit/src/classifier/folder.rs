@@ -126,7 +126,7 @@ impl ModelFolder {
 }
 
 /// Removes what [`Classifier::save`] wrote into `folder`, all or in part.
-pub(crate) fn remove_model(folder: &Path) -> Result<(), ClassifierError> {
+pub(crate) fn remove_model(folder: &Path) -> Result<(), AtomicError> {
     for name in [CONFIG, PREPROCESSOR, WEIGHTS] {
         let path = folder.join(name);
         match fs::remove_file(&path) {
@@ -136,8 +136,7 @@ pub(crate) fn remove_model(folder: &Path) -> Result<(), ClassifierError> {
                     action,
                     path,
                     source,
-                }
-                .into());
+                });
             }
             _ => {}
         }

@@ -34,6 +34,7 @@ impl From<RecipeError> for CliError {
             RecipeError::Merge(MergeError::Cancelled) => Self::interrupted(),
             RecipeError::Output(error) => error.into(),
             RecipeError::Checkpoint(error) => error.into(),
+            RecipeError::Run(error) => error.into(),
             error @ (RecipeError::Diverged { .. }
             | RecipeError::Merge(MergeError::Write { .. })) => Self::new(Exit::Failed, &error),
             error => Self::bad_input(&error),

@@ -8,14 +8,13 @@ use super::{
     repetition::Repetition,
     unfinished::Clock,
 };
-use crate::outcome::{CoefficientTable, Curve, CurvePoint};
-use refit_core::StopReason;
-use refit_merge::{
-    AdaMerging, AdaMergingConfig, Coefficients, Grouping, Plus, Session, SessionState, StepRecord,
-    TaskEntropy,
+use crate::{
+    outcome::{Curve, CurvePoint},
+    trace::{SavedAdaptation, point, point_values, table},
 };
+use refit_core::StopReason;
+use refit_merge::{AdaMerging, AdaMergingConfig, Grouping, Plus, Session};
 use refit_nn::Weights;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// One way to adapt.
@@ -133,13 +132,12 @@ impl Repetition<'_> {
         ground: &'a Ground<'_>,
     ) -> Result<(Session<'a>, Vec<CurvePoint>), JobError> {
         let tasks = ground.task_vectors()?;
-        let Some((saved, file)) = self.shelf.saved::<Saved>(name)? else {
+        let Some((saved, file)) = self.shelf.saved::<SavedAdaptation>(name)? else {
             return Ok((Session::start(method, tasks)?, Vec::new()));
         };
         let session = Session::resume(method, tasks, &saved.session)
             .map_err(|error| StoreError::damaged(&file, error))?;
-        let points = saved.points.into_iter().map(CurvePoint::from);
-        Ok((session, points.collect()))
+        Ok((session, saved.points()))
     }
 
     fn save_session(
@@ -149,10 +147,7 @@ impl Repetition<'_> {
         points: &[CurvePoint],
         clock: &Clock,
     ) -> Result<(), StoreError> {
-        let saved = Saved {
-            session: session.state(),
-            points: points.iter().map(SavedPoint::from).collect(),
-        };
+        let saved = SavedAdaptation::new(session, points);
         self.shelf.save(name, saved.session.step(), saved, clock)
     }
 
@@ -187,73 +182,5 @@ impl Repetition<'_> {
         }
         let weights = ground.weights(session.theta().to_vec());
         self.tuning_accuracy(&weights, ground.heads).map(Some)
-    }
-}
-
-/// What an adaptation goes on with.
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    session: SessionState,
-    points: Vec<SavedPoint>,
-}
-
-/// A [`CurvePoint`] to the last bit, which a decimal number in a document is not.
-#[derive(Serialize, Deserialize)]
-struct SavedPoint(u64, [u64; 2], Option<u64>);
-
-impl From<&CurvePoint> for SavedPoint {
-    fn from(point: &CurvePoint) -> Self {
-        let bits = [point.entropy, point.marginal].map(f64::to_bits);
-        Self(point.step, bits, point.accuracy.map(f64::to_bits))
-    }
-}
-
-impl From<SavedPoint> for CurvePoint {
-    fn from(SavedPoint(step, bits, accuracy): SavedPoint) -> Self {
-        let [entropy, marginal] = bits.map(f64::from_bits);
-        Self {
-            step,
-            entropy,
-            marginal,
-            accuracy: accuracy.map(f64::from_bits),
-        }
-    }
-}
-
-fn point(record: &StepRecord, accuracy: Option<f64>) -> CurvePoint {
-    let tasks = &record.report.tasks;
-    let mean =
-        |value: fn(&TaskEntropy) -> f64| tasks.iter().map(value).sum::<f64>() / tasks.len() as f64;
-    CurvePoint {
-        step: record.step + 1,
-        entropy: mean(|task| task.mean),
-        marginal: mean(marginal_share),
-        accuracy,
-    }
-}
-
-/// Class-marginal entropy as a share of its maximum.
-fn marginal_share(task: &TaskEntropy) -> f64 {
-    task.marginal / (task.classes as f64).ln().max(f64::MIN_POSITIVE)
-}
-
-/// A point as a line of measurements holds it.
-fn point_values(point: &CurvePoint) -> Vec<(&'static str, f64)> {
-    let mut values = vec![("entropy", point.entropy), ("spread", point.marginal)];
-    values.extend(
-        point
-            .accuracy
-            .map(|accuracy| ("validation accuracy", accuracy)),
-    );
-    values
-}
-
-fn table(method: &str, learned: &Coefficients) -> CoefficientTable {
-    let groups = learned.groups.iter();
-    let values = |values: &Vec<f32>| values.iter().map(|&v| f64::from(v)).collect();
-    CoefficientTable {
-        method: method.to_owned(),
-        groups: groups.clone().map(|g| g.name.clone()).collect(),
-        values: groups.map(|g| values(&g.values)).collect(),
     }
 }

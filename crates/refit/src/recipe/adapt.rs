@@ -3,11 +3,15 @@
 use super::{MergePlan, Merged, Recipe, RecipeError};
 use crate::{
     classifier::{ClassifierError, ModelFolder},
+    outcome::CurvePoint,
+    run::{MetricsWriter, keep_metrics, read_document, write_document},
     source::folder_options,
+    trace::{self, SavedAdaptation},
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use refit_core::{ParamPath, Progress, Seed, StopReason};
 use refit_io::{
+    atomic::Overwrite,
     ckpt::Checkpoint,
     data::{Batch, ImageSet, Normalise},
 };
@@ -18,7 +22,11 @@ use refit_merge::{
 };
 use refit_nn::{ImageConfig, NnError, ParamLayout, Pass, Weights, to_host};
 use refit_train::{loss::mean_entropy, value_and_gradient};
-use std::sync::Arc;
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Checks that every expert says what it is; reads no weight and no image.
 pub(super) fn check(recipe: &Recipe, experts: &[Checkpoint]) -> Result<(), RecipeError> {
@@ -33,14 +41,22 @@ pub(super) fn check(recipe: &Recipe, experts: &[Checkpoint]) -> Result<(), Recip
     Ok(())
 }
 
-/// Learns the coefficients and returns the merged weights.
+/// File of an unfinished merge that holds what is needed to go on.
+pub(crate) const STATE: &str = "adaptation.json";
+/// Work that a kill may cost; the state is small.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// Learns the coefficients and returns the merged weights; `None` when it was interrupted, with its state in `folder`.
+///
+/// Goes on from a state that is in `folder`. Measurements go there too.
 pub(super) fn adapt(
     plan: &MergePlan,
     method: &AdaMerging,
     tasks: TaskVectors<'_>,
+    folder: &Path,
     merged: &mut Merged,
     progress: &dyn Progress,
-) -> Result<TensorSet, RecipeError> {
+) -> Result<Option<TensorSet>, RecipeError> {
     let mut model = Experts {
         tasks: plan
             .recipe()
@@ -52,27 +68,73 @@ pub(super) fn adapt(
         batches: method.config().batches as u64,
         batch_size: method.config().batch_size,
     };
-    let mut session = Session::start(method, tasks)?;
-    let outcome = session.run(&mut model, progress, |_, _| ())?;
+    let name = AdaMerging::CARD.name;
+    let file = folder.join(STATE);
+    let (mut session, mut points) = session(method, tasks, &file)?;
+    let done = session.state().step();
+    // What was measured after the state was saved is measured again.
+    keep_metrics(folder, |m| m.series == name && m.step <= done)?;
+    let mut metrics = MetricsWriter::append(folder)?;
+    let save = |session: &Session<'_>, points: &[CurvePoint]| {
+        let saved = SavedAdaptation::new(session, points);
+        write_document(&file, &saved, Overwrite::Replace)
+    };
+    let (mut saved, mut failure) = (Instant::now(), None);
+    let outcome = session.run(&mut model, progress, |record, session| {
+        let point = trace::point(record, None);
+        points.push(point);
+        let mut written = metrics.write(name, point.step, &trace::point_values(&point));
+        if written.is_ok() && !record.diverged && saved.elapsed() >= SAVE_EVERY {
+            written = save(session, &points);
+            saved = Instant::now();
+        }
+        failure = failure.take().or(written.err());
+    })?;
     if outcome.stop == StopReason::Diverged {
         return Err(RecipeError::Diverged {
             step: outcome.steps,
         });
     }
+    // Whatever happens from here on, no step is lost.
+    save(&session, &points)?;
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    merged.steps = outcome.steps;
     merged.stop = outcome.stop;
-    let name = |task: usize| {
-        plan.recipe()
-            .experts
-            .get(task)
-            .map_or("?", |e| e.name.as_str())
+    if outcome.stop == StopReason::Interrupted {
+        return Ok(None);
+    }
+    let expert = |task: usize| {
+        let experts = &plan.recipe().experts;
+        experts.get(task).map_or("?", |e| e.name.as_str())
     };
     merged.remarks = outcome
         .collapses
         .iter()
-        .map(|c| remark(name(c.task), c))
+        .map(|c| remark(expert(c.task), c))
         .collect();
     merged.coefficients = Some(outcome.coefficients);
-    Ok(session.into_merged())
+    merged.curve = points;
+    Ok(Some(session.into_merged()))
+}
+
+/// A run at its beginning, or as `file` has it, with its curve up to there.
+fn session<'a>(
+    method: &AdaMerging,
+    tasks: TaskVectors<'a>,
+    file: &Path,
+) -> Result<(Session<'a>, Vec<CurvePoint>), RecipeError> {
+    if !file.is_file() {
+        return Ok((Session::start(method, tasks)?, Vec::new()));
+    }
+    let saved: SavedAdaptation = read_document(file)?;
+    let session = Session::resume(method, tasks, &saved.session);
+    let session = session.map_err(|problem| RecipeError::State {
+        path: file.into(),
+        problem,
+    })?;
+    Ok((session, saved.points()))
 }
 
 /// Says that the predictions of a task fell into few classes.

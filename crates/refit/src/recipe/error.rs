@@ -1,6 +1,8 @@
 //! What can go wrong with a recipe.
 
-use crate::{classifier::ClassifierError, companions::CompanionError, yaml::YamlError};
+use crate::{
+    classifier::ClassifierError, companions::CompanionError, run::RunError, yaml::YamlError,
+};
 use refit_core::{AccessError, ConfigError, Hint};
 use refit_io::{atomic::AtomicError, ckpt::CkptError, data::DataError, file::FileError};
 use refit_merge::MergeError;
@@ -64,6 +66,17 @@ pub enum RecipeError {
     /// The result could not be written.
     #[error(transparent)]
     Output(#[from] AtomicError),
+    /// Measurements or the saved state could not be written or read.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The saved state is none of this merge's.
+    #[error("cannot go on from `{}`: {problem}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: MergeError,
+    },
 }
 
 impl From<CompanionError> for RecipeError {
@@ -96,6 +109,10 @@ impl Hint for RecipeError {
             Self::Data { problem, .. } => problem.hint(),
             Self::Output(error) => error.hint(),
             Self::File(error) => error.hint(),
+            Self::Run(error) => error.hint(),
+            Self::State { .. } => {
+                Some("begin again with `refit merge RECIPE.yaml --out RUN --force`".into())
+            }
         }
     }
 }

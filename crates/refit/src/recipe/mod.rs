@@ -17,6 +17,7 @@ mod adapt;
 mod error;
 mod plan;
 
+pub(crate) use adapt::STATE as ADAPTATION;
 pub use error::RecipeError;
 pub(crate) use plan::MAX_COEFFICIENTS_BYTES;
 pub use plan::{MergePlan, Merged, NamedPath, PlanSummary};

@@ -2,8 +2,9 @@
 
 use super::{How, Recipe, RecipeError, adapt};
 use crate::{
-    classifier::{CONFIG, ModelFolder, PREPROCESSOR, check_set},
+    classifier::{CONFIG, ModelFolder, PREPROCESSOR, check_set, remove_model},
     companions,
+    outcome::CurvePoint,
     source::folder_options,
 };
 use refit_core::{DataAccess, ParamPath, Progress, Source, StopReason};
@@ -76,6 +77,10 @@ pub struct NamedPath {
 pub struct Merged {
     /// Why it ended.
     pub stop: StopReason,
+    /// Steps of learning, over all parts of a run that was gone on with.
+    pub steps: u64,
+    /// How learning went, step by step.
+    pub curve: Vec<CurvePoint>,
     /// Learned coefficients, for methods that learn.
     pub coefficients: Option<Coefficients>,
     /// Remarks for the user.
@@ -250,12 +255,18 @@ impl MergePlan {
 
     /// Merges, and writes the result into `folder`.
     ///
+    /// A method that learns writes its measurements there too (`metrics.jsonl`), and its state now and then
+    /// (`adaptation.json`): it goes on from the state that it finds, to the same bits as without a break. When it is
+    /// interrupted there is no result yet. A result of an earlier try is replaced.
+    ///
     /// # Errors
     /// Weights that are not finite, a loss that stopped being finite, a full disk, an interruption of a method that cannot stop half-way.
     pub fn run(&self, folder: &Path, progress: &dyn Progress) -> Result<Merged, RecipeError> {
         let tasks = self.task_vectors(&self.recipe.checks)?;
         let mut merged = Merged {
             stop: StopReason::Done,
+            steps: 0,
+            curve: Vec::new(),
             coefficients: None,
             remarks: Vec::new(),
         };
@@ -267,16 +278,20 @@ impl MergePlan {
                 .map_err(refit_merge::MergeError::from)?
             {
                 MergeMethod::AdaMerging(method) => {
-                    adapt::adapt(self, &method, tasks, &mut merged, progress)?
+                    match adapt::adapt(self, &method, tasks, folder, &mut merged, progress)? {
+                        Some(weights) => weights,
+                        None => return Ok(merged),
+                    }
                 }
                 method => method.merge(&tasks, progress)?,
             },
         };
+        remove_model(folder)?;
         self.write(&weights, folder)?;
         if let Some(coefficients) = &merged.coefficients {
             let mut text = Vec::new();
             coefficients.save(&mut text)?;
-            write_file(folder.join("coefficients.json"), &text, Overwrite::Refuse)?;
+            write_file(folder.join("coefficients.json"), &text, Overwrite::Replace)?;
         }
         Ok(merged)
     }

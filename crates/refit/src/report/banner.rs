@@ -14,7 +14,9 @@ use crate::{
 /// What the reader must know if nothing else is read.
 pub(super) fn banner(h: &mut Html, run: &RunFiles) {
     h.el("p", &[("class", &"kicker")], |h| kicker(h, run));
-    let Some(outcome) = &run.outcome else {
+    // A single merge is compared with nothing.
+    let compares = |o: &&Outcome| !o.methods.is_empty() || o.coefficients.is_empty();
+    let Some(outcome) = run.outcome.as_ref().filter(compares) else {
         h.leaf(
             "h1",
             &[],

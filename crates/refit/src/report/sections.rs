@@ -70,7 +70,7 @@ pub(super) fn sections(run: &RunFiles) -> Vec<Section> {
             has(|o| !o.phases.is_empty() || o.methods.iter().any(|m| m.kind != MethodKind::Bound)),
             COST,
         ),
-        (has(|o| !o.tasks.is_empty() || !o.setup.is_empty()), SETUP),
+        (has(|o| !o.methods.is_empty() || !o.setup.is_empty()), SETUP),
         (has(|o| !o.caveats.is_empty()), CAVEATS),
         (true, RECORD),
         (true, REPRODUCE),
@@ -115,7 +115,7 @@ const COEFFICIENTS: Section = Section {
 const ADAPTATION: Section = Section {
     id: "adaptation",
     title: "Adaptation",
-    lead: "Entropy is what is minimised. The spread of predictions (the entropy of the average prediction) watches for collapse: near 0 the model gives one answer to everything. Validation accuracy is shown, never used.",
+    lead: "Entropy is what is minimised. The spread of predictions (the entropy of the average prediction) watches for collapse: near 0 the model gives one answer to everything. Validation accuracy, where it is shown, was not used.",
     seeds: Seeds::First,
     body: |h, run| with_outcome(h, run, curves::adaptation),
 };

@@ -65,28 +65,74 @@ fn a_killed_training_goes_on_from_its_last_saved_state() {
 }
 
 #[test]
-fn what_a_killed_merge_left_goes_with_the_next_output_of_that_name() {
+fn a_merge_that_learns_goes_on_bit_for_bit() {
     let sandbox = Sandbox::new();
     sandbox.train_experts();
     let recipe = std::fs::read_to_string(sandbox.path().join("recipes/adamerging.yaml")).unwrap();
-    sandbox.file("long.yaml", recipe.replace("steps: 500", "steps: 100000"));
-    let left = || {
-        let names = sandbox.names("runs").into_iter();
-        names.filter(|name| name.starts_with(".refit-x-")).count()
-    };
-    let mut child = start(&sandbox, "merge long.yaml --out runs/x");
-    let patience = Instant::now();
-    while left() == 0 {
-        assert!(patience.elapsed() < Duration::from_mins(1), "no merge");
-        std::thread::sleep(Duration::from_millis(5));
+    let recipe = recipe.replace("batch-size: 16", "batch-size: 4");
+    sandbox.file("learn.yaml", recipe.replace("steps: 500", "steps: 400"));
+    sandbox.done("merge learn.yaml --out runs/whole -q");
+
+    let child = start(&sandbox, "merge learn.yaml --out runs/half");
+    wait_for(&sandbox, "runs/half.part/metrics.jsonl");
+    let id = child.id().to_string();
+    let pressed = Command::new("kill").args(["-INT", &id]).status().unwrap();
+    assert!(pressed.success());
+    let said: Said = child.wait_with_output().unwrap().into();
+    assert_eq!(said.code, Some(130), "{}", said.err);
+    for words in [
+        "interrupted; the state after step ",
+        "is in `runs/half.part`\nhint: go on with `refit merge --resume runs/half`",
+    ] {
+        assert!(said.err.contains(words), "{}", said.err);
     }
-    // It is still at work: another output of that name leaves it alone.
-    sandbox.done("merge recipes/average.yaml --out runs/x");
-    assert_eq!(left(), 1);
+    let again = sandbox.refit("merge learn.yaml --out runs/half");
+    assert!(
+        again.err.contains("holds an unfinished run"),
+        "{}",
+        again.err
+    );
+    let plan = sandbox.done("merge --resume runs/half --dry-run").out;
+    assert!(plan.contains("nothing was written"), "{plan}");
+
+    sandbox.done("merge --resume runs/half -q");
+    same_run(&sandbox, "half", "whole");
+    let page = std::fs::read_to_string(sandbox.path().join("runs/half/report.html")).unwrap();
+    assert!(page.contains("What was learned") && page.contains("Adaptation"));
+}
+
+#[test]
+fn a_merge_that_learns_loses_at_most_a_second_to_a_kill() {
+    let sandbox = Sandbox::new();
+    sandbox.train_experts();
+    let recipe = std::fs::read_to_string(sandbox.path().join("recipes/adamerging.yaml")).unwrap();
+    sandbox.file("learn.yaml", recipe.replace("steps: 500", "steps: 1000000"));
+    let mut child = start(&sandbox, "merge learn.yaml --out runs/x");
+    wait_for(&sandbox, "runs/x.part/adaptation.json");
     child.kill().unwrap();
     child.wait().unwrap();
+    let state = std::fs::read(sandbox.path().join("runs/x.part/adaptation.json")).unwrap();
+
+    // A recipe that asks for other steps is another merge.
+    sandbox.file("learn.yaml", recipe.replace("steps: 500", "steps: 1"));
+    let said = sandbox.refit("merge --resume runs/x");
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    let words = "`learn.yaml` has changed since the run began";
+    assert!(said.err.contains(words), "{}", said.err);
+    sandbox.file("learn.yaml", recipe.replace("steps: 500", "steps: 1000000"));
+
+    // A state that is none, and one that is torn.
+    for text in [&b"{}"[..], &state[..state.len() / 2]] {
+        sandbox.file("runs/x.part/adaptation.json", text);
+        let said = sandbox.refit("merge --resume runs/x");
+        assert_eq!(said.code, Some(3), "{}", said.err);
+        assert!(said.err.contains("adaptation.json"), "{}", said.err);
+        assert!(sandbox.path().join("runs/x.part/run.json").exists());
+    }
+    // Beginning again is always possible, and does away with what there was.
     sandbox.done("merge recipes/average.yaml --out runs/x --force");
-    assert_eq!(sandbox.names("runs"), ["base", "digits", "letters", "x"]);
+    let names = sandbox.names("runs");
+    assert!(names.contains(&"x".to_owned()), "{names:?}");
 }
 
 #[test]

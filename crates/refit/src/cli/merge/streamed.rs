@@ -1,9 +1,9 @@
 //! Merges by recipes of recipe tools: planned on headers, streamed, and gone on with after a stop.
 
-use super::{Done, MergeArgs};
+use super::{Done, MergeArgs, paused};
 use crate::{
     cli::{
-        args::{check_not_input, check_place, overwrite},
+        args::{check_not_input, overwrite},
         error::{CliError, Exit},
         resume::recorded,
         ui::{Show, Ui},
@@ -26,9 +26,6 @@ use std::{
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Recipes with a merge_method")]
 pub(super) struct StreamArgs {
-    /// Go on with an interrupted merge, its recipe and its settings
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "out", "seed", "memory", "shard_size", "nan"])]
-    pub(super) resume: Option<PathBuf>,
     /// Most memory for values, such as 2GiB; a method that has to see a whole tensor may need more [default: 512MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory: Option<u64>,
@@ -114,9 +111,12 @@ pub(super) fn begin(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Res
     work(&job, folder, ui)
 }
 
-pub(super) fn go_on(args: &MergeArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
-    let found = Unfinished::find(run)?;
-    check_place(&found.target, args.force)?;
+pub(super) fn go_on(
+    args: &MergeArgs,
+    run: &Path,
+    found: &Unfinished,
+    ui: &Ui,
+) -> Result<(), CliError> {
     let mut settings: Settings = recorded(&found.record, run, "merge")?;
     settings.options.cache = cache();
     args.run.start_threads()?;
@@ -164,13 +164,7 @@ fn stopped(error: MergingError, folder: RunFolder) -> CliError {
     let interrupted = matches!(error, MergingError::Merge(MergeError::Cancelled));
     let error = CliError::from(error);
     if interrupted {
-        return match folder.pause() {
-            Err(error) => error.into(),
-            Ok(path) => {
-                let words = format!("interrupted; what is merged is in `{}`", path.display());
-                CliError::plain(Exit::Interrupted, words).hint(next)
-            }
-        };
+        return paused("what is merged", folder);
     }
     if error.exit() == Exit::Failed {
         // A full disk, a device that failed: nothing that the user gave is wrong.
