@@ -5,7 +5,7 @@
 //! - **Tolerances** that say where two results part: [`close`] (entry by entry), [`close_in_norm`].
 //! - **References** in `f64` that are too slow and too plain to be wrong: [`mod@reference`].
 //! - **Finite differences** to check derivatives against: [`differences`].
-//! - **Surroundings**: a number of threads ([`with_threads`]), memory asked for ([`Counting`]) and files of real data ([`real_data`], [`real_folder`]).
+//! - **Surroundings**: a server on the loopback address ([`http`]), a number of threads ([`with_threads`]), memory asked for ([`Counting`]) and files of real data ([`real_data`], [`real_folder`]).
 //!
 //! ```
 //! use refit_testkit::{close, differences};
@@ -16,6 +16,7 @@
 //! ```
 
 pub mod differences;
+pub mod http;
 pub mod reference;
 
 mod allocation;

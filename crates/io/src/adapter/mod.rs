@@ -37,7 +37,7 @@ pub use read::{StoredAdapter, read_adapter};
 pub use write::{AdapterOptions, write_adapter};
 
 /// File of an adapter's settings.
-const CONFIG_FILE: &str = "adapter_config.json";
+pub const CONFIG_FILE: &str = "adapter_config.json";
 
 /// File of an adapter's tensors.
-const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";

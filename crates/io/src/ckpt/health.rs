@@ -1,11 +1,11 @@
-//! What the values of a checkpoint look like: one pass over the map, all threads.
+//! What the values of a checkpoint look like: one pass over them, all threads.
 
 use super::{
-    checkpoint::Checkpoint,
     error::CkptError,
-    stats::{ValueStats, value_stats},
+    reader::TensorReader,
+    stats::{ValueStats, tensor_stats},
 };
-use refit_core::{DType, ParamPath, Progress, Source, TensorMeta};
+use refit_core::{DType, ParamPath, Progress, TensorMeta};
 use serde::Serialize;
 
 /// Health of a whole checkpoint.
@@ -61,13 +61,14 @@ impl Health {
 /// Looks at every value of a checkpoint once. The result does not depend on the number of threads.
 ///
 /// # Errors
-/// [`CkptError::Cancelled`] when `progress` asks for a stop.
+/// [`CkptError::Cancelled`] when `progress` asks for a stop; a file that cannot be read or was cut.
 /// # Cost
-/// One read of the file through the map; memory in proportion to the number of tensors.
+/// One read of the file; memory in proportion to the number of tensors, and one block per thread. A packed or strided
+/// tensor is held whole while it is looked at.
 /// # Example
 /// ```
 /// use refit_core::{DType, Sink, Silent, TensorMeta};
-/// use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions, health};
+/// use refit_io::ckpt::{CheckpointWriter, TensorReader, WriteOptions, health};
 /// let home = tempfile::tempdir()?;
 /// let file = home.path().join("w.safetensors");
 /// let w = TensorMeta { path: "w".into(), dtype: DType::F32, shape: vec![3] };
@@ -76,12 +77,12 @@ impl Health {
 /// writer.put(&w, &bytes)?;
 /// writer.finish()?;
 ///
-/// let health = health(&Checkpoint::open(&file)?, &Silent)?;
+/// let health = health(&TensorReader::open(&file)?, &Silent)?;
 /// let values = health.tensors[0].values.unwrap();
 /// assert_eq!((values.nan, values.min, values.l2), (1, Some(-4.0), 5.0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn health(checkpoint: &Checkpoint, progress: &dyn Progress) -> Result<Health, CkptError> {
+pub fn health(checkpoint: &TensorReader, progress: &dyn Progress) -> Result<Health, CkptError> {
     let metas = checkpoint.tensors();
     let by_dtype = totals(metas);
     let bytes = by_dtype.iter().map(|t| t.bytes).sum();
@@ -93,7 +94,8 @@ pub fn health(checkpoint: &Checkpoint, progress: &dyn Progress) -> Result<Health
                 file: checkpoint.path().into(),
             });
         }
-        let values = value_stats(meta.dtype, checkpoint.view(i)?.bytes);
+        checkpoint.prefetch(i + 1);
+        let values = tensor_stats(checkpoint, i)?;
         tensors.push(TensorHealth {
             path: meta.path.clone(),
             dtype: meta.dtype,

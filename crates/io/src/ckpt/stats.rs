@@ -1,6 +1,10 @@
 //! Counts and moments of one tensor's values.
 
-use super::decode::{decode, each};
+use super::{
+    decode::{decode, each},
+    error::CkptError,
+    reader::TensorReader,
+};
 use rayon::prelude::*;
 use refit_core::DType;
 use serde::Serialize;
@@ -33,17 +37,44 @@ pub struct ValueStats {
     pub l2: f64,
 }
 
-/// Statistics of the values in `bytes`; `None` for opaque types.
-pub(super) fn value_stats(dtype: DType, bytes: &[u8]) -> Option<ValueStats> {
-    let decode = decoder(dtype)?;
+/// Statistics of the tensor at `index`; `None` for opaque types.
+pub(super) fn tensor_stats(
+    reader: &TensorReader,
+    index: usize,
+) -> Result<Option<ValueStats>, CkptError> {
+    let meta = &reader.tensors()[index];
+    let stored = reader.is_stored(index);
+    // Computed values come in single precision, whatever they are called.
+    let dtype = if stored { meta.dtype } else { DType::F32 };
+    let Some(decode) = decoder(dtype) else {
+        return Ok(None);
+    };
     let size = dtype.size_bytes();
+    let chunks = meta.len().div_ceil(CHUNK);
+    let part = |(bytes, values, scratch): &mut Buffers, chunk: usize| {
+        let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(meta.len());
+        bytes.resize(range.len() * size, 0);
+        if stored {
+            reader.read_bytes(index, range.start * size..range.end * size, bytes)?;
+        } else {
+            values.resize(range.len(), 0.0);
+            reader.read_f32(index, range, values, scratch)?;
+            for (to, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+                *to = value.to_le_bytes();
+            }
+        }
+        Ok(tally(decode, size, bytes))
+    };
     // Partial sums are gathered in order: same result for any number of threads.
-    let parts: Vec<Tally> = bytes
-        .par_chunks(CHUNK * size)
-        .map(|chunk| tally(decode, size, chunk))
+    let parts: Result<Vec<Tally>, CkptError> = (0..chunks)
+        .into_par_iter()
+        .map_init(Buffers::default, part)
         .collect();
-    Some(parts.iter().fold(Tally::EMPTY, Tally::merge).stats())
+    Ok(Some(parts?.iter().fold(Tally::EMPTY, Tally::merge).stats()))
 }
+
+/// Working memory of a thread: bytes, values, and what reading values needs.
+type Buffers = (Vec<u8>, Vec<f32>, Vec<u8>);
 
 /// Turns little-endian values into `f64`.
 type Decode = fn(&[u8], &mut [f64]);
@@ -165,6 +196,18 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Statistics of a tensor of one dimension.
+    fn value_stats(dtype: DType, bytes: &[u8]) -> Option<ValueStats> {
+        let (name, len) = (dtype.name(), bytes.len() / dtype.size_bytes());
+        let header = format!(
+            r#"{{"w":{{"dtype":"{name}","shape":[{len}],"data_offsets":[0,{}]}}}}"#,
+            bytes.len()
+        );
+        let length = (header.len() as u64).to_le_bytes();
+        let file = [&length, header.as_bytes(), bytes].concat();
+        tensor_stats(&TensorReader::from_bytes("w", file).unwrap(), 0).unwrap()
+    }
 
     fn stats(values: &[f32]) -> ValueStats {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();

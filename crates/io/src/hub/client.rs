@@ -7,6 +7,7 @@ use super::{
     HubEnv, HubError,
     cache::{DEFAULT_REVISION, folder_name},
     name::{check_commit, check_file, check_repo, check_revision},
+    select::model_files,
 };
 use crate::{
     atomic::{Overwrite, write_file},
@@ -103,6 +104,20 @@ impl Hub {
         self
     }
 
+    /// Brings what a model is made of into the cache, and returns its folder: weights in one format (safetensors, else
+    /// PyTorch archives, else a single GGUF file), adapters, configuration and tokenizer.
+    ///
+    /// # Errors
+    /// As [`download`](Self::download).
+    pub fn download_model(
+        &self,
+        repo: &str,
+        revision: Option<&str>,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, HubError> {
+        self.bring(repo, revision, model_files, progress)
+    }
+
     /// Brings the files of the model `repo` that `wanted` accepts into the cache, and returns their folder.
     ///
     /// Files that are there are left alone; one that was cut goes on where it ended. Each appears under its name when
@@ -118,6 +133,21 @@ impl Hub {
         wanted: impl Fn(&str) -> bool,
         progress: &dyn Progress,
     ) -> Result<PathBuf, HubError> {
+        let choose = |files: &[String]| {
+            let files = files.iter().filter(|file| wanted(file));
+            files.cloned().collect()
+        };
+        self.bring(repo, revision, choose, progress)
+    }
+
+    /// Brings the files that `choose` takes from the list of all.
+    fn bring(
+        &self,
+        repo: &str,
+        revision: Option<&str>,
+        choose: impl FnOnce(&[String]) -> Vec<String>,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, HubError> {
         check_repo(repo)?;
         let revision = revision.unwrap_or(DEFAULT_REVISION);
         check_revision(revision)?;
@@ -130,17 +160,16 @@ impl Hub {
         let snapshot = folder.join("snapshots").join(&info.sha);
         create_folder(&snapshot)?;
         create_folder(&folder.join("blobs"))?;
-        for Sibling { rfilename: file } in &info.siblings {
-            if wanted(file) {
-                check_file(file)?;
-                let place = Place {
-                    repo,
-                    commit: &info.sha,
-                    file,
-                    folder: &folder,
-                };
-                self.fetch(&place, progress)?;
-            }
+        let listed: Vec<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
+        for file in &choose(&listed) {
+            check_file(file)?;
+            let place = Place {
+                repo,
+                commit: &info.sha,
+                file,
+                folder: &folder,
+            };
+            self.fetch(&place, progress)?;
         }
         if revision != info.sha {
             let branch = folder.join("refs").join(revision);

@@ -123,7 +123,7 @@ impl Hint for HubError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::NotCached { .. } | Self::NoRevision { .. } => Some(
-                "give a folder, download it first, or set HF_HOME to where models are kept".into(),
+                "give a folder, set HF_HOME to where models are kept, or let `refit merge --download` bring it".into(),
             ),
             Self::NoCache => Some("set HF_HOME to a folder".into()),
             Self::Refused { .. } => Some(

@@ -5,127 +5,17 @@ use refit_io::{
     ckpt::sha256_file,
     hub::{Hub, HubEnv, HubError, Token, resolve_model},
 };
-use std::{
-    fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
-    path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
-};
-
-/// First line and headers, in lower case.
-#[derive(Clone, Debug)]
-struct Request {
-    line: String,
-    headers: Vec<(String, String)>,
-}
-
-impl Request {
-    fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|pair| pair.0 == name);
-        found.map(|pair| pair.1.as_str())
-    }
-
-    fn from(&self) -> usize {
-        let range = self.header("range").unwrap_or("bytes=0-");
-        let start = range.strip_prefix("bytes=").unwrap().strip_suffix('-');
-        start.unwrap().parse().unwrap()
-    }
-}
-
-type Answer = dyn Fn(&Request, usize) -> Vec<u8> + Send + Sync;
-
-/// A server on the loopback address; it ends with the test.
-struct Server {
-    address: String,
-    seen: Arc<Mutex<Vec<Request>>>,
-    end: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    /// `answer` gets the request and how many came before it.
-    fn new(answer: impl Fn(&Request, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let (seen, end) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let thread = {
-            let (seen, end) = (Arc::clone(&seen), Arc::clone(&end));
-            std::thread::spawn(move || {
-                for stream in listener.incoming().take(200) {
-                    if end.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    serve(&stream.unwrap(), &seen, &answer);
-                }
-            })
-        };
-        Self {
-            address,
-            seen,
-            end,
-            thread: Some(thread),
-        }
-    }
-
-    fn seen(&self) -> Vec<Request> {
-        self.seen.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.address.trim_start_matches("http://"));
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn serve(stream: &TcpStream, seen: &Mutex<Vec<Request>>, answer: &Answer) {
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
-    let mut lines = BufReader::new(stream.take(1 << 16))
-        .lines()
-        .map_while(Result::ok);
-    let Some(line) = lines.next() else { return };
-    let headers = lines
-        .take_while(|line| !line.is_empty())
-        .filter_map(|line| {
-            line.split_once(": ")
-                .map(|(a, b)| (a.to_lowercase(), b.to_owned()))
-        });
-    let request = Request {
-        line,
-        headers: headers.collect(),
-    };
-    let before = {
-        let mut seen = seen.lock().unwrap();
-        seen.push(request.clone());
-        seen.len() - 1
-    };
-    let mut stream = stream;
-    let _ = stream.write_all(&answer(&request, before));
-}
-
-fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let length = if headers.contains("content-length") {
-        String::new()
-    } else {
-        format!("content-length: {}\r\n", body.len())
-    };
-    let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n{length}{headers}\r\n");
-    [head.as_bytes(), body].concat()
-}
+use refit_testkit::http::{Request, Server, answer};
+use std::{fs, io::Write, path::Path, time::Duration};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// Where the range that is asked for begins.
+fn from(request: &Request) -> usize {
+    let range = request.header("range").unwrap_or("bytes=0-");
+    let start = range.strip_prefix("bytes=").unwrap().strip_suffix('-');
+    start.unwrap().parse().unwrap()
+}
 
 /// The large file of the model.
 fn weights() -> Vec<u8> {
@@ -178,7 +68,7 @@ fn hub_with(store: &str) -> impl Fn(&Request, usize) -> Vec<u8> + Send + Sync + 
 /// A store that answers ranges.
 fn store() -> impl Fn(&Request, usize) -> Vec<u8> + Send + Sync + 'static {
     |request, _| {
-        let (from, all) = (request.from(), weights());
+        let (from, all) = (from(request), weights());
         if from == 0 {
             return answer("200 OK", "", &all);
         }
@@ -240,7 +130,7 @@ fn a_model_lands_in_the_layout_of_the_cache_and_the_token_stays_at_the_hub() {
 #[test]
 fn a_cut_connection_goes_on_where_it_ended() {
     let store = Server::new(|request, before| {
-        let (from, all) = (request.from(), weights());
+        let (from, all) = (from(request), weights());
         let size = format!("content-length: {}\r\n", all.len() - from);
         let end = (from + 250_000).min(all.len());
         let status = if before == 0 {
@@ -261,7 +151,7 @@ fn a_cut_connection_goes_on_where_it_ended() {
         fs::read(folder.join("w/model.safetensors")).unwrap(),
         weights()
     );
-    let starts: Vec<_> = store.seen().iter().map(Request::from).collect();
+    let starts: Vec<_> = store.seen().iter().map(from).collect();
     assert_eq!(starts.len(), 3);
     assert!(
         starts[0] == 0 && starts[1] > 0 && starts[2] > starts[1],
@@ -273,7 +163,7 @@ fn a_cut_connection_goes_on_where_it_ended() {
 fn an_unfinished_file_is_continued_by_the_next_run_or_begun_again_where_ranges_are_not_known() {
     for ranges in [true, false] {
         let store = Server::new(move |request, _| {
-            let from = if ranges { request.from() } else { 0 };
+            let from = if ranges { from(request) } else { 0 };
             let status = if from > 0 {
                 "206 Partial Content"
             } else {
@@ -299,7 +189,7 @@ fn an_unfinished_file_is_continued_by_the_next_run_or_begun_again_where_ranges_a
             fs::read(folder.join("w/model.safetensors")).unwrap(),
             weights()
         );
-        assert_eq!(store.seen()[0].from(), 5000);
+        assert_eq!(from(&store.seen()[0]), 5000);
         assert!(!unfinished.exists());
     }
 }

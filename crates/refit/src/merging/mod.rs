@@ -20,6 +20,7 @@ use refit_core::{DType, Progress, Seed, TensorMeta};
 use refit_io::{
     atomic::{Overwrite, write_file},
     ckpt::TensorWriter,
+    hub::{Hub, HubEnv},
 };
 use refit_merge::{
     MergeError, ModelName,
@@ -28,7 +29,7 @@ use refit_merge::{
 };
 use serde_json::{Map, Value};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -89,6 +90,39 @@ impl MergeJob {
         Ok(documents.len() > 1 || documents.iter().any(has))
     }
 
+    /// Reads the recipes at `path`; opens no model.
+    ///
+    /// # Errors
+    /// A recipe that cannot be understood.
+    pub fn recipes(path: &Path) -> Result<RecipeSet, MergingError> {
+        let (_, documents) = read_documents(path)?;
+        recipes(path, &documents)
+    }
+
+    /// Brings every model that the recipes at `path` name, and that is no path, into the cache of the hub.
+    ///
+    /// [`open`](Self::open) finds them there. Without this call no request is ever made.
+    ///
+    /// # Errors
+    /// A recipe that cannot be understood, a hub that refuses or does not answer. What came stays for the next try.
+    pub fn download(path: &Path, env: HubEnv, progress: &dyn Progress) -> Result<(), MergingError> {
+        let set = Self::recipes(path)?;
+        let hub = Hub::new(env)?;
+        let mut seen = HashSet::new();
+        for step in set.steps() {
+            let named = step.recipe.references().into_iter();
+            for model in named.filter(|model| set.result(model).is_none()) {
+                let places = [Some(&model.model), model.adapter.as_ref()];
+                for place in places.into_iter().flatten() {
+                    if !Path::new(&place.path).exists() && seen.insert(place.clone()) {
+                        hub.download_model(&place.path, place.revision.as_deref(), progress)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the recipes at `path` and plans every tensor of every result from headers alone.
     ///
     /// # Errors
@@ -96,10 +130,7 @@ impl MergeJob {
     /// go together.
     pub fn open(path: &Path, options: MergeOptions) -> Result<Self, MergingError> {
         let (text, documents) = read_documents(path)?;
-        let set = RecipeSet::parse(&documents).map_err(|problem| MergingError::Recipe {
-            path: path.into(),
-            problem,
-        })?;
+        let set = recipes(path, &documents)?;
         let mut models = Models::new(options.cache.clone());
         let mut steps: Vec<StepPlan> = Vec::new();
         for step in set.steps() {
@@ -282,6 +313,13 @@ impl MergeJob {
             Origin::Step(at) => self.first_home(&self.steps[*at]),
         }
     }
+}
+
+fn recipes(path: &Path, documents: &[Value]) -> Result<RecipeSet, MergingError> {
+    RecipeSet::parse(documents).map_err(|problem| MergingError::Recipe {
+        path: path.into(),
+        problem,
+    })
 }
 
 /// How output `index` of a step comes about.

@@ -1,6 +1,6 @@
 //! Merges by recipes of recipe tools, from files to files.
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Said, Sandbox};
 use refit_core::{
     Adapter, AdapterTensor, Change, DType, LowRank, Placement, Seed, Sink, Source, TensorMeta,
 };
@@ -8,7 +8,8 @@ use refit_io::{
     adapter::{AdapterOptions, write_adapter},
     ckpt::{Checkpoint, CheckpointWriter, WriteOptions, encode_f32},
 };
-use std::{process::Stdio, time::Duration};
+use refit_testkit::http::{Server, answer};
+use std::{path::Path, process::Stdio, time::Duration};
 
 /// Names and shapes of a small model with `layers` layers.
 fn metas(layers: usize, width: usize, words: usize) -> Vec<TensorMeta> {
@@ -152,11 +153,8 @@ models:
     assert_ne!(sorted("one"), sorted("other"));
 }
 
-#[test]
-fn adapters_are_folded_and_results_are_merged_again() {
-    let sandbox = Sandbox::new();
-    small(&sandbox);
-    let target = "model.layers.0.mlp.up_proj.weight";
+/// Writes the adapter `tuned` for one tensor of [`small`] models, and returns what it adds.
+fn tuned(sandbox: &Sandbox, target: &str) -> Vec<f32> {
     let left: Vec<f32> = (0..12).map(|i| i as f32 / 8.0).collect();
     let right: Vec<f32> = (0..6).map(|i| 1.0 - i as f32 / 4.0).collect();
     let factors = LowRank::new([12, 6], 1, left, right, 0.5).unwrap();
@@ -175,6 +173,15 @@ fn adapters_are_folded_and_results_are_merged_again() {
     };
     let folder = sandbox.path().join("tuned");
     write_adapter(&folder, &adapter, &AdapterOptions::default()).unwrap();
+    dense
+}
+
+#[test]
+fn adapters_are_folded_and_results_are_merged_again() {
+    let sandbox = Sandbox::new();
+    small(&sandbox);
+    let target = "model.layers.0.mlp.up_proj.weight";
+    let dense = tuned(&sandbox, target);
     let recipes = "name: folded
 merge_method: passthrough
 models: [{model: base+tuned}]
@@ -329,4 +336,140 @@ models:
         std::fs::remove_dir_all(sandbox.path().join("cut")).unwrap();
     }
     assert!(kills > 0, "nothing was killed");
+}
+
+/// A hub with the model `org/a`, whose files are those of the folder.
+fn hub(folder: &Path) -> Server {
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+    let read = |name: &str| (name.to_owned(), std::fs::read(folder.join(name)).unwrap());
+    let files = ["config.json", "model.safetensors"].map(read);
+    Server::new(move |request, _| {
+        let line = &request.line;
+        if line.starts_with("GET /api/models/org/a/revision/main ") {
+            let names = files
+                .iter()
+                .map(|(name, _)| format!(r#"{{"rfilename":"{name}"}}"#));
+            let names = names.collect::<Vec<_>>().join(",");
+            let listed = format!(r#"{{"sha":"{COMMIT}","siblings":[{names}]}}"#);
+            return answer("200 OK", "", listed.as_bytes());
+        }
+        let path = |name: &str| format!(" /org/a/resolve/{COMMIT}/{name} ");
+        match files.iter().find(|(name, _)| line.contains(&path(name))) {
+            Some((name, bytes)) if line.starts_with("HEAD") => {
+                let length = bytes.len();
+                let etag = format!("etag: \"{}\"\r\ncontent-length: {length}\r\n", name.len());
+                answer("200 OK", &etag, b"")
+            }
+            Some((_, bytes)) => answer("200 OK", "", bytes),
+            None => answer("404 Not Found", "", b""),
+        }
+    })
+}
+
+#[test]
+fn a_model_of_the_hub_comes_when_it_is_asked_for() {
+    let sandbox = Sandbox::new();
+    small(&sandbox);
+    let server = hub(&sandbox.path().join("a"));
+    let run = |args: &str| -> Said {
+        let mut command = sandbox.command();
+        command
+            .env("HF_ENDPOINT", &server.address)
+            .env("HF_HUB_CACHE", sandbox.path().join("cache"))
+            .env("HF_TOKEN", "hf_secret");
+        command
+            .args(args.split_whitespace())
+            .output()
+            .unwrap()
+            .into()
+    };
+    sandbox.file("linear.yaml", LINEAR);
+    sandbox.done("merge linear.yaml --out expected -q");
+    sandbox.file("hub.yaml", LINEAR.replace("model: a", "model: org/a"));
+    for args in ["", " --dry-run", " --dry-run --download"] {
+        let said = run(&format!("merge hub.yaml --out out{args}"));
+        assert_eq!(said.code, Some(3), "{}", said.err);
+        let words = "`org/a` is neither a path nor in the cache";
+        assert!(said.err.contains(words), "{}", said.err);
+        assert!(said.err.contains("--download"), "{}", said.err);
+    }
+    assert!(server.seen().is_empty() && sandbox.names("cache").is_empty());
+
+    let said = run("merge hub.yaml --out out --download -v");
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(!said.err.contains("secret") && !said.out.contains("secret"));
+    let read = |name: &str| std::fs::read(sandbox.path().join(name)).unwrap();
+    let file = "model.safetensors";
+    assert!(read(&format!("out/{file}")) == read(&format!("expected/{file}")));
+    // From now on the cache has it.
+    let asked = server.seen().len();
+    let said = run("merge hub.yaml --out again");
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(server.seen().len(), asked);
+
+    sandbox.file("gone.yaml", LINEAR.replace("model: a", "model: org/b"));
+    let said = run("merge gone.yaml --out gone --download");
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert!(said.err.contains("the hub has no `org/b`"), "{}", said.err);
+}
+
+#[test]
+fn info_tells_what_recipes_adapters_and_other_formats_hold() {
+    let sandbox = Sandbox::new();
+    small(&sandbox);
+    sandbox.file("linear.yaml", format!("name: first\n{LINEAR}---\n{TIES}"));
+    let text = sandbox.done("info linear.yaml").out;
+    for words in [
+        "linear:",
+        "name        first",
+        "model       first",
+        "ties:",
+        "base        base",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+    let target = "model.layers.0.mlp.up_proj.weight";
+    tuned(&sandbox, target);
+    let text = sandbox.done("info tuned").out;
+    for words in [
+        "adapter     tuned",
+        "LORA",
+        "all values are finite",
+        "lora_A",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+    sandbox.file("gguf/model.gguf", gguf());
+    for path in ["gguf", "gguf/model.gguf"] {
+        let text = sandbox.done(&format!("info {path}")).out;
+        for words in [
+            "llama",
+            "model.norm.weight",
+            "-1.0000 .. 2.0000, mean 0.5000",
+        ] {
+            assert!(text.contains(words), "{text}");
+        }
+    }
+}
+
+const TIES: &str = "merge_method: ties
+base_model: base
+models: [{model: first, parameters: {weight: 1, density: 0.5}}]
+";
+
+/// The smallest file that is one: an architecture and a tensor of two values.
+fn gguf() -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    let (string, single) = (8u32.to_le_bytes(), 0u32.to_le_bytes());
+    let mut file = [&b"GGUF"[..], &3u32.to_le_bytes()].concat();
+    file.extend([1u64, 1].iter().flat_map(|count| count.to_le_bytes()));
+    file.extend([text("general.architecture"), string.to_vec(), text("llama")].concat());
+    file.extend(text("output_norm.weight"));
+    file.extend(1u32.to_le_bytes());
+    file.extend(2u64.to_le_bytes());
+    file.extend(single);
+    file.extend(0u64.to_le_bytes());
+    file.resize(file.len().next_multiple_of(32), 0);
+    file.extend([-1.0f32, 2.0].iter().flat_map(|value| value.to_le_bytes()));
+    file
 }

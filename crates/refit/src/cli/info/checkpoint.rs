@@ -4,9 +4,10 @@ use super::super::{
     error::CliError,
     ui::{Show, Ui},
 };
-use crate::{classifier::CONFIG, report};
+use crate::{classifier::CONFIG, merging::MergingError, report};
 use refit_io::{
-    ckpt::{Checkpoint, CkptError, Health, TensorHealth, health},
+    adapter,
+    ckpt::{CkptError, Health, TensorHealth, TensorReader, health},
     file::read_file,
 };
 use serde::Serialize;
@@ -36,33 +37,53 @@ pub(super) struct CheckpointInfo {
 
 /// Opens a checkpoint and looks at every value once.
 pub(super) fn read(path: &Path, ui: &Ui) -> Result<CheckpointInfo, CliError> {
-    let checkpoint = Checkpoint::open(path)?;
+    let checkpoint = TensorReader::open(path)?;
+    let config = architecture(path, CONFIG);
+    let config = config.or_else(|| checkpoint.config().cloned().map(Value::Object));
+    look(path, "checkpoint", config, &checkpoint, ui)
+}
+
+/// Opens the adapter in the folder `path`, checks that its parts go together, and looks at every value once.
+pub(super) fn read_adapter(path: &Path, ui: &Ui) -> Result<CheckpointInfo, CliError> {
+    adapter::read_adapter(path).map_err(MergingError::from)?;
+    let weights = TensorReader::open(path.join(adapter::WEIGHTS_FILE))?;
+    let config = architecture(path, adapter::CONFIG_FILE);
+    look(path, "adapter", config, &weights, ui)
+}
+
+fn look(
+    path: &Path,
+    kind: &'static str,
+    architecture: Option<Value>,
+    checkpoint: &TensorReader,
+    ui: &Ui,
+) -> Result<CheckpointInfo, CliError> {
     ui.listen();
-    let health = health(&checkpoint, ui).map_err(|error| match error {
+    let health = health(checkpoint, ui).map_err(|error| match error {
         CkptError::Cancelled { .. } => CliError::interrupted(),
         error => CliError::bad_input(&error),
     })?;
     Ok(CheckpointInfo {
-        kind: "checkpoint",
+        kind,
         path: path.into(),
         files: checkpoint.files().map(Path::to_path_buf).collect(),
-        architecture: architecture(path),
+        architecture,
         metadata: checkpoint.metadata().clone(),
         health,
     })
 }
 
-/// The `config.json` beside the weights, whoever wrote it.
-fn architecture(path: &Path) -> Option<Value> {
+/// The configuration `name` beside the weights, whoever wrote it.
+fn architecture(path: &Path, name: &str) -> Option<Value> {
     let folder = if path.is_dir() { path } else { path.parent()? };
-    let bytes = read_file(&folder.join(CONFIG), MAX_CONFIG_BYTES).ok()?;
+    let bytes = read_file(&folder.join(name), MAX_CONFIG_BYTES).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
 impl Show for CheckpointInfo {
     fn text(&self, ui: &Ui) -> String {
         let health = &self.health;
-        let mut text = format!("checkpoint  {}\n", self.path.display());
+        let mut text = format!("{:<12}{}\n", self.kind, self.path.display());
         if let Some(config) = &self.architecture {
             let _ = writeln!(text, "model       {}", one_line(config));
         }
@@ -140,18 +161,24 @@ fn files(count: usize) -> String {
     }
 }
 
+/// What a configuration calls the kind of a model, and of an adapter.
+const KINDS: [&str; 2] = ["model_type", "peft_type"];
+
 /// `vit, hidden_size 128, ..`: scalars of the architecture on one line.
 fn one_line(config: &Value) -> String {
     let Some(object) = config.as_object() else {
         return config.to_string();
     };
-    let kind = object
-        .get("model_type")
+    let kind = KINDS
+        .iter()
+        .find_map(|key| object.get(*key))
         .and_then(Value::as_str)
         .unwrap_or("unnamed");
     let scalars = object
         .iter()
-        .filter(|(key, value)| *key != "model_type" && (value.is_number() || value.is_string()))
+        .filter(|(key, value)| {
+            !KINDS.contains(&key.as_str()) && (value.is_number() || value.is_string())
+        })
         .take(8)
         .map(|(key, value)| format!("{key} {value}"));
     std::iter::once(kind.to_owned())

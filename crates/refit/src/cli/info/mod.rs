@@ -1,6 +1,7 @@
 //! `refit info`.
 
 mod checkpoint;
+mod recipe;
 
 use super::{
     args::UiArgs,
@@ -8,11 +9,12 @@ use super::{
     ui::{Show, Ui},
 };
 use crate::{
-    recipe::{MAX_COEFFICIENTS_BYTES, Recipe},
+    merging::MergeJob,
+    recipe::MAX_COEFFICIENTS_BYTES,
     run::{RECORD, RunFiles},
-    yaml::read_mapping,
 };
-use refit_io::file::read_file;
+use recipe::{RecipesInfo, recipe_info};
+use refit_io::{adapter::CONFIG_FILE, file::read_file};
 use refit_merge::Coefficients;
 use serde::Serialize;
 use std::{
@@ -22,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Say what is in a checkpoint, a run folder, a recipe or a file of coefficients
+/// Say what is in a checkpoint, an adapter, a run folder, a recipe or a file of coefficients
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Long lists are cut; -v prints them whole. Health: how many values are NaN, infinite or zero.
@@ -31,7 +33,7 @@ Examples:
   refit info runs/digits
   refit info recipes/ties.yaml --json")]
 pub(super) struct InfoArgs {
-    /// .safetensors, its index (.json) or folder; recipe (.yaml); coefficients (.json)
+    /// Checkpoint (.safetensors, .bin, .pt, .gguf, an index or a folder), adapter (folder), recipe (.yaml), coefficients (.json)
     path: PathBuf,
     #[command(flatten)]
     pub(super) ui: UiArgs,
@@ -48,7 +50,11 @@ pub(super) fn run(args: &InfoArgs, ui: &Ui) -> Result<(), CliError> {
         _ if meta.is_dir() && !has_checkpoint(path) && path.join(RECORD).is_file() => {
             ui.show(&run_info(path)?)
         }
+        _ if meta.is_dir() && !has_checkpoint(path) && path.join(CONFIG_FILE).is_file() => {
+            ui.show(&checkpoint::read_adapter(path, ui)?)
+        }
         _ if meta.is_dir() => ui.show(&checkpoint::read(path, ui)?),
+        "yaml" | "yml" if MergeJob::is_meant(path)? => ui.show(&RecipesInfo::read(path)?),
         "yaml" | "yml" => ui.show(&recipe_info(path)?),
         "json" => match JsonKind::of(path)? {
             JsonKind::Index => ui.show(&checkpoint::read(path, ui)?),
@@ -178,55 +184,6 @@ impl Show for RunInfo {
         );
         for (label, mean) in &self.methods {
             let _ = writeln!(text, "  {label:<40}{:.1} %", 100.0 * mean);
-        }
-        text
-    }
-}
-
-/// A recipe.
-#[derive(Serialize)]
-struct RecipeInfo {
-    kind: &'static str,
-    method: String,
-    summary: Option<&'static str>,
-    source: Option<&'static str>,
-    needs_data: Option<String>,
-    base: PathBuf,
-    experts: Vec<(String, PathBuf)>,
-    given: Vec<String>,
-}
-
-fn recipe_info(path: &Path) -> Result<RecipeInfo, CliError> {
-    let recipe = Recipe::load(path)?;
-    let card = recipe.card();
-    Ok(RecipeInfo {
-        kind: "recipe",
-        method: card.map_or("coefficients", |c| c.name).to_owned(),
-        summary: card.map(|c| c.summary),
-        source: card.map(|c| c.source),
-        needs_data: card.map(|c| c.data.to_string()),
-        base: recipe.base,
-        experts: recipe
-            .experts
-            .into_iter()
-            .map(|e| (e.name, e.path))
-            .collect(),
-        given: read_mapping(path)?.keys().cloned().collect(),
-    })
-}
-
-impl Show for RecipeInfo {
-    fn text(&self, _: &Ui) -> String {
-        let mut text = format!("recipe      {}", self.method);
-        if let (Some(summary), Some(source)) = (self.summary, self.source) {
-            let _ = write!(text, ": {summary} ({source})");
-        }
-        if let Some(data) = &self.needs_data {
-            let _ = write!(text, "\nneeds data  {data}");
-        }
-        let _ = write!(text, "\nbase        {}", self.base.display());
-        for (name, path) in &self.experts {
-            let _ = write!(text, "\nexpert      {name} ({})", path.display());
         }
         text
     }

@@ -13,8 +13,8 @@ use crate::{
     run::{InputFile, RunError, RunFolder, RunRecord, Unfinished, same_inputs},
 };
 use clap::ValueEnum;
-use refit_core::StopReason;
-use refit_io::hub::HubEnv;
+use refit_core::{Hint, StopReason};
+use refit_io::hub::{HubEnv, HubError};
 use refit_merge::{MergeError, NotFinite};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -26,6 +26,10 @@ use std::{
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Recipes with a merge_method")]
 pub(super) struct StreamArgs {
+    /// Bring models that are no path, such as `org/name`, from the Hugging Face hub into its cache (`HF_HOME`, `HF_TOKEN`,
+    /// `HF_ENDPOINT`); without this, and in a dry run, nothing is downloaded
+    #[arg(long)]
+    download: bool,
     /// Most memory for values, such as 2GiB; a method that has to see a whole tensor may need more [default: 512MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory: Option<u64>,
@@ -50,6 +54,7 @@ impl StreamArgs {
     /// Recipes of this project's own kind have settings of their own for these things.
     pub(super) fn refuse_for_own_recipes(&self) -> Result<(), CliError> {
         let given = [
+            ("--download", self.download),
             ("--memory", self.memory.is_some()),
             ("--shard-size", self.shard_size.is_some()),
             ("--nan", self.nan.is_some()),
@@ -73,14 +78,14 @@ impl StreamArgs {
                 Some(NanName::Allow) => NotFinite::Allow,
                 _ => NotFinite::Refuse,
             },
-            cache: cache(),
+            cache: hub().cache,
         }
     }
 }
 
-/// The cache of the hub, as the environment says.
-fn cache() -> Option<PathBuf> {
-    HubEnv::read(|name| std::env::var_os(name)).cache
+/// The hub and its cache, as the environment says.
+fn hub() -> HubEnv {
+    HubEnv::read(|name| std::env::var_os(name))
 }
 
 /// What a run is gone on with.
@@ -94,6 +99,10 @@ struct Settings {
 pub(super) fn begin(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Result<(), CliError> {
     args.run.start_threads()?;
     let options = args.streamed.options(args.run.seed());
+    if args.streamed.download && !args.run.dry_run {
+        ui.listen();
+        MergeJob::download(recipe, hub(), ui)?;
+    }
     let job = MergeJob::open(recipe, options.clone())?;
     check_not_input(out, job.files().iter().map(PathBuf::as_path))?;
     if args.run.dry_run {
@@ -118,7 +127,7 @@ pub(super) fn go_on(
     ui: &Ui,
 ) -> Result<(), CliError> {
     let mut settings: Settings = recorded(&found.record, run, "merge")?;
-    settings.options.cache = cache();
+    settings.options.cache = hub().cache;
     args.run.start_threads()?;
     let job = MergeJob::open(&settings.recipe, settings.options)?;
     same_inputs(&found.record.inputs, &inputs(&job)?)?;
@@ -181,6 +190,18 @@ impl From<MergingError> for CliError {
         match error {
             MergingError::Output(error) => error.into(),
             MergingError::Checkpoint(error) => error.into(),
+            MergingError::Hub(error) if matches!(*error, HubError::Cancelled { .. }) => {
+                let hint = error.hint().unwrap_or_default().into_owned();
+                Self::interrupted().hint(hint)
+            }
+            MergingError::Hub(error)
+                if matches!(
+                    *error,
+                    HubError::Busy { .. } | HubError::Connection { .. } | HubError::Output(_)
+                ) =>
+            {
+                Self::new(Exit::Failed, &*error)
+            }
             error @ MergingError::Merge(MergeError::Write { .. }) => {
                 Self::new(Exit::Failed, &error)
             }
