@@ -45,9 +45,37 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     let outside = br#"{"weight_map":{"a":"../x.safetensors","b":"/etc/passwd"}}"#;
     write_file(index.join("outside.json"), outside, Overwrite::Replace)?;
+    write_recipes(&corpus.join("recipe"))?;
     write_pickles(&corpus.join("pickle"))?;
     write_gguf(&corpus.join("gguf_header"))?;
     write_archives(&corpus.join("npz"))
+}
+
+/// One recipe of every form, as the parser hands them over.
+fn write_recipes(folder: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let forms = [
+        (
+            "models",
+            r#"{"merge_method":"ties","base_model":"a","models":[{"model":"b+l","parameters":{"weight":[0,1],"density":0.5}}],"dtype":"bfloat16"}"#,
+        ),
+        (
+            "slices",
+            r#"{"merge_method":"passthrough","slices":[{"sources":[{"model":"a","layer_range":[0,2]}]},{"sources":[{"model":"b","layer_range":[1,2],"parameters":{"scale":[{"filter":"mlp","value":0},{"value":1}]}}]}]}"#,
+        ),
+        (
+            "steps",
+            r#"{"name":"x","merge_method":"linear","models":[{"model":"a","parameters":{"weight":1}}]}{"merge_method":"slerp","base_model":"x","models":[{"model":"x"},{"model":"b"}],"parameters":{"t":0.5},"tokenizer":{"source":"union","tokens":{"t":{"source":"a","force":true}}}}"#,
+        ),
+    ];
+    for (name, text) in forms {
+        write_file(
+            folder.join(name).with_extension("json"),
+            text.as_bytes(),
+            Overwrite::Replace,
+        )?;
+    }
+    Ok(())
 }
 
 /// The pickle of a state dict of one tensor, as `torch.save` writes it.

@@ -10,6 +10,7 @@ mod hostile;
 mod interrupt;
 mod job;
 mod merge;
+mod mutations;
 mod program;
 mod real;
 mod report;

@@ -62,13 +62,13 @@ fn model(
     sandbox.file(&format!("{name}/config.json"), config);
 }
 
-fn small(sandbox: &Sandbox) {
+pub(crate) fn small(sandbox: &Sandbox) {
     for (name, seed) in [("base", 1), ("a", 2), ("b", 3)] {
         model(sandbox, name, seed, &metas(2, 6, 10), |_, _| {});
     }
 }
 
-const LINEAR: &str = "merge_method: linear
+pub(crate) const LINEAR: &str = "merge_method: linear
 models:
   - model: a
     parameters: {weight: 3}
@@ -452,7 +452,7 @@ fn info_tells_what_recipes_adapters_and_other_formats_hold() {
     }
 }
 
-const TIES: &str = "merge_method: ties
+pub(crate) const TIES: &str = "merge_method: ties
 base_model: base
 models: [{model: first, parameters: {weight: 1, density: 0.5}}]
 ";
