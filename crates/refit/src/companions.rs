@@ -6,12 +6,16 @@ use refit_io::{
 };
 use std::{fs, path::Path};
 
-/// Their names.
-const NAMES: [&str; 17] = [
-    "config.json",
+/// What says how inputs are made.
+const PREPROCESSING: [&str; 3] = [
     "preprocessor_config.json",
     "processor_config.json",
     "video_preprocessor_config.json",
+];
+
+/// What else there may be.
+const NAMES: [&str; 14] = [
+    "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -41,9 +45,34 @@ pub(crate) enum CompanionError {
     Write(#[from] AtomicError),
 }
 
-/// Copies those that are in `from`, but for `without`; what an earlier process copied is replaced.
-pub(crate) fn copy(from: &Path, to: &Path, without: &[&str]) -> Result<(), CompanionError> {
-    for name in NAMES.iter().filter(|name| !without.contains(name)) {
+/// Copies those of the first of `homes`, but for `without`; what an earlier process copied is replaced.
+///
+/// What says how inputs are made comes from the first that has such a file: a base often has none where models that
+/// were tuned from it do, and without it the result would see other inputs than they did.
+pub(crate) fn copy(homes: &[&Path], to: &Path, without: &[&str]) -> Result<(), CompanionError> {
+    let has = |home: &&&Path| {
+        let mut names = PREPROCESSING.iter();
+        names.any(|name| home.join(name).is_file())
+    };
+    if let Some(home) = homes.first() {
+        copy_named(
+            home,
+            to,
+            NAMES.iter().filter(|name| !without.contains(name)),
+        )?;
+    }
+    if let Some(home) = homes.iter().find(has) {
+        copy_named(home, to, PREPROCESSING.iter())?;
+    }
+    Ok(())
+}
+
+fn copy_named<'a>(
+    from: &Path,
+    to: &Path,
+    names: impl Iterator<Item = &'a &'a str>,
+) -> Result<(), CompanionError> {
+    for name in names {
         let file = from.join(name);
         let Ok(meta) = fs::metadata(&file) else {
             continue;

@@ -70,13 +70,22 @@ pub(super) fn write_json(path: &Path, document: &impl Serialize) -> Result<(), C
     )?)
 }
 
+/// What tools of Hugging Face write into every `config.json`, and what says nothing of the architecture.
+const BOOKKEEPING: [&str; 5] = [
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+];
+
 /// Reads an architecture.
 ///
 /// # Errors
 /// When the file cannot be read, or names no architecture that we know.
 pub fn read_config(path: &Path) -> Result<ImageConfig, ClassifierError> {
     let bytes = read_file(path, MAX_BYTES)?;
-    let value: Value =
+    let mut value: Value =
         serde_json::from_slice(&bytes).map_err(|error| ClassifierError::NotJson {
             path: path.into(),
             problem: error.to_string(),
@@ -94,6 +103,9 @@ pub fn read_config(path: &Path) -> Result<ImageConfig, ClassifierError> {
             problem: format!("`model_type` is `{found}`, expected one of {known}"),
             nearest: nearest(found, ImageConfig::MODEL_TYPES).map(Into::into),
         });
+    }
+    if let Value::Object(keys) = &mut value {
+        keys.retain(|key, _| !BOOKKEEPING.contains(&key.as_str()));
     }
     serde_json::from_value(value).map_err(|e| document_error(path, &e))
 }

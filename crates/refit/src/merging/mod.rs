@@ -277,12 +277,12 @@ impl MergeJob {
             write_json(&folder.join("config.json"), config)?;
         }
         if let Some(vocabulary) = self.vocabulary() {
-            companions::copy(vocabulary.home(), folder, &OWN_FILES)?;
+            companions::copy(&[vocabulary.home()], folder, &OWN_FILES)?;
             for (name, document) in vocabulary.documents()? {
                 write_json(&folder.join(name), &document)?;
             }
-        } else if let Some(home) = self.first_home(last) {
-            companions::copy(home, folder, &OWN_FILES[..1])?;
+        } else {
+            companions::copy(&self.homes(last), folder, &OWN_FILES[..1])?;
         }
         let template = self.set.steps()[self.steps.len() - 1]
             .recipe
@@ -306,12 +306,13 @@ impl MergeJob {
         Ok(())
     }
 
-    /// The folder of the model that the result is most like: the base, or the first one.
-    fn first_home(&self, step: &StepPlan) -> Option<&Path> {
-        match step.origins.first()? {
-            Origin::Opened(at) => Some(self.models.get(*at).home()),
-            Origin::Step(at) => self.first_home(&self.steps[*at]),
-        }
+    /// The folders of the models of a step: first that of the model that the result is most like, the base or the first.
+    fn homes(&self, step: &StepPlan) -> Vec<&Path> {
+        let homes = step.origins.iter().flat_map(|origin| match origin {
+            Origin::Opened(at) => vec![self.models.get(*at).home()],
+            Origin::Step(at) => self.homes(&self.steps[*at]),
+        });
+        homes.collect()
     }
 }
 

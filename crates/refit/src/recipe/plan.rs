@@ -340,7 +340,9 @@ impl MergePlan {
         for checkpoint in std::iter::once(&self.base).chain(&self.experts) {
             checkpoint.check_unchanged()?;
         }
-        companions::copy(home(&self.base), folder, &[])?;
+        let models = std::iter::once(&self.base).chain(&self.experts);
+        let homes: Vec<&Path> = models.map(home).collect();
+        companions::copy(&homes, folder, &[])?;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Merging checkpoints from recipes, from training to scoring.
 
+use crate::real::both_ways;
 use crate::sandbox::Sandbox;
 use refit_core::Source;
 use refit_io::ckpt::Checkpoint;
@@ -38,6 +39,7 @@ fn every_method_merges_trained_experts() {
     the_average_is_the_mean(&sandbox);
     the_record_names_every_file_that_was_read(&sandbox);
     a_seed_on_the_command_line_wins_over_that_of_the_recipe(&sandbox);
+    held_and_streamed_merges_answer_alike(&sandbox);
     adamerging_learns_coefficients_that_can_be_used_again(&sandbox);
     a_run_that_diverges_fails_and_leaves_nothing(&sandbox);
     what_is_skipped_is_checked(&sandbox);
@@ -106,6 +108,16 @@ fn a_seed_on_the_command_line_wins_over_that_of_the_recipe(sandbox: &Sandbox) {
     let zero = std::fs::read(sandbox.path().join("runs/dare/model.safetensors")).unwrap();
     assert_eq!(seed, 0);
     assert!(won == zero && zero != own, "--seed 0 did not win");
+}
+
+fn held_and_streamed_merges_answer_alike(sandbox: &Sandbox) {
+    let experts = ["runs/digits", "runs/letters"];
+    let count = both_ways(sandbox, "runs/base", experts, "layers.1.", &|model| {
+        format!(
+            "eval {model} --head runs/digits --head-prefix layers.1. --data generated:digits --json"
+        )
+    });
+    assert!(count > 0);
 }
 
 fn adamerging_learns_coefficients_that_can_be_used_again(sandbox: &Sandbox) {
