@@ -89,10 +89,14 @@ pub enum MergingError {
         tensor: String,
     },
     /// A chat template by a name that stands for none here.
-    #[error("`chat_template` is `{found}`, expected `auto` or a template with `{{{{ .. }}}}`")]
+    #[error(
+        "`chat_template` is `{found}`, expected `auto`, `alpaca`, `chatml`, `exaone`, `llama3`, `mistral` or a template with `{{{{ .. }}}}`"
+    )]
     ChatTemplate {
         /// The name.
         found: String,
+        /// The known name that is closest.
+        nearest: Option<String>,
     },
     /// Merging failed.
     #[error(transparent)]
@@ -187,7 +191,10 @@ impl Hint for MergingError {
             Self::PartialVocabulary { .. } => Some(
                 "leave the tokenizer out where slices take both ends from different models".into(),
             ),
-            Self::ChatTemplate { .. } => Some("give the text of the template itself".into()),
+            Self::ChatTemplate { nearest, .. } => Some(match nearest {
+                Some(name) => format!("did you mean `{name}`?").into(),
+                None => "give the text of the template itself".into(),
+            }),
             Self::TwoVocabularies => {
                 Some("merge in two commands, or say the tokenizer once, in the last recipe".into())
             }

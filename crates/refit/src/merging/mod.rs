@@ -8,6 +8,7 @@ mod error;
 mod models;
 mod options;
 mod summary;
+mod templates;
 mod vocabulary;
 
 pub use error::MergingError;
@@ -33,6 +34,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use templates::chat_template;
 use vocabulary::Vocabulary;
 
 /// Name of the recipe inside an output.
@@ -134,7 +136,7 @@ impl MergeJob {
         let mut models = Models::new(options.cache.clone());
         let mut steps: Vec<StepPlan> = Vec::new();
         for step in set.steps() {
-            check_template(step.recipe.chat_template.as_deref())?;
+            chat_template(step.recipe.chat_template.as_deref())?;
             let origins = step
                 .recipe
                 .models()
@@ -284,11 +286,8 @@ impl MergeJob {
         } else {
             companions::copy(&self.homes(last), folder, &OWN_FILES[..1])?;
         }
-        let template = self.set.steps()[self.steps.len() - 1]
-            .recipe
-            .chat_template
-            .as_deref();
-        if let Some(template) = template.filter(|text| is_template(text)) {
+        let recipe = &self.set.steps()[self.steps.len() - 1].recipe;
+        if let Some(template) = chat_template(recipe.chat_template.as_deref())? {
             let file = folder.join("chat_template.jinja");
             write_file(file, template.as_bytes(), Overwrite::Replace)?;
         }
@@ -402,20 +401,6 @@ fn meta(output: &OutputTensor) -> TensorMeta {
         dtype: output.dtype,
         shape: output.shape.clone(),
     }
-}
-
-/// `auto` keeps what the model has whose tokenizer the result gets.
-fn check_template(template: Option<&str>) -> Result<(), MergingError> {
-    match template {
-        Some(found) if found != "auto" && !is_template(found) => Err(MergingError::ChatTemplate {
-            found: found.chars().take(80).collect(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn is_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%")
 }
 
 fn write_json(path: &Path, document: &Value) -> Result<(), MergingError> {

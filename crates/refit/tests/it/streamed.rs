@@ -81,13 +81,14 @@ dtype: float32
 fn a_merge_writes_a_model_that_other_tools_read() {
     let sandbox = Sandbox::new();
     small(&sandbox);
-    sandbox.file("linear.yaml", LINEAR);
+    sandbox.file("linear.yaml", format!("{LINEAR}chat_template: chatml\n"));
     let plan = sandbox.done("merge linear.yaml --out out/x --dry-run").out;
     assert!(plan.contains("9 merged, 0 copied"), "{plan}");
     assert!(sandbox.names("out").is_empty());
     sandbox.done("merge linear.yaml --out out/x");
     let expected = [
         "README.md",
+        "chat_template.jinja",
         "config.json",
         "model.safetensors",
         "recipe.yaml",
@@ -236,8 +237,8 @@ fn what_does_not_fit_is_told_before_anything_is_written() {
             "`model.norm.weight` of `spoilt` holds NaN at position 4",
         ),
         (
-            format!("{LINEAR}chat_template: chatml\n"),
-            "give the text of the template itself",
+            format!("{LINEAR}chat_template: chatnl\n"),
+            "did you mean `chatml`?",
         ),
         ("merge_method: [".to_owned(), "line"),
         ("merge_method: linear\nslices: []\n".to_owned(), "`slices`"),
