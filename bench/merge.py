@@ -1,11 +1,13 @@
 """Merges checkpoints with mergekit and with refit, in alternation, and compares time and memory.
 
     python3 bench/merge.py [--venv DIR] [--work DIR] [--rounds 3] [--methods linear ties ...] [--csv bench/merge.csv]
+    python3 bench/merge.py --growth [--methods linear ties] [--csv bench/merge_growth.csv]
 
 Makes a Llama-shaped checkpoint of 24 layers and 374 M parameters in bfloat16 and three fine-tuned ones (base plus
 noise of a tenth of its spread in a random tenth to all of the entries), once. Both sides run the same recipe on two
 threads, in turns. The floor is a copy of the base that is forced to the disk. mergekit is installed from PyPI into the
 virtual environment if it is not there. Prints medians, ratios and the peak of resident memory; writes every turn as CSV.
+With --growth refit alone merges one to eight experts, and once more under a limit of 700 MB of address space.
 """
 
 import argparse
@@ -42,9 +44,9 @@ LLAMA = {
 WEIGHTS = {"code": 0.5, "chat": 0.3, "maths": 0.2}
 
 
-def recipe(method, work):
+def recipe(method, work, experts=EXPERTS):
     """The same text for both programs; JSON is YAML."""
-    weighted = [{"model": str(work / name), "parameters": {"weight": WEIGHTS[name]}} for name in EXPERTS]
+    weighted = [{"model": str(work / name), "parameters": {"weight": WEIGHTS.get(name, 0.1)}} for name in experts]
     text = {"merge_method": method, "dtype": "float32", "out_dtype": "bfloat16"}
     if method == "linear":
         return text | {"models": weighted}
@@ -62,7 +64,7 @@ def recipe(method, work):
     return text | {"models": weighted}
 
 
-METHODS = ["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "breadcrumbs", "sce", "model_stock"]
+METHODS = ["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "breadcrumbs", "sce", "model_stock", "arcee_fusion", "nearswap"]
 
 
 def main():
@@ -71,7 +73,8 @@ def main():
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "refit-bench-merge")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
     parser.add_argument("--methods", nargs="*", default=METHODS)
-    parser.add_argument("--csv", type=Path, default=ROOT / "bench" / "merge.csv")
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--growth", action="store_true", help="time and memory over the number of experts")
     parser.add_argument("--only-refit", action="store_true", help="leave mergekit out")
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -82,6 +85,9 @@ def main():
     if not (options.work / "maths" / "model.safetensors").exists():
         subprocess.run([python, __file__, "--make", options.work], check=True)
     refit = build()
+    options.csv = options.csv or ROOT / "bench" / ("merge_growth.csv" if options.growth else "merge.csv")
+    if options.growth:
+        return growth(refit, options)
     rows = []
     for method in options.methods:
         path = options.work / f"{method}.yaml"
@@ -97,6 +103,37 @@ def main():
                 rows.append({"method": method, "side": side, "turn": turn, "seconds": seconds, "peak_mb": peak})
     print(file=sys.stderr)
     report(rows, options)
+
+
+def growth(refit, options):
+    """One to eight experts: time should grow with the bytes that are read, memory should not."""
+    names = EXPERTS + [f"copy-{i}" for i in range(8 - len(EXPERTS))]
+    for name, of in zip(names[len(EXPERTS):], EXPERTS * 2):
+        # A folder of its own, so that the program reads it as another model.
+        (options.work / name).mkdir(exist_ok=True)
+        for file in (options.work / of).iterdir():
+            if not (options.work / name / file.name).exists():
+                os.link(file, options.work / name / file.name)
+    methods = options.methods if options.methods != METHODS else ["linear", "ties"]
+    rows = []
+    for method in methods:
+        for count in (1, 2, 4, 8):
+            path = options.work / f"{method}-{count}.yaml"
+            path.write_text(json.dumps(recipe(method, options.work, names[:count]), indent=1))
+            command = [refit, "merge", path, "--threads", THREADS, "--out"]
+            turns = [timed(command, options.work / "out-refit") for _ in range(options.rounds)]
+            rows.append({"method": method, "experts": count, "seconds": statistics.median(t[0] for t in turns), "peak_mb": max(t[1] for t in turns)})
+        limited = ["sh", "-c", f'ulimit -v 700000; exec "{refit}" merge "{path}" --threads {THREADS} --out "$0"']
+        _, peak = timed(limited, options.work / "out-refit")
+        print(f"{method}, 8 experts: finishes under 700 MB of address space ({peak:.0f} MB resident)")
+    with open(options.csv, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows({**row, "seconds": f"{row['seconds']:.2f}", "peak_mb": f"{row['peak_mb']:.0f}"} for row in rows)
+    print(f"{'method':<16} {'experts':>7} {'seconds':>8} {'a model read':>12} {'MB':>5}")
+    for row in rows:
+        read = row["experts"] + (row["method"] != "linear")
+        print(f"{row['method']:<16} {row['experts']:7} {row['seconds']:8.2f} {row['seconds'] / read:12.2f} {row['peak_mb']:5.0f}")
 
 
 def prepare(folder):

@@ -2,10 +2,12 @@
 
     python3 parity/merge_recipes.py --refit target/release/refit [--venv DIR] [--work DIR] [--only NAME ...]
 
-Makes Llama-shaped models, adapters and tokenizers from a seed. Outputs of deterministic methods have to agree within one
-unit in the last place of the output's type (of bfloat16, where it is wider) on 99.9 % of the entries and to 1e-3 elsewhere; of random ones the share of
-changed entries, the mean and the norm. mergekit is installed from PyPI into the virtual environment if it is not there.
-Exits with 1 where anything differs.
+Makes Llama-shaped models, adapters and tokenizers from a seed. Outputs of deterministic methods have to agree on 99.9 %
+of the entries within one unit in the last place of a 16-bit output type, or within 16 units of float32 (the tool rounds
+after every step, which costs it several), and to 1e-3 elsewhere; of random ones the share of changed entries, the mean
+and the norm. `half-..` recipes merge bfloat16 models with `dtype: bfloat16`: refit computes in higher precision and rounds
+once, so that the tool is asked for the same; the table shows how far the tool is from that when it computes in bfloat16,
+too. mergekit is installed from PyPI into the virtual environment if it is not there. Exits with 1 where anything differs.
 """
 
 import argparse
@@ -120,12 +122,17 @@ RECIPES = {
 # Entries are chosen by a difference of logarithms, which the tool takes in float32: those on the border of the
 # threshold fall to either side.
 NOISY = {"arcee-fusion"}
+# Differences of bfloat16 values are often equal; which of those at the threshold stay is not defined by the tool.
+TIED = {"half-ties", "half-breadcrumbs-ties", "half-sce"}
 RANDOM = {
     "dare-linear": gta("dare_linear", weight=THIRDS, density=0.4),
     "dare-ties": gta("dare_ties", weight=THIRDS, density=(0.4, 0.6, 0.8)),
     "della": gta("della", weight=THIRDS, density=0.5, epsilon=0.2),
     "della-linear": gta("della_linear", weight=THIRDS, density=0.5, epsilon=0.2),
 }
+# The same on models in bfloat16.
+HALF = ("linear", "slerp", "nuslerp", "multislerp", "karcher", "task-arithmetic", "ties", "breadcrumbs-ties", "sce", "model-stock", "nearswap", "ram")
+HALVES = {f"half-{name}": json.loads(json.dumps(RECIPES[name])) for name in HALF}
 # Documents of one file; the last one is compared.
 STAGES = {
     "two-stages": [
@@ -205,8 +212,12 @@ def make(work):
 
     base = {name: normal(*shape) * 0.05 + (len(shape) == 1) for name, shape in tensors(len(WORDS)).items()}
     save("base", base, WORDS)
+    half = lambda values: {path: tensor.bfloat16() for path, tensor in values.items()}
+    save("base-half", half(base), WORDS)
     for name in "abc":
-        save(name, {path: values + normal(*values.shape) * 0.01 for path, values in base.items()}, WORDS)
+        tuned = {path: values + normal(*values.shape) * 0.01 for path, values in base.items()}
+        save(name, tuned, WORDS)
+        save(f"{name}-half", half(tuned), WORDS)
     for name, extra in EXTRA.items():
         # Other words, in another order: rows are matched by token.
         words = WORDS[:40] + extra[:1] + WORDS[40:85] + extra[1:]
@@ -264,6 +275,16 @@ def theirs(work, wanted):
         recipe = {"dtype": "float32"} | recipe
         Path(f"recipes/{name}.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
         run_merge(MergeConfiguration.model_validate(recipe), f"theirs/{name}", options)
+    halves = {"base": "base-half", "a": "a-half", "b": "b-half", "c": "c-half"}
+    for name, recipe in wanted(HALVES).items():
+        recipe["base_model"] = halves.get(recipe.get("base_model"))
+        recipe = {key: value for key, value in recipe.items() if value is not None}
+        for entry in recipe["models"]:
+            entry["model"] = halves[entry["model"]]
+        users = recipe | {"dtype": "bfloat16"}
+        Path(f"recipes/{name}.yaml").write_text(yaml.safe_dump(users, sort_keys=False))
+        run_merge(MergeConfiguration.model_validate(recipe | {"dtype": "float32", "out_dtype": "bfloat16"}), f"theirs/{name}", options)
+        run_merge(MergeConfiguration.model_validate(users), f"rounded/{name}", options)
     for name, documents in wanted(STAGES).items():
         Path(f"recipes/{name}.yaml").write_text(yaml.safe_dump_all(documents, sort_keys=False))
         made = {}
@@ -280,8 +301,9 @@ def compare(work, wanted):
     from safetensors.torch import load_file
 
     failed = 0
-    print(f"{'recipe':<24} {'tensors':>7} {'within 1 ulp':>13} {'largest difference':>19}")
-    for name in [*wanted(RECIPES), *wanted(STAGES), *wanted(RANDOM)]:
+    print(f"{'recipe':<24} {'tensors':>7} {'within bound':>13} {'largest difference':>19} {'tool in bfloat16':>17}")
+    names_of_all = [*wanted(RECIPES), *wanted(HALVES), *wanted(STAGES), *wanted(RANDOM)]
+    for name in names_of_all:
         ours, problem = work / "ours" / name, None
         if (ours / "error.txt").exists():
             problem = (ours / "error.txt").read_text().strip()
@@ -292,13 +314,15 @@ def compare(work, wanted):
             if name.startswith("tokenizer"):
                 found = by_token(found, ours, work / "theirs" / name)
             base = load_file(work / "base" / "model.safetensors")
-            line, problem = judge(found, expected, base, name in NOISY)
+            line, problem = judge(found, expected, base, name)
+            if name in HALVES:
+                line += f" {judge(read('rounded'), expected, base, name)[0].split()[0]:>17}"
             print(f"{name:<24} {len(expected):>7} {line}")
             problem = problem or configs(ours, work / "theirs" / name)
         if problem:
             failed += 1
             print(f"{name}: {problem}")
-    print(f"{failed} of {len(wanted(RECIPES)) + len(wanted(STAGES)) + len(wanted(RANDOM))} recipes differ")
+    print(f"{failed} of {len(names_of_all)} recipes differ")
     return sys.exit(1 if failed else 0)
 
 
@@ -330,9 +354,8 @@ def names(found, expected):
     return None
 
 
-def equal(found, expected, _, noisy):
-    """Within one unit in the last place of the output's type, or of bfloat16 where the output is wider: a recipe tool
-    rounds after every step, and in float32 its own error is several units."""
+def equal(found, expected, _, name):
+    """Within one unit in the last place of a 16-bit type, or within 16 units of float32."""
     import torch
 
     if problem := names(found, expected):
@@ -341,10 +364,12 @@ def equal(found, expected, _, noisy):
     worst = elsewhere = 0.0
     for path in expected:
         a, b = found[path].double(), expected[path].double()
-        half = expected[path].dtype if expected[path].dtype != torch.float32 else torch.bfloat16
+        dtype = expected[path].dtype
+        units = 16 if dtype == torch.float32 else 1
         typical = float(b.abs().mean())
-        # The spacing of the type around the expected value; next to zero, that of the tensor's typical value.
-        unit = torch.clamp(b.abs(), min=typical * 1e-2) * torch.finfo(half).eps
+        # The spacing of the type around the expected value; next to zero, where larger numbers have cancelled, that of a
+        # tenth of the tensor's typical value.
+        unit = torch.clamp(b.abs(), min=typical * 1e-1) * torch.finfo(dtype).eps * units
         difference = (a - b).abs()
         near = difference <= unit
         relative = difference / torch.clamp(b.abs(), min=typical * 1e-2)
@@ -354,8 +379,8 @@ def equal(found, expected, _, noisy):
         elsewhere = max(elsewhere, float(relative[~near].max()) if not near.all() else 0.0)
     share = close / total
     line = f"{100 * share:12.3f}% {worst:19.1e}"
-    good = share >= 0.999 and (noisy or elsewhere <= 1e-3)
-    return line, None if good else f"{100 * share:.3f} % within one unit, largest difference elsewhere {elsewhere:.1e}"
+    good = share >= (0.99 if name in TIED else 0.999) and (name in NOISY | TIED or elsewhere <= 1e-3)
+    return line, None if good else f"{100 * share:.3f} % within the bound, largest difference elsewhere {elsewhere:.1e}"
 
 
 def alike(found, expected, base, _):

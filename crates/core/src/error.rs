@@ -114,12 +114,19 @@ impl Hint for ConfigError {
     }
 }
 
-/// The entry of `valid` closest to `found` by edit distance, if it is close enough to be a slip of the finger.
+/// The entry of `valid` closest to `found` by edit distance, if it is close enough to be a slip of the finger; large and
+/// small letters are the same.
 pub fn nearest<'a>(found: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (found.chars().count() / 3).max(2);
+    let found = found.to_lowercase();
     valid
         .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(found, name), name))
+        .map(|name| {
+            (
+                strsim::damerau_levenshtein(&found, &name.to_lowercase()),
+                name,
+            )
+        })
         .filter(|&(distance, _)| distance <= limit)
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, name)| name)
@@ -135,6 +142,7 @@ mod tests {
             nearest("task-arithmetc", ["ties", "task-arithmetic"]),
             Some("task-arithmetic")
         );
+        assert_eq!(nearest("TIES", ["ties", "dare"]), Some("ties"));
         assert_eq!(nearest("zzzzzz", ["ties", "dare"]), None);
     }
 

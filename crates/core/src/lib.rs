@@ -24,6 +24,7 @@ mod progress;
 mod seed;
 mod stream;
 mod tensor;
+mod words;
 
 pub use access::{Access, AccessError, Area, Card, DataAccess, ModelAccess};
 pub use adapter::{Adapter, AdapterTensor, Change, FactorError, LowRank, Placement};
@@ -35,3 +36,4 @@ pub use progress::{Cancel, Progress, Silent};
 pub use seed::Seed;
 pub use stream::{ReadError, TensorRead, TensorWrite, WriteError};
 pub use tensor::{Sink, Source, TensorMeta};
+pub use words::wrong_value;

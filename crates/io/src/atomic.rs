@@ -37,7 +37,7 @@ mod temporary;
 pub use dir::OutputDir;
 pub use error::AtomicError;
 pub use file::OutputFile;
-pub use parent::check_place;
+pub use parent::{check_place, check_room};
 
 use parent::Parent;
 use std::{

@@ -124,16 +124,22 @@ pub fn read_mapping(path: &Path) -> Result<Map<String, Value>, YamlError> {
     })
 }
 
-/// Reads a file of one or several documents, and its text. `yes` and `on` are truth values, as in YAML 1.1: recipe
-/// tools read them so.
+/// Reads a file of one or several documents, and its text. `yes` and `on` come as words, as a name may be one; whoever
+/// reads a switch knows them.
 ///
 /// # Errors
 /// When it cannot be read, is larger than [`MAX_BYTES`], or is not YAML.
 pub fn read_documents(path: &Path) -> Result<(String, Vec<Value>), YamlError> {
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: false };
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     let text = read_text(path)?;
     match serde_saphyr::from_multiple_with_options::<Value>(&text, options) {
         Ok(documents) => Ok((text, documents)),
+        Err(_) if text.trim_matches(['-', '.', '\n', ' ', '\r']).is_empty() => {
+            Err(YamlError::NotAMapping {
+                path: path.into(),
+                found: "nothing",
+            })
+        }
         Err(error) => Err(syntax(path, &text, &error)),
     }
 }

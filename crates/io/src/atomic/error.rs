@@ -51,6 +51,16 @@ pub enum AtomicError {
         /// The target.
         path: PathBuf,
     },
+    /// The output would not fit on the disk.
+    #[error("`{}` needs {}, its disk has room for {}", path.display(), mib(*needed), mib(*free))]
+    NoRoom {
+        /// The target.
+        path: PathBuf,
+        /// Its bytes.
+        needed: u64,
+        /// Bytes that can still be written.
+        free: u64,
+    },
     /// The disk is full, or the user's share of it.
     #[error("no space left while writing `{}`", path.display())]
     DiskFull {
@@ -69,6 +79,10 @@ pub enum AtomicError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 impl AtomicError {
@@ -98,6 +112,7 @@ impl Hint for AtomicError {
             Self::NoParent { parent, .. } => {
                 format!("create it first: mkdir -p '{}'", parent.display()).into()
             }
+            Self::NoRoom { .. } => "free some space, or choose a place on another disk".into(),
             Self::DiskFull { .. } => {
                 "free some space and run again; nothing half-written was left behind".into()
             }

@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Checks that `target` has a name and a place: the folder that holds it is there, or could be created in one that is.
-/// Touches nothing.
+/// Checks that `target` has a name and a place: the folder that holds it is there, or could be created in one that is,
+/// and may be written to. Touches nothing.
 ///
 /// # Errors
-/// [`AtomicError::NoName`]; [`AtomicError::NoParent`] names what is missing.
+/// [`AtomicError::NoName`]; [`AtomicError::NoParent`] names what is missing; [`AtomicError::Io`] where the system would
+/// refuse.
 ///
 /// # Example
 /// ```
@@ -26,16 +27,63 @@ pub fn check_place(target: &Path) -> Result<(), AtomicError> {
     if target.file_name().is_none() {
         return Err(AtomicError::NoName { path: path() });
     }
-    let parent = parent_of(target);
-    let is_there = parent.is_dir();
-    let is_free = fs::symlink_metadata(parent).is_err() && parent.file_name().is_some();
-    if is_there || is_free && parent_of(parent).is_dir() {
-        return Ok(());
+    match existing_folder(target) {
+        Some(folder) => check_writable(folder),
+        None => Err(AtomicError::NoParent {
+            path: path(),
+            parent: parent_of(target).into(),
+        }),
     }
-    Err(AtomicError::NoParent {
-        path: path(),
-        parent: parent.into(),
-    })
+}
+
+/// Checks that the disk of `target` has room for `bytes`, where the system tells. Touches nothing.
+///
+/// # Errors
+/// [`AtomicError::NoRoom`].
+pub fn check_room(target: &Path, bytes: u64) -> Result<(), AtomicError> {
+    match existing_folder(target).and_then(free_bytes) {
+        Some(free) if free < bytes => Err(AtomicError::NoRoom {
+            path: target.into(),
+            needed: bytes,
+            free,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The folder that holds `target`, or that would hold that folder.
+fn existing_folder(target: &Path) -> Option<&Path> {
+    let parent = parent_of(target);
+    if parent.is_dir() {
+        return Some(parent);
+    }
+    let is_free = fs::symlink_metadata(parent).is_err() && parent.file_name().is_some();
+    let above = parent_of(parent);
+    (is_free && above.is_dir()).then_some(above)
+}
+
+#[cfg(unix)]
+fn check_writable(folder: &Path) -> Result<(), AtomicError> {
+    use rustix::fs::{Access, access};
+    let granted = access(folder, Access::WRITE_OK | Access::EXEC_OK);
+    granted.map_err(|error| AtomicError::from_io("write into", folder)(error.into()))
+}
+
+#[cfg(not(unix))]
+fn check_writable(_: &Path) -> Result<(), AtomicError> {
+    Ok(())
+}
+
+/// What the user may still write.
+#[cfg(unix)]
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_: &Path) -> Option<u64> {
+    None
 }
 
 /// The folder that holds a target; one that was created is removed on drop, unless something is in it.
@@ -86,5 +134,23 @@ fn parent_of(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_needs_room() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("runs/x");
+        check_room(&target, 1).unwrap();
+        let told = check_room(&target, u64::MAX);
+        if cfg!(unix) {
+            let error = told.unwrap_err();
+            assert!(matches!(error, AtomicError::NoRoom { free, .. } if free > 0));
+            assert!(error.to_string().contains("has room for"), "{error}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! and neither the size of the models nor their number changes that. While one group of tensors is merged, the next
 //! is fetched and the last one reaches the disk.
 
+mod finite;
 mod flush;
 mod job;
 mod operands;
@@ -16,6 +17,7 @@ use crate::{
     stream::{Block, StreamRule, Tally},
     task_vector::NotFinite,
 };
+use finite::first_not_finite;
 use flush::Flusher;
 use operands::Operands;
 use rayon::prelude::*;
@@ -151,7 +153,7 @@ fn finish(
     progress: &dyn Progress,
 ) -> Result<(), MergeError> {
     match job.work {
-        Work::Copy(operand) => copy(index, &operand, sink, progress),
+        Work::Copy(operand) => copy(index, &operand, config.not_finite, sink, progress),
         Work::Merge { rule, base, models } => {
             let operands = Operands {
                 at: &sink.tensors()[index],
@@ -167,6 +169,7 @@ fn finish(
 fn copy(
     index: usize,
     operand: &Operand,
+    not_finite: NotFinite,
     sink: &dyn TensorWrite,
     progress: &dyn Progress,
 ) -> Result<(), MergeError> {
@@ -183,6 +186,16 @@ fn copy(
             let bytes = &mut bytes[..end - start];
             let read = operand.tensor.read_bytes(start..end, bytes);
             read.map_err(|error| operand.failed(&meta.path, error))?;
+            if not_finite == NotFinite::Refuse
+                && let Some((at, value)) = first_not_finite(meta.dtype, bytes)
+            {
+                return Err(MergeError::NotFinite {
+                    path: meta.path.clone(),
+                    model: operand.model.clone(),
+                    position: start / size + at,
+                    value,
+                });
+            }
             let written = sink.write_bytes(index, start, bytes);
             written.map_err(|error| MergeError::writing(&meta.path, error))?;
             progress.advance((bytes.len() / size) as u64);

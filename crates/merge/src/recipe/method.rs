@@ -17,7 +17,7 @@ use crate::{
         sce::Sce,
     },
 };
-use refit_core::{Card, ConfigError, ParamPath, Seed};
+use refit_core::{Card, ConfigError, ParamPath, Seed, nearest, wrong_value};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -137,22 +137,52 @@ fn build<R: RecipeRule>(
     models: Vec<Map<String, Value>>,
 ) -> Result<Box<dyn StreamRule>, ConfigError> {
     let read_model = |(at, settings)| {
-        let name = target.models.get(at);
-        let whose = name.map_or(String::new(), |name| format!("of `{name}` "));
-        read(settings, &whose)
+        let model = target.models.get(at).map(ToString::to_string);
+        read(settings, model.as_deref())
     };
     let models = models
         .into_iter()
         .enumerate()
         .map(read_model)
         .collect::<Result<Vec<_>, _>>()?;
-    R::rule(target, read(tensor, "")?, models)
+    R::rule(target, read(tensor, None)?, models)
 }
 
-/// Reads settings; `whose` says in an error for which model they are.
-fn read<T: DeserializeOwned>(settings: Map<String, Value>, whose: &str) -> Result<T, ConfigError> {
-    serde_json::from_value(Value::Object(settings))
-        .map_err(|e| ConfigError::conflict("parameters", format!("{whose}cannot be used: {e}")))
+/// Reads the settings of a tensor, or of `model` for it.
+fn read<T: DeserializeOwned>(
+    settings: Map<String, Value>,
+    model: Option<&str>,
+) -> Result<T, ConfigError> {
+    let parse = |settings: Map<String, Value>| serde_json::from_value::<T>(settings.into());
+    let error = match parse(settings.clone()) {
+        Ok(read) => return Ok(read),
+        Err(error) => error,
+    };
+    let text = error.to_string();
+    let of = model.map_or(String::new(), |name| format!(" for `{name}`"));
+    if let Some(key) = text.strip_prefix("missing field `") {
+        let key = key.split('`').next().unwrap_or_default().to_owned();
+        return Err(ConfigError::conflict(key, format!("is missing{of}")));
+    }
+    // The key without which the settings fail in another way, or not at all.
+    let all = settings.clone();
+    let culprit = settings.into_iter().find(|(key, _)| {
+        let mut others = all.clone();
+        others.remove(key);
+        parse(others).map_or_else(|other| other.to_string() != text, |_| true)
+    });
+    let Some((key, value)) = culprit else {
+        let problem = format!("cannot be used{of}: {text}");
+        return Err(ConfigError::conflict("parameters", problem));
+    };
+    Err(match wrong_value(key, &value, &error) {
+        ConfigError::Range {
+            key,
+            found,
+            expected,
+        } => ConfigError::range(key, found, format!("{expected}{of}")),
+        other => other,
+    })
 }
 
 /// Every method that a recipe can name.
@@ -286,12 +316,16 @@ impl RecipeMethod {
     /// The method called `name`.
     ///
     /// # Errors
-    /// [`ConfigError::Unknown`] with the nearest name.
+    /// [`ConfigError::Unknown`] with the nearest name; where none is near, [`ConfigError::Range`] with all.
     pub fn named(name: &str) -> Result<Self, ConfigError> {
         let of = |method: &&Self| method.spec().card.name == name;
         Self::ALL.iter().find(of).copied().ok_or_else(|| {
-            let names = Self::ALL.iter().map(|method| method.spec().card.name);
-            ConfigError::unknown("merge_method", name, names)
+            let names = || Self::ALL.iter().map(|method| method.spec().card.name);
+            if nearest(name, names()).is_some() {
+                return ConfigError::unknown("merge_method", name, names());
+            }
+            let all = names().collect::<Vec<_>>().join(", ");
+            ConfigError::range("merge_method", format!("`{name}`"), format!("one of {all}"))
         })
     }
 }
@@ -299,6 +333,38 @@ impl RecipeMethod {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_setting_that_does_not_fit_is_named_with_its_model() {
+        #[derive(Debug, Deserialize)]
+        struct Model {
+            #[allow(dead_code, reason = "read for its errors")]
+            weight: f64,
+            #[serde(default)]
+            #[allow(dead_code, reason = "read for its errors")]
+            count: u32,
+        }
+        let said = |settings: Value| {
+            let Value::Object(settings) = settings else {
+                panic!("a mapping")
+            };
+            read::<Model>(settings, Some("a")).unwrap_err().to_string()
+        };
+        for (settings, words) in [
+            (
+                json!({"weight": "x"}),
+                "`weight` is \"x\", expected a number for `a`",
+            ),
+            (
+                json!({"weight": 1, "count": -3}),
+                "`count` is -3, expected a whole number, 0 or more for `a`",
+            ),
+            (json!({"count": 1}), "`weight` is missing for `a`"),
+        ] {
+            assert_eq!(said(settings), words);
+        }
+    }
 
     #[test]
     fn every_method_is_found_by_its_name() {
@@ -307,8 +373,12 @@ mod tests {
             assert_eq!(RecipeMethod::named(name), Ok(method));
             assert_eq!(serde_json::to_value(method).unwrap(), name);
         }
+        let said = |name| RecipeMethod::named(name).unwrap_err().to_string();
+        assert!(
+            said("magic").starts_with("`merge_method` is `magic`, expected one of linear, slerp")
+        );
         assert!(matches!(
-            RecipeMethod::named("liner"),
+            RecipeMethod::named("LINEAR"),
             Err(ConfigError::Unknown {
                 nearest: Some(_),
                 ..

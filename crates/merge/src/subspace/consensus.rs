@@ -110,7 +110,8 @@ impl StreamRule for Consensus {
 }
 
 /// Merges task vectors into `sum_k tau_k` where at least `agree` tasks use it, and 0 elsewhere. Task `k` uses entry
-/// `j` if `|tau_kj| > threshold |sum_i tau_ij - tau_kj|`: its own change stands out from what the others add.
+/// `j` if `|tau_kj| > threshold |sum_i tau_ij - tau_kj|`: its own change stands out from what the others add;
+/// where nobody changes anything, nobody uses it.
 ///
 /// # Shapes
 /// `tasks`: `K` slices of `P` values -> `P` values.

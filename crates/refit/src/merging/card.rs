@@ -1,6 +1,7 @@
 //! The model card of a merge.
 
 use refit_merge::recipe::{ModelRef, RecipeSet};
+use std::path::Path;
 
 /// `README.md` of an output: what it is made of, by which method, and the recipe that makes it again.
 pub(super) fn text(set: &RecipeSet, recipe: &str) -> String {
@@ -15,25 +16,48 @@ pub(super) fn text(set: &RecipeSet, recipe: &str) -> String {
             }
         }
     }
-    let mut text = String::from(
-        "---\nlibrary_name: transformers\ntags:\n- merge\n- refit\n---\n\n# Merged model\n\n",
-    );
+    let is_base = |model: &ModelRef| last.base_model.as_ref() == Some(model);
+    let mut text = String::from("---\nlibrary_name: transformers\n");
+    let named: Vec<&str> = models.iter().filter_map(|model| on_hub(model)).collect();
+    if !named.is_empty() {
+        text += "base_model:\n";
+        for name in named {
+            text += &format!("- {name}\n");
+        }
+        text += "base_model_relation: merge\n";
+    }
+    text += "tags:\n- merge\n- refit\n---\n\n# Merged model\n\n";
+    let merged = models.iter().filter(|model| !is_base(model)).count();
+    let plural = if merged == 1 { "model" } else { "models" };
+    let base = if merged < models.len() {
+        " and their base"
+    } else {
+        ""
+    };
     text += &format!(
-        "Made of {} models by `{}` ({}; {}).\n\n",
-        models.len(),
-        card.name,
-        card.summary,
-        card.source
+        "Made of {merged} {plural}{base} by `{}` ({}; {}).\n\n",
+        card.name, card.summary, card.source
     );
     for model in models {
-        let is_base = last.base_model.as_ref() == Some(model);
-        let role = if is_base { " (base)" } else { "" };
+        let role = if is_base(model) { " (base)" } else { "" };
         text += &format!("- `{}`{role}\n", one_line(&model.to_string()));
     }
     text += "\nThe recipe, which makes it again with `refit merge`:\n\n";
     let fence = fence(recipe);
     text += &format!("{fence}yaml\n{}\n{fence}\n", recipe.trim_end());
     text
+}
+
+/// The name of a model on the hub, `org/name`; `None` where it may be a path.
+fn on_hub(model: &ModelRef) -> Option<&str> {
+    let name = model.model.path.as_str();
+    let (org, rest) = name.split_once('/')?;
+    let plain = |part: &str| {
+        let mut letters = part.chars();
+        letters.next().is_some_and(|c| c.is_ascii_alphanumeric())
+            && letters.all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    (plain(org) && plain(rest) && !Path::new(name).exists()).then_some(name)
 }
 
 /// A fence that the text does not close.
@@ -59,14 +83,18 @@ mod tests {
     fn a_card_names_every_model_once_and_cannot_be_broken_out_of() {
         let documents = [
             json!({"name": "inner", "merge_method": "linear", "parameters": {"weight": 1},
-                "models": [{"model": "a"}, {"model": "b`c"}]}),
+                "models": [{"model": "a"}, {"model": "b`c"}, {"model": "org/tuned-7B"}]}),
             json!({"merge_method": "slerp", "base_model": "a", "parameters": {"t": 0.5},
                 "models": [{"model": "a"}, {"model": "inner"}]}),
         ];
         let set = RecipeSet::parse(&documents).unwrap();
         let text = text(&set, "x: 1\n```\n# out\n");
-        assert!(text.contains("Made of 2 models by `slerp`"));
+        assert!(
+            text.contains("Made of 2 models and their base by `slerp`"),
+            "{text}"
+        );
         assert!(text.contains("- `a` (base)\n- `b c`\n"));
+        assert!(text.starts_with("---\nlibrary_name: transformers\nbase_model:\n- org/tuned-7B\n"));
         assert!(text.contains("````yaml\nx: 1\n```\n# out\n````\n"));
     }
 }

@@ -82,14 +82,19 @@ struct StepPlan {
 }
 
 impl MergeJob {
-    /// Whether the file at `path` holds recipes of this kind: they name a `merge_method`.
+    /// Whether the file at `path` holds recipes of this kind: they name a `merge_method`, or look as if they would.
     ///
     /// # Errors
     /// When the file cannot be read or is no YAML.
     pub fn is_meant(path: &Path) -> Result<bool, MergingError> {
         let (_, documents) = read_documents(path)?;
-        let has = |document: &Value| document.get("merge_method").is_some();
-        Ok(documents.len() > 1 || documents.iter().any(has))
+        let has = |keys: &[&str]| {
+            let mut documents = documents.iter();
+            documents.any(|document| keys.iter().any(|key| document.get(key).is_some()))
+        };
+        let other = has(&["method", "coefficients", "experts"]);
+        let alike = has(&["models", "slices", "modules", "base_model"]);
+        Ok(documents.len() > 1 || has(&["merge_method"]) || (alike && !other))
     }
 
     /// Reads the recipes at `path`; opens no model.

@@ -22,12 +22,8 @@ pub use error::RecipeError;
 pub(crate) use plan::MAX_COEFFICIENTS_BYTES;
 pub use plan::{MergePlan, Merged, NamedPath, PlanSummary};
 
-use crate::{
-    settings::{lay_over, wrong_value},
-    source::TaskSource,
-    yaml::read_mapping,
-};
-use refit_core::{Access, Card, ConfigError, DataAccess, ModelAccess, Seed};
+use crate::{settings::lay_over, source::TaskSource, yaml::read_mapping};
+use refit_core::{Access, Card, ConfigError, DataAccess, ModelAccess, Seed, wrong_value};
 use refit_merge::{Checks, MergeConfig};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

@@ -16,6 +16,7 @@ mod heat;
 mod html;
 mod ladder;
 mod lines;
+mod merge;
 mod palette;
 mod provenance;
 mod scale;

@@ -114,7 +114,12 @@ fn inputs(h: &mut Html, record: &RunRecord) {
                         };
                         h.leaf("th", &[("scope", &"row")], name);
                         h.leaf("td", &[], bytes(input.bytes));
-                        h.leaf("td", &[("class", &"hash")], &input.sha256);
+                        h.el("td", &[("class", &"hash")], |h| {
+                            h.text(&input.sha256);
+                            if input.sampled {
+                                h.text(" of samples");
+                            }
+                        });
                     });
                 }
             });
@@ -142,8 +147,13 @@ pub(crate) fn reproduce(h: &mut Html, record: &RunRecord) {
     h.leaf("pre", &[], record.shell_command());
     h.leaf(
         "p",
+        &[("class", &"note")],
+        "Give another --out: what is there is not replaced.",
+    );
+    h.leaf(
+        "p",
         &[],
-        "This page is made from run.json, results.json and metrics.jsonl of its folder alone:",
+        "This page is made from what its folder holds of run.json, results.json and metrics.jsonl, and nothing else:",
     );
     h.leaf("pre", &[], "refit report FOLDER");
 }

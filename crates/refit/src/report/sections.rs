@@ -1,6 +1,6 @@
 //! What the page shows, section by section.
 
-use super::{accuracy, corruption, cost, curves, heat, html::Html, ladder, provenance};
+use super::{accuracy, corruption, cost, curves, heat, html::Html, ladder, merge, provenance};
 use crate::{
     outcome::{MethodKind, Outcome},
     run::RunFiles,
@@ -60,6 +60,7 @@ pub(super) fn sections(run: &RunFiles) -> Vec<Section> {
     let outcome = run.outcome.as_ref();
     let has = |test: fn(&Outcome) -> bool| outcome.is_some_and(test);
     let candidates = [
+        (!merge::steps(&run.record).is_empty(), MERGE),
         (has(|o| !o.methods.is_empty()), ACCURACY),
         (has(|o| !o.coefficients.is_empty()), COEFFICIENTS),
         (has(|o| !o.curves.is_empty()), ADAPTATION),
@@ -89,6 +90,13 @@ fn with_outcome(h: &mut Html, run: &RunFiles, body: impl FnOnce(&mut Html, &Outc
     }
 }
 
+const MERGE: Section = Section {
+    id: "merge",
+    title: "What was merged",
+    lead: "",
+    seeds: Seeds::All,
+    body: |h, run| merge::recipes(h, &run.record),
+};
 const ACCURACY: Section = Section {
     id: "accuracy",
     title: "Accuracy",

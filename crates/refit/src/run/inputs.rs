@@ -3,7 +3,14 @@
 use super::RunError;
 use refit_io::ckpt::{digest_file, digest_files, sample_file};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+/// Files up to this size are read whole.
+const WHOLE_BYTES: u64 = 16 << 20;
 
 /// One input: a file, or a folder with the files that were read of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +26,10 @@ pub struct InputFile {
     /// Whether the hash is that of [`sample_file`]: of stretches of a large file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sampled: bool,
+    /// When the file was last written, in nanoseconds since 1970: of files that are sampled, where the hash alone does
+    /// not show every change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<u64>,
     /// Number of the files, if it is a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,
@@ -36,21 +47,29 @@ impl InputFile {
             bytes: digest.bytes,
             sha256: digest.sha256,
             sampled: false,
+            modified: None,
             files: None,
         })
     }
 
-    /// Reads stretches of a large file: a few MB, whatever its size.
+    /// Reads stretches of a large file: a few MB, whatever its size; a small one as [`hash`](Self::hash) does.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn sample(path: &Path) -> Result<Self, RunError> {
+        let meta = fs::metadata(path).map_err(RunError::io("read", path))?;
+        if meta.len() <= WHOLE_BYTES {
+            return Self::hash(path);
+        }
+        let written = meta.modified().ok();
+        let written = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let digest = sample_file(path)?;
         Ok(Self {
             path: path.display().to_string(),
             bytes: digest.bytes,
             sha256: digest.sha256,
             sampled: true,
+            modified: written.and_then(|time| time.as_nanos().try_into().ok()),
             files: None,
         })
     }
@@ -74,6 +93,7 @@ impl InputFile {
             bytes: digest.bytes,
             sha256: digest.sha256,
             sampled: false,
+            modified: None,
             files: Some(digest.files),
         })
     }
@@ -123,6 +143,7 @@ mod tests {
             bytes,
             sha256: String::new(),
             sampled: false,
+            modified: None,
             files: None,
         };
         let before = [file("a", 1), file("b", 2)];
@@ -135,6 +156,26 @@ mod tests {
         ] {
             assert_eq!(said(&now), Err(format!("{words} since the run began")));
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_large_file_that_was_written_again_is_another_one() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(WHOLE_BYTES + 1).unwrap();
+        let before = InputFile::sample(file.path()).unwrap();
+        assert!(before.sampled && before.modified.is_some());
+        assert_eq!(InputFile::sample(file.path()).unwrap(), before);
+        // Between two stretches, so that only the time tells.
+        let at = WHOLE_BYTES / 2 + 5;
+        std::os::unix::fs::FileExt::write_at(file.as_file(), b"x", at).unwrap();
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+        file.as_file().set_modified(later).unwrap();
+        assert_ne!(InputFile::sample(file.path()).unwrap(), before);
+
+        file.as_file().set_len(3).unwrap();
+        let small = InputFile::sample(file.path()).unwrap();
+        assert_eq!(small, InputFile::hash(file.path()).unwrap());
     }
 
     #[test]

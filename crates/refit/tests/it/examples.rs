@@ -60,8 +60,27 @@ fn the_examples_of_every_verb_work_as_printed() {
             );
         }
     }
+    for line in lines_of_recipes(&sandbox) {
+        run(&sandbox, &line);
+    }
     let page = std::fs::read_to_string(sandbox.path().join("runs/quick/report.html")).unwrap();
     assert!(page.contains("id=\"accuracy\""));
+}
+
+/// The commands that recipes tell to try.
+fn lines_of_recipes(sandbox: &Sandbox) -> Vec<String> {
+    let names = sandbox.names("recipes").into_iter();
+    let mut lines = Vec::new();
+    for name in names.filter(|name| name != "models") {
+        let text = std::fs::read_to_string(sandbox.path().join("recipes").join(&name)).unwrap();
+        let told = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("#   refit "));
+        let before = lines.len();
+        lines.extend(told.map(|line| format!("refit {line}")));
+        assert!(lines.len() > before, "{name} tells nothing to try");
+    }
+    lines
 }
 
 /// Runs a line through a shell, as a user would.

@@ -9,7 +9,7 @@ use refit::{
     recipe::Recipe,
 };
 use refit_core::{Hint, Seed};
-use std::{fs::File, io::Write, path::Path};
+use std::{borrow::Cow, fs::File, io::Write, path::Path};
 
 /// Damaged recipes that are tried.
 const TRIES: u64 = 10_000;
@@ -140,10 +140,10 @@ fn damaged_recipes_are_errors_or_plans() {
         let told = match MergeJob::is_meant(file) {
             Ok(true) => MergeJob::open(file, MergeOptions::default())
                 .map(|job| drop(job.summary()))
-                .map_err(|error| (error.to_string(), error.hint().map(|h| h.into_owned()))),
+                .map_err(|error| (error.to_string(), error.hint().map(Cow::into_owned))),
             Ok(false) => Recipe::load(file)
                 .map(drop)
-                .map_err(|error| (error.to_string(), error.hint().map(|h| h.into_owned()))),
+                .map_err(|error| (error.to_string(), error.hint().map(Cow::into_owned))),
             Err(error) => Err((error.to_string(), None)),
         };
         match told {

@@ -312,6 +312,7 @@ pub(crate) fn run(outcome: Outcome) -> RunFiles {
         bytes: 1_572_864,
         sha256: "790f4e7a6da7e3ffbf1d9e48e0ed363cfa9ee786f2c53c41ff7b066d44926a0c".into(),
         sampled: false,
+        modified: None,
         files: None,
     }];
     let metric = |series: &str, n: usize, salt: usize| Metric {

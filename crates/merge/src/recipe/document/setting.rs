@@ -174,8 +174,14 @@ impl Scalar {
     /// Reads a number, `true`, `false` or a word. A word that spells a number, such as `"1e-5"`, is that number.
     fn read(value: &Value, place: &Place) -> Result<Self, RecipeProblem> {
         match value {
-            Value::Bool(value) => Ok(Self::Bool(*value)),
+            _ if truth(value).is_some() => Ok(Self::Bool(truth(value) == Some(true))),
+            Value::Number(number) if is_huge(number) => {
+                Err(RecipeProblem::kind(place, value, SMALLER))
+            }
             Value::Number(number) => Ok(Self::Number(number.clone())),
+            Value::String(word) if number(word).is_some_and(|number| is_huge(&number)) => {
+                Err(RecipeProblem::kind(place, value, SMALLER))
+            }
             Value::String(word) if !word.trim().is_empty() && word.len() <= 200 => {
                 Ok(number(word).map_or_else(|| Self::Text(word.clone()), Self::Number))
             }
@@ -193,6 +199,27 @@ impl Scalar {
             Self::Text(text) => Value::String(text.clone()),
         }
     }
+}
+
+/// A truth value, also as YAML 1.1 spells it: `yes`, `on`, `no`, `off`.
+pub(super) fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(value) => Some(*value),
+        Value::String(word) => match word.as_str() {
+            "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
+            "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// No setting has a use for more, and sums of them shall stay finite.
+const LARGEST: f64 = 1e30;
+const SMALLER: &str = "a number below 1e30";
+
+fn is_huge(number: &Number) -> bool {
+    number.as_f64().is_none_or(|value| value.abs() > LARGEST)
 }
 
 /// The number that a word spells with digits.

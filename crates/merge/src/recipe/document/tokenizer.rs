@@ -5,6 +5,7 @@ use super::{
     model_ref::ModelRef,
     place::Place,
     problem::RecipeProblem,
+    setting::truth,
 };
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -140,7 +141,7 @@ impl TokenRule {
     fn read(value: &Value, place: Place) -> Result<Self, RecipeProblem> {
         let fields = Fields::read(value, place, &["source", "force"])?;
         let force = fields.map("force", |value, at| {
-            let flag = value.as_bool();
+            let flag = truth(value);
             flag.ok_or_else(|| RecipeProblem::kind(&at, value, "true or false"))
         })?;
         Ok(Self {

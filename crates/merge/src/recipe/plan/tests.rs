@@ -402,7 +402,7 @@ fn a_base_that_is_not_listed_is_the_last_model_of_methods_without_a_base() {
     without["parameters"] = json!({});
     without["models"][0]["parameters"] = json!({"weight": 1});
     let problems = problems(self::plan(&without));
-    let text = "`model.embed_tokens.weight` and 18 more tensors: `parameters` of `b` cannot be used: missing field `weight`";
+    let text = "`model.embed_tokens.weight` and 18 more tensors: `weight` is missing for `b`";
     assert_eq!(problems, [text]);
 }
 

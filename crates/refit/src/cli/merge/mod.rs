@@ -25,8 +25,8 @@ with depth and by tensor, several recipes in one file. Such a merge streams: mod
 A recipe that names a `method` is of this project's own kind: it trims over the whole model, and can learn \
 coefficients from inputs without labels. A merge that streams or learns and was stopped, by Ctrl-C or otherwise, is \
 in RUN.part; --resume goes on, to the same bits as without a break. \
-`recipes/` holds a commented recipe for every method; they merge runs/digits and runs/letters, trained from \
-runs/base as `refit train --help` shows. Paths in a recipe are relative to the current folder. A recipe may have a \
+`recipes/` holds commented recipes of both kinds; they merge models trained from runs/base as `refit train --help` \
+shows. Paths in a recipe are relative to the current folder. A recipe may have a \
 seed of its own; --seed wins.
 
 Examples:

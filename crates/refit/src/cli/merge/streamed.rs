@@ -14,7 +14,10 @@ use crate::{
 };
 use clap::ValueEnum;
 use refit_core::{Hint, StopReason};
-use refit_io::hub::{HubEnv, HubError};
+use refit_io::{
+    atomic::check_room,
+    hub::{HubEnv, HubError},
+};
 use refit_merge::{MergeError, NotFinite};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -94,6 +97,9 @@ fn hub() -> HubEnv {
 struct Settings {
     recipe: PathBuf,
     options: MergeOptions,
+    /// For the page.
+    #[serde(skip_deserializing)]
+    plan: Option<JobSummary>,
 }
 
 pub(super) fn begin(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Result<(), CliError> {
@@ -105,12 +111,15 @@ pub(super) fn begin(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Res
     }
     let job = MergeJob::open(recipe, options.clone())?;
     check_not_input(out, job.files().iter().map(PathBuf::as_path))?;
+    let plan = job.summary();
+    check_room(out, plan.written_bytes)?;
     if args.run.dry_run {
-        return ui.show(&job.summary());
+        return ui.show(&plan);
     }
     let settings = Settings {
         recipe: recipe.into(),
         options,
+        plan: Some(plan),
     };
     let settings = serde_json::to_value(&settings).unwrap_or_default();
     let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
