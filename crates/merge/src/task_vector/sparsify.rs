@@ -226,7 +226,7 @@ mod tests {
             from: 0.2,
             to: 0.8,
         };
-        Thinner::new(how, &Selection::new(0, []), 0).thin(&mut values, 0, 4, false);
+        Thinner::new(how, &Selection::new(0, 0, []), 0).thin(&mut values, 0, 4, false);
         for (at, probability) in [(0, 0.6), (1, 0.2), (2, 0.8), (3, 0.4)] {
             let kept = values
                 .iter()
@@ -256,7 +256,7 @@ mod tests {
             },
         ] {
             let mut values = vec![1.0; 40_000];
-            Thinner::new(how, &Selection::new(0, []), 0).thin(&mut values, 0, 100, true);
+            Thinner::new(how, &Selection::new(0, 0, []), 0).thin(&mut values, 0, 100, true);
             let mean = values.iter().sum::<f32>() / 40_000.0;
             assert!((mean - 1.0).abs() < 0.05, "{mean}"); // standard error at most 0.01
         }
