@@ -10,7 +10,9 @@
 )]
 
 use divan::{Bencher, counter::BytesCount};
-use refit_core::{DType, Silent, Source, TensorMeta};
+use refit_core::{DType, ParamPath, Seed, Silent, Source, TensorMeta};
+use refit_merge::recipe::{RecipeMethod, Target};
+use refit_merge::stream::merge_values;
 use refit_merge::{
     AdaMerging, AdaMergingConfig, Checks, EntropyModel, EntropyReport, Gradient, Grouping,
     MergeConfig, MergeError, Plus, Session, TaskVectors, Theta, Weights,
@@ -217,4 +219,56 @@ fn merge_eight_models_f32(bencher: Bencher, method: &str) {
     bencher
         .counter(BytesCount::new(bytes))
         .bench_local(|| rule.merge(&tasks, &Silent).unwrap());
+}
+
+/// One tensor of a recipe, three models in bfloat16 as they are decoded; bytes are those of models, base and result.
+#[divan::bench(
+    sample_count = 10,
+    sample_size = 1,
+    args = ["linear", "ties", "breadcrumbs", "sce", "della", "arcee_fusion"]
+)]
+fn merge_a_tensor_of_a_recipe(bencher: Bencher, method: &str) {
+    const SHAPE: [usize; 2] = [1024, 2816];
+    let meta = |k: usize| TensorMeta {
+        path: format!("w{k}").into(),
+        dtype: DType::BF16,
+        shape: SHAPE.to_vec(),
+    };
+    let decoded = |k: usize| -> Vec<f32> {
+        let bytes = values(&meta(k), k as u32);
+        let bits = bytes.as_chunks::<2>().0.iter();
+        bits.map(|bits| half::bf16::from_le_bytes(*bits).to_f32())
+            .collect()
+    };
+    let base = decoded(0);
+    let models: Vec<Vec<f32>> = (1..4).map(decoded).collect();
+    let models = &models[..if method == "arcee_fusion" { 1 } else { 3 }];
+    let models: Vec<&[f32]> = models.iter().map(Vec::as_slice).collect();
+    let (path, names) = (ParamPath::from("w"), ["a", "b", "c"]);
+    let target = Target {
+        path: &path,
+        shape: &SHAPE,
+        models: &names[..models.len()],
+        has_base: method != "linear",
+        is_embedding: false,
+        seed: Seed::new(0),
+    };
+    let (tensor, model) = match method {
+        "sce" => (r#"{"select_topk": 0.5}"#, "{}"),
+        "linear" => ("{}", r#"{"weight": 0.5}"#),
+        "arcee_fusion" => ("{}", "{}"),
+        _ => ("{}", r#"{"weight": 0.5, "density": 0.5}"#),
+    };
+    let map = |text: &str| serde_json::from_str(text).unwrap();
+    let spec = RecipeMethod::named(method).unwrap().spec();
+    let base = (method != "linear").then_some(base.as_slice());
+    bencher
+        .counter(BytesCount::new(
+            4 * SHAPE[0] * SHAPE[1] * (models.len() + 2),
+        ))
+        .bench_local(|| {
+            let settings = models.iter().map(|_| map(model)).collect();
+            let rule = spec.rule(&target, map(tensor), settings).unwrap();
+            merge_values(rule, &SHAPE, base, &models).unwrap()
+        });
 }

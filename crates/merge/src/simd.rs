@@ -229,6 +229,24 @@ kernel! {
     }
 }
 
+/// Calls `then` with the positions of ones among bytes of which each is 0 or 1; a length that is not a multiple of 64
+/// hides the last ones.
+pub(crate) fn each_hit(hits: &[u8], mut then: impl FnMut(usize)) {
+    /// Brings the lowest bit of byte `i` to bit `56 + i`.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    debug_assert_eq!(hits.len() % 64, 0);
+    for (chunk, hits) in hits.as_chunks::<64>().0.iter().enumerate() {
+        let words = hits.as_chunks::<8>().0.iter().enumerate();
+        let mut left = words.fold(0, |bits, (at, word)| {
+            bits | (u64::from_le_bytes(*word).wrapping_mul(GATHER) >> 56) << (8 * at)
+        });
+        while left != 0 {
+            then(64 * chunk + left.trailing_zeros() as usize);
+            left &= left - 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,6 +269,17 @@ mod tests {
             dot_difference(&mut again, &a, &b, &zeros);
             assert_eq!(lanes.map(f64::to_bits), again.map(f64::to_bits));
         }
+    }
+
+    #[test]
+    fn every_hit_is_met_once_and_in_order() {
+        let hits: Vec<u8> = (0..192u32)
+            .map(|i| u8::from(i % 64 == 63 || i * i % 7 == 2))
+            .collect();
+        let mut found = vec![];
+        each_hit(&hits, |at| found.push(at));
+        let expected: Vec<usize> = (0..192).filter(|&at| hits[at] == 1).collect();
+        assert_eq!(found, expected);
     }
 
     #[test]

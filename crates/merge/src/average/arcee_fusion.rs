@@ -10,7 +10,7 @@ use crate::{
     recipe::{BaseUse, NoSettings, RecipeRule, Target},
     select::{Selection, Taken},
     simd::kernel,
-    stream::{Block, Span, StreamRule, Tally},
+    stream::{Block, Look, Span, StreamRule, Tally},
 };
 use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess};
 
@@ -48,7 +48,7 @@ impl RecipeRule for ArceeFusion {
         Ok(Box::new(Rule {
             row: row.max(1),
             divergences: vec![],
-            quartiles: Selection::new(1, [quartile(1), quartile(2), quartile(3)]),
+            quartiles: Selection::new(1, len, [quartile(1), quartile(2), quartile(3)]),
             threshold: 0.0,
         }))
     }
@@ -70,14 +70,15 @@ impl Rule {
             return;
         };
         let mut importances = [0.0; BLOCK];
-        let rows = base.chunks(self.row).zip(model.chunks(self.row));
-        for (row, (base, model)) in rows.enumerate() {
-            let divergence = self.divergences[block.start / self.row + row];
-            for (at, (base, model)) in base.chunks(BLOCK).zip(model.chunks(BLOCK)).enumerate() {
-                let importances = &mut importances[..base.len()];
-                rate(importances, base, model, divergence);
-                then(row * self.row + at * BLOCK, base, model, importances);
-            }
+        let mut at = 0;
+        while at < base.len() {
+            let (row, column) = ((block.start + at) / self.row, (block.start + at) % self.row);
+            let stretch = at..(at + BLOCK.min(self.row - column)).min(base.len());
+            let (base, model) = (&base[stretch.clone()], &model[stretch.clone()]);
+            let importances = &mut importances[..base.len()];
+            rate(importances, base, model, self.divergences[row]);
+            then(at, base, model, importances);
+            at = stretch.end;
         }
     }
 }
@@ -89,6 +90,13 @@ impl StreamRule for Rule {
 
     fn surveys(&self) -> usize {
         1 + self.quartiles.rounds()
+    }
+
+    fn look(&self, round: usize) -> Look {
+        match round.checked_sub(1) {
+            Some(round) => self.quartiles.look(round),
+            None => Look::Everything,
+        }
     }
 
     fn survey(&self, round: usize, block: &Block<'_>, tally: &mut Tally) {

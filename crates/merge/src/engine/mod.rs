@@ -14,7 +14,7 @@ pub use job::{Job, Operand, Work, held_bytes};
 
 use crate::{
     error::MergeError,
-    stream::{Block, StreamRule, Tally},
+    stream::{Block, Look, StreamRule, Tally},
     task_vector::NotFinite,
 };
 use finite::first_not_finite;
@@ -220,16 +220,16 @@ fn merge(
     progress: &dyn Progress,
 ) -> Result<(), MergeError> {
     let meta = &sink.tensors()[index];
-    let blocks: Vec<Range<usize>> = rule.span().blocks(&meta.shape).collect();
-    let mut round = 0;
+    // Who surveys everything checks it the first time: one NaN spoils what is learned of all.
+    let (mut round, mut check) = (0, true);
     while round < rule.surveys() {
-        let tally = survey(&*rule, round, operands, &blocks, progress)?;
+        let tally = survey(&*rule, round, operands, check, progress)?;
+        check &= rule.look(round) != Look::Everything;
         rule.learn(round, tally)?;
         round += 1;
     }
-    // Whoever surveyed has looked at every value before: one NaN spoils what is learned of all.
-    let check = round == 0;
     let rule = &*rule;
+    let blocks = Look::Everything.ranges(rule.span(), &meta.shape);
     blocks.par_iter().enumerate().try_for_each_init(
         Desk::default,
         |Desk {
@@ -257,11 +257,16 @@ fn survey(
     rule: &dyn StreamRule,
     round: usize,
     operands: &Operands<'_>,
-    blocks: &[Range<usize>],
+    check: bool,
     progress: &dyn Progress,
 ) -> Result<Tally, MergeError> {
+    /// Values that are worth another thread.
+    const SHARE: usize = 1 << 14;
     let tallies: Mutex<Vec<Tally>> = Mutex::default();
-    blocks.par_iter().enumerate().try_for_each_init(
+    let ranges = rule.look(round).ranges(rule.span(), &operands.at.shape);
+    let together = SHARE / ranges.first().map_or(1, Range::len).max(1);
+    let each = ranges.par_iter().enumerate().with_min_len(together.max(1));
+    each.try_for_each_init(
         || Pen::new(&tallies),
         |pen, (number, range)| {
             let Pen { desk, tally, .. } = pen;
@@ -274,7 +279,7 @@ fn survey(
                 range,
                 &mut desk.values,
                 &mut desk.bytes,
-                round == 0,
+                check,
                 progress,
                 look,
             )

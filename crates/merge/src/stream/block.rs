@@ -79,9 +79,61 @@ impl Span {
     }
 }
 
+/// How much of a tensor a survey looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Look {
+    /// Every block.
+    #[default]
+    Everything,
+    /// Short stretches spread over the tensor, about one value in 256; they are no blocks and do not keep rows whole.
+    Sample,
+}
+
+impl Look {
+    /// What a survey sees of a tensor of `shape`, in order.
+    ///
+    /// ```
+    /// use refit_merge::stream::{Look, Span};
+    /// let seen = |look: Look| look.ranges(Span::Any, &[1 << 20]).iter().map(|range| range.len()).sum::<usize>();
+    /// assert_eq!((seen(Look::Everything), seen(Look::Sample)), (1 << 20, 1 << 12));
+    /// ```
+    pub fn ranges(self, span: Span, shape: &[usize]) -> Vec<Range<usize>> {
+        const WINDOW: usize = 1 << 14;
+        const STRETCH: usize = 64;
+        if self == Self::Everything {
+            return span.blocks(shape).collect();
+        }
+        let len: usize = shape.iter().product();
+        let stretch = |window: usize| {
+            let room = (len - window).min(WINDOW).saturating_sub(STRETCH);
+            // steps of the golden ratio: the same columns of a matrix are not met again and again
+            let step = (window / WINDOW) as u32;
+            let chance = f64::from(step.wrapping_mul(0x9e37_79b9)) / 2f64.powi(32);
+            let start = window + (chance * room as f64) as usize;
+            start..(start + STRETCH).min(len)
+        };
+        (0..len).step_by(WINDOW).map(stretch).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_are_spread_over_the_tensor_and_lie_in_it() {
+        for len in [0, 1, 63, 64, 100_000, 3 << 20] {
+            let ranges = Look::Sample.ranges(Span::Rows, &[len]);
+            assert_eq!(ranges.len(), len.div_ceil(1 << 14));
+            for (window, range) in ranges.iter().enumerate() {
+                assert!(range.start >= window << 14 && range.end <= len.min((window + 1) << 14));
+                assert_eq!(range.len(), 64.min(len - (window << 14)));
+            }
+            let columns: std::collections::HashSet<_> =
+                ranges.iter().map(|range| range.start % 1024 / 64).collect();
+            assert!(ranges.len() < 128 || columns.len() == 16, "{columns:?}");
+        }
+    }
 
     #[test]
     fn blocks_cover_every_value_once_and_keep_rows_whole() {

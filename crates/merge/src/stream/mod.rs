@@ -7,6 +7,6 @@ mod block;
 mod rule;
 mod tally;
 
-pub use block::{Block, Span};
+pub use block::{Block, Look, Span};
 pub use rule::{StreamRule, merge_values};
 pub use tally::Tally;

@@ -1,15 +1,16 @@
 //! Rules that merge a tensor block by block.
 
 use super::{
-    block::{Block, Span},
+    block::{Block, Look, Span},
     tally::Tally,
 };
 use crate::error::MergeError;
+use std::ops::Range;
 
 /// How one output tensor is merged from the same tensor of several models.
 ///
 /// A rule is made for one tensor, with the settings that hold for it. Surveys come first, in order; each sees every
-/// block once, in any order and from several threads. What it wrote down is given to [`learn`](Self::learn) before the
+/// block once, or a [sample](Look::Sample), in any order and from several threads. What it wrote down is given to [`learn`](Self::learn) before the
 /// next begins. Then every block is merged. The same operands give the same bits, whatever the threads do.
 pub trait StreamRule: Send + Sync + std::fmt::Debug {
     /// What must be seen at once.
@@ -22,6 +23,11 @@ pub trait StreamRule: Send + Sync + std::fmt::Debug {
     /// Asked again after every [`learn`](Self::learn): what was learned may make a further look needless.
     fn surveys(&self) -> usize {
         0
+    }
+
+    /// How much survey `round` has to see.
+    fn look(&self, _round: usize) -> Look {
+        Look::Everything
     }
 
     /// Looks at one block in survey `round`, counted from 0.
@@ -64,25 +70,27 @@ pub fn merge_values(
             expected,
         });
     }
-    let ranges: Vec<_> = rule.span().blocks(shape).collect();
-    let with_block = |number: usize, work: &mut dyn FnMut(&Block<'_>) -> Result<(), MergeError>| {
-        let range = ranges[number].clone();
-        let models: Vec<&[f32]> = models.iter().map(|model| &model[range.clone()]).collect();
-        let (start, base) = (range.start, base.map(|base| &base[range]));
-        let models = models.as_slice();
-        work(&Block {
-            number,
-            start,
-            shape,
-            base,
-            models,
-        })
-    };
+    let span = rule.span();
+    let with_block =
+        |number: usize,
+         range: &Range<usize>,
+         work: &mut dyn FnMut(&Block<'_>) -> Result<(), MergeError>| {
+            let models: Vec<&[f32]> = models.iter().map(|model| &model[range.clone()]).collect();
+            let (start, base) = (range.start, base.map(|base| &base[range.clone()]));
+            let models = models.as_slice();
+            work(&Block {
+                number,
+                start,
+                shape,
+                base,
+                models,
+            })
+        };
     let mut round = 0;
     while round < rule.surveys() {
         let mut tally = Tally::default();
-        for number in 0..ranges.len() {
-            with_block(number, &mut |block| {
+        for (number, range) in rule.look(round).ranges(span, shape).iter().enumerate() {
+            with_block(number, range, &mut |block| {
                 rule.survey(round, block, &mut tally);
                 Ok(())
             })?;
@@ -91,9 +99,9 @@ pub fn merge_values(
         round += 1;
     }
     let mut merged = vec![0.0; expected];
-    for (number, range) in ranges.iter().enumerate() {
+    for (number, range) in span.blocks(shape).enumerate() {
         let out = &mut merged[range.clone()];
-        with_block(number, &mut |block| rule.merge(block, out))?;
+        with_block(number, &range, &mut |block| rule.merge(block, out))?;
     }
     Ok(merged)
 }

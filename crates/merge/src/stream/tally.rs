@@ -1,13 +1,14 @@
 //! What a survey writes down.
 
-/// Counts and sums over the blocks of a tensor.
+/// Counts and sums over the blocks of a tensor, and the few values of each that are worth keeping.
 ///
-/// Counts are whole numbers, so the order in which threads add them does not matter; sums are kept per block and added
-/// in the order of blocks. Either way the result has the same bits for any number of threads.
+/// Counts are whole numbers, so the order in which threads add them does not matter; sums and values are kept per block
+/// and taken in the order of blocks. Either way the result has the same bits for any number of threads.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     counts: Vec<u64>,
     sums: Vec<(usize, Vec<f64>)>,
+    kept: Vec<(usize, Vec<u32>)>,
 }
 
 impl Tally {
@@ -25,6 +26,11 @@ impl Tally {
         self.sums.push((number, sums));
     }
 
+    /// Keeps what block `number` is to be remembered by.
+    pub fn keep(&mut self, number: usize, values: Vec<u32>) {
+        self.kept.push((number, values));
+    }
+
     /// Both tallies in one.
     #[must_use]
     pub fn merged(mut self, other: Self) -> Self {
@@ -36,6 +42,7 @@ impl Tally {
             }
         }
         self.sums.extend(other.sums);
+        self.kept.extend(other.kept);
         self
     }
 
@@ -57,10 +64,19 @@ impl Tally {
 
     /// The sums of every block, in the order of blocks.
     pub fn by_block(&self) -> Vec<&[f64]> {
-        let mut blocks: Vec<&(usize, Vec<f64>)> = self.sums.iter().collect();
-        blocks.sort_unstable_by_key(|(number, _)| *number);
-        blocks.iter().map(|(_, sums)| sums.as_slice()).collect()
+        in_order(&self.sums)
     }
+
+    /// What was kept of every block, in the order of blocks.
+    pub fn kept(&self) -> Vec<&[u32]> {
+        in_order(&self.kept)
+    }
+}
+
+fn in_order<T>(blocks: &[(usize, Vec<T>)]) -> Vec<&[T]> {
+    let mut blocks: Vec<&(usize, Vec<T>)> = blocks.iter().collect();
+    blocks.sort_unstable_by_key(|(number, _)| *number);
+    blocks.iter().map(|(_, values)| values.as_slice()).collect()
 }
 
 #[cfg(test)]
@@ -74,12 +90,15 @@ mod tests {
             for &(number, value) in blocks {
                 tally.counts(2)[number % 2] += 1;
                 tally.add(number, vec![value]);
+                tally.keep(number, vec![number as u32]);
             }
             tally
         };
         let one = tally(&[(0, 1e16), (1, 1.0)]).merged(tally(&[(2, -1e16)]));
         let other = tally(&[(2, -1e16)]).merged(tally(&[(1, 1.0), (0, 1e16)]));
         assert_eq!(one.totals(1), other.totals(1));
+        assert_eq!(one.kept(), other.kept());
+        assert_eq!(one.kept().concat(), [0, 1, 2]);
         assert_eq!(one.clone().into_counts(), [2, 1]);
         assert_eq!(other.into_counts(), [2, 1]);
         assert_eq!(Tally::default().merged(one.clone()), one);

@@ -19,7 +19,7 @@ use crate::{
     rule::finite,
     select::{Selection, Taken, kept},
     simd::{self, LANES, kernel},
-    stream::{Block, Span, StreamRule, Tally},
+    stream::{Block, Look, Span, StreamRule, Tally},
 };
 use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess};
 use serde::Deserialize;
@@ -261,7 +261,7 @@ impl<const M: usize> RecipeRule for Member<M> {
         Ok(Box::new(Rule {
             weights: models.iter().map(|model| model.weight).collect(),
             scales: vec![1.0; models.len()],
-            selection: Selection::new(models.len(), questions),
+            selection: Selection::new(models.len(), target.shape.iter().product(), questions),
             row: (row.sparsify == Sparsify::Ranks).then_some(row_len),
             rescale: rescale.filter(|_| thinnings.iter().any(|how| how.is_active())),
             thinnings,
@@ -492,6 +492,10 @@ impl StreamRule for Rule {
 
     fn surveys(&self) -> usize {
         self.selection.rounds() + usize::from(self.norm().is_some())
+    }
+
+    fn look(&self, round: usize) -> Look {
+        self.selection.look(round)
     }
 
     fn survey(&self, round: usize, block: &Block<'_>, tally: &mut Tally) {

@@ -276,6 +276,12 @@ impl<'a> TaskVectors<'a> {
     }
 }
 
+/// Draws of a stream, for tests of other modules.
+#[cfg(test)]
+pub(crate) fn draws_for_tests(seed: u64, out: &mut [u32]) {
+    draws::Draws::new(refit_core::Seed::new(seed)).fill(0, out);
+}
+
 /// Adds vectors of `n` partial sums, first to last: the same result whoever computed them.
 pub(crate) fn sum_in_order(partials: Vec<Vec<f64>>, n: usize) -> Vec<f64> {
     let mut sums = vec![0.0; n];

@@ -8,7 +8,7 @@ use crate::{
     recipe::{BaseUse, Flag, NoSettings, RecipeRule, Target},
     select::{Selection, Taken},
     simd::{self, LANES, Lanes, kernel},
-    stream::{Block, StreamRule, Tally},
+    stream::{Block, Look, StreamRule, Tally},
 };
 use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess};
 use serde::Deserialize;
@@ -80,7 +80,7 @@ impl RecipeRule for Sce {
         Ok(Box::new(Rule {
             len: target.shape.iter().product(),
             selects: question.is_some(),
-            variances: Selection::new(1, question),
+            variances: Selection::new(1, target.shape.iter().product(), question),
             floor,
             weights: vec![0.0; models.len()],
         }))
@@ -127,6 +127,10 @@ impl Rule {
 impl StreamRule for Rule {
     fn surveys(&self) -> usize {
         self.variances.rounds() + 1
+    }
+
+    fn look(&self, round: usize) -> Look {
+        self.variances.look(round)
     }
 
     fn survey(&self, round: usize, block: &Block<'_>, tally: &mut Tally) {

@@ -3,7 +3,7 @@
 use super::draws::{Draws, bound};
 use crate::{
     select::{Cut, Selection, magnitude},
-    simd::kernel,
+    simd::{each_hit, kernel},
 };
 
 /// How the entries of one task vector that stay are found.
@@ -114,16 +114,61 @@ kernel! {
     }
 }
 
-/// Sorts rows by magnitude.
+/// Thins out rows by the ranks of their values.
 #[derive(Clone, Debug, Default)]
 struct Ranks {
     order: Vec<u64>,
     spare: Vec<u64>,
     draws: Vec<u32>,
+    values: Vec<f32>,
+    bins: Vec<u16>,
+    starts: Vec<u32>,
+    /// Of each bin.
+    bounds: Vec<u32>,
+    /// Of the bin of each value, and of the bin behind it.
+    own: Vec<u32>,
+    next: Vec<u32>,
+    /// 1 for a value whose rank has to be known.
+    open: Vec<u8>,
+}
+
+/// The probability with which a value stays, linear in its rank.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    from: f64,
+    step: f64,
+}
+
+impl Line {
+    /// A row of one value has no rank, and the middle.
+    fn new([from, to]: [f64; 2], len: usize) -> Self {
+        Self {
+            from: if len == 1 {
+                f64::midpoint(from, to)
+            } else {
+                from
+            },
+            step: (to - from) / len.saturating_sub(1).max(1) as f64,
+        }
+    }
+
+    #[inline(always)]
+    fn probability(self, rank: u32) -> f64 {
+        self.from + self.step * f64::from(rank)
+    }
+
+    /// A value of this rank stays when its draw is smaller.
+    #[inline(always)]
+    fn bound(self, rank: u32) -> f64 {
+        self.probability(rank) * 2f64.powi(32)
+    }
 }
 
 impl Ranks {
-    /// Keeps each value with a probability that is linear in its rank; a row of one value has no rank, and the middle.
+    /// Below this length of a row a comparison sort is faster.
+    const FEW: usize = 64;
+
+    /// Keeps each value with a probability that is linear in its rank.
     fn keep(
         &mut self,
         row: &mut [f32],
@@ -132,26 +177,88 @@ impl Ranks {
         [from, to]: [f64; 2],
         inverse: bool,
     ) {
-        self.sort(row);
         self.draws.resize(row.len(), 0);
         draws.fill(position, &mut self.draws);
-        let step = (to - from) / row.len().saturating_sub(1).max(1) as f64;
-        let from = if row.len() == 1 {
-            f64::midpoint(from, to)
-        } else {
-            from
-        };
+        let line = Line::new([from, to], row.len());
+        let few = row.len() < Self::FEW || row.len() > u32::MAX as usize;
+        if inverse || few || !self.keep_by_bins(row, line) {
+            self.keep_by_order(row, line, inverse);
+        }
+    }
+
+    fn keep_by_order(&mut self, row: &mut [f32], line: Line, inverse: bool) {
+        self.sort(row);
         for (rank, &item) in self.order.iter().enumerate() {
             let at = (item & u64::from(u32::MAX)) as usize;
-            let probability = from + step * rank as f64;
-            let kept = f64::from(self.draws[at]) < probability * 2f64.powi(32);
+            let kept = f64::from(self.draws[at]) < line.bound(rank as u32);
             let value = if kept { row[at] } else { 0.0 }; // chosen, not jumped over: chance has no pattern
             row[at] = if inverse {
-                (f64::from(value) / probability) as f32
+                (f64::from(value) / line.probability(rank as u32)) as f32
             } else {
                 value
             };
         }
+    }
+
+    /// The same without a sort: most draws lie outside the bounds of the values in the same bin of magnitudes. The
+    /// ranks of the rest are counted one by one; `false` when that are too many, and the row is as it was.
+    fn keep_by_bins(&mut self, row: &mut [f32], line: Line) -> bool {
+        /// Ranks that are counted one by one, at most: what a sort costs lies above.
+        const RANKS: usize = 256;
+        self.values.clear();
+        self.values.extend_from_slice(row);
+        self.fill_bins(line);
+        self.open.resize(row.len().next_multiple_of(64), 0);
+        self.open[row.len()..].fill(0);
+        // looked up apart from the comparison, which has no pattern: as a jump it would cost more than all the rest
+        for (own, from) in [(&mut self.own, 0), (&mut self.next, 1)] {
+            let bounds = &self.bounds[from..];
+            own.clear();
+            own.extend(self.bins.iter().map(|&bin| bounds[usize::from(bin)]));
+        }
+        keep_below(row, &self.draws, &self.own, &self.next, &mut self.open);
+        let mut counted = 0;
+        each_hit(&self.open, |at| {
+            counted += 1;
+            if counted <= RANKS {
+                let kept = f64::from(self.draws[at]) < line.bound(rank_of(&self.values, at));
+                row[at] = if kept { self.values[at] } else { 0.0 };
+            }
+        });
+        if counted > RANKS {
+            row.copy_from_slice(&self.values);
+        }
+        counted <= RANKS
+    }
+
+    /// Finds the bin of every value, and the bound of the first rank of each bin.
+    fn fill_bins(&mut self, line: Line) {
+        /// Binary orders below the largest magnitude that bins tell apart.
+        const ORDERS: u32 = 8;
+        let len = self.values.len();
+        let count = (len.next_power_of_two() / 2).min(1 << 12);
+        let shift = f32::MANTISSA_DIGITS - 1 + ORDERS.ilog2() - count.ilog2();
+        let floor = largest_magnitude(&self.values).saturating_sub((count << shift) as u32 - 1);
+        self.bins.resize(len, 0);
+        find_bins(&mut self.bins, &self.values, floor, shift);
+        // neighbours are counted apart: where most are equal, each count would wait for the one before
+        self.starts.clear();
+        self.starts.resize(2 * (count + 1), 0);
+        let (even, odd) = self.starts.split_at_mut(count + 1);
+        let (pairs, rest) = self.bins.as_chunks::<2>();
+        for [one, two] in pairs {
+            even[usize::from(*one)] += 1;
+            odd[usize::from(*two)] += 1;
+        }
+        for bin in rest {
+            even[usize::from(*bin)] += 1;
+        }
+        let mut next = 0;
+        for (start, more) in even.iter_mut().zip(odd) {
+            (*start, next) = (next, next + *start + *more);
+        }
+        self.bounds.resize(count + 1, 0);
+        find_bounds(&mut self.bounds, even, line);
     }
 
     /// Orders positions (lower half) by magnitude (upper half), equal ones by position.
@@ -193,6 +300,76 @@ impl Ranks {
     }
 }
 
+kernel! {
+    /// The largest bits of a magnitude.
+    fn largest_magnitude(values: &'a [f32]) -> u32 {
+        values.iter().fold(0, |most, value| most.max(value.to_bits() & 0x7fff_ffff))
+    }
+}
+
+kernel! {
+    /// `bins_i = (|b_i| - floor) >> shift` of bits, and 0 for what is less.
+    fn find_bins(bins: &'a mut [u16], values: &'a [f32], floor: u32, shift: u32) {
+        for (bin, value) in bins.iter_mut().zip(values) {
+            *bin = ((value.to_bits() & 0x7fff_ffff).saturating_sub(floor) >> shift) as u16;
+        }
+    }
+}
+
+kernel! {
+    /// Bounds of ranks, rounded up to whole draws; the largest draw where they are more.
+    fn find_bounds(bounds: &'a mut [u32], ranks: &'a [u32], line: Line) {
+        const WHOLE: f64 = (1u64 << 52) as f64; // its last bit is worth 1
+        for (bound, &rank) in bounds.iter_mut().zip(ranks) {
+            let draws = line.bound(rank).ceil().min(f64::from(u32::MAX));
+            *bound = (draws + WHOLE).to_bits() as u32;
+        }
+    }
+}
+
+kernel! {
+    /// Keeps the values whose draw is below their bound. Opens those that are not zero and whose draw is not above the
+    /// bound of the next bin.
+    fn keep_below(
+        values: &'a mut [f32],
+        draws: &'a [u32],
+        bounds: &'a [u32],
+        next: &'a [u32],
+        open: &'a mut [u8],
+    ) {
+        let bounds = bounds.iter().zip(next);
+        for (((value, &draw), (&bound, &next)), open) in values.iter_mut().zip(draws).zip(bounds).zip(open) {
+            *open = u8::from(is_open(*value, draw, [bound, next]));
+            *value = if draw < bound { *value } else { 0.0 };
+        }
+    }
+}
+
+#[inline(always)]
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "a jump per value would cost more than the rest"
+)]
+fn is_open(value: f32, draw: u32, [bound, next]: [u32; 2]) -> bool {
+    (draw >= bound) & (draw <= next) & (value != 0.0)
+}
+
+kernel! {
+    /// How many values are smaller than value `at`, or equal and before it.
+    fn rank_of(values: &'a [f32], at: usize) -> u32 {
+        let own = values[at].to_bits() & 0x7fff_ffff;
+        let (before, behind) = values.split_at(at);
+        let mut rank = 0;
+        for value in before {
+            rank += u32::from(value.to_bits() & 0x7fff_ffff <= own);
+        }
+        for value in behind {
+            rank += u32::from((value.to_bits() & 0x7fff_ffff) < own);
+        }
+        rank
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,6 +395,33 @@ mod tests {
     }
 
     #[test]
+    fn bins_keep_what_ranks_keep() {
+        // smooth, rounded so that ties are many, mostly zero, over many orders, all equal
+        let laws: [fn(f64) -> f64; 5] = [
+            |x| x.sin(),
+            |x| (x.sin() * 30.0).round() / 30.0,
+            |x| (x.sin() - 0.7).max(0.0),
+            |x| (40.0 * x.sin()).exp2(),
+            |_| -1.5,
+        ];
+        for (law, of) in laws.iter().enumerate() {
+            for len in [64u32, 65, 1000, 1024, 5000, 20_000] {
+                let row: Vec<f32> = (0..len).map(|i| of(f64::from(i) * 7.31) as f32).collect();
+                let draws = Draws::new(Seed::new(len.into()));
+                let mut by_bins = row.clone();
+                let mut ranks = Ranks::default();
+                ranks.keep(&mut by_bins, draws, 3, [0.35, 0.65], false);
+                let mut by_order = row.clone();
+                ranks.keep_by_order(&mut by_order, Line::new([0.35, 0.65], row.len()), false);
+                assert_eq!(by_bins, by_order, "law {law}, {len} values");
+                let found =
+                    ranks.keep_by_bins(&mut row.clone(), Line::new([0.35, 0.65], row.len()));
+                assert!(found || law > 2 || len == 20_000, "law {law}, {len} values");
+            }
+        }
+    }
+
+    #[test]
     fn larger_entries_are_likelier_to_stay() {
         // 4000 rows of 4 entries, ranks 0..4, probabilities 0.2, 0.4, 0.6, 0.8
         let mut values: Vec<f32> = (0..16_000).map(|i| [3.0, -1.0, 4.0, 2.0][i % 4]).collect();
@@ -226,7 +430,7 @@ mod tests {
             from: 0.2,
             to: 0.8,
         };
-        Thinner::new(how, &Selection::new(0, []), 0).thin(&mut values, 0, 4, false);
+        Thinner::new(how, &Selection::new(0, 0, []), 0).thin(&mut values, 0, 4, false);
         for (at, probability) in [(0, 0.6), (1, 0.2), (2, 0.8), (3, 0.4)] {
             let kept = values
                 .iter()
@@ -256,7 +460,7 @@ mod tests {
             },
         ] {
             let mut values = vec![1.0; 40_000];
-            Thinner::new(how, &Selection::new(0, []), 0).thin(&mut values, 0, 100, true);
+            Thinner::new(how, &Selection::new(0, 0, []), 0).thin(&mut values, 0, 100, true);
             let mean = values.iter().sum::<f32>() / 40_000.0;
             assert!((mean - 1.0).abs() < 0.05, "{mean}"); // standard error at most 0.01
         }

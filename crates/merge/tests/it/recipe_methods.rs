@@ -5,10 +5,11 @@ use refit_core::{ParamPath, Seed};
 use refit_merge::{
     MergeError,
     recipe::{BaseUse, RecipeMethod, Target},
-    stream::{Block, StreamRule, Tally, merge_values},
+    stream::{Block, Look, StreamRule, Tally, merge_values},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::ops::Range;
 
 /// Settings that do something to their operands: method, tensor, every model.
 fn settings() -> Vec<(RecipeMethod, Value, Value)> {
@@ -129,36 +130,44 @@ fn merge_on_threads(
     shape: &[usize],
     (base, models): &(Vec<f32>, Vec<Vec<f32>>),
 ) -> Vec<f32> {
-    let ranges: Vec<_> = rule.span().blocks(shape).collect();
-    let with_block = |number: usize, work: &mut dyn FnMut(&Block<'_>)| {
-        let range = ranges[number].clone();
+    let span = rule.span();
+    let with_block = |number: usize, range: &Range<usize>, work: &mut dyn FnMut(&Block<'_>)| {
         let models: Vec<&[f32]> = models.iter().map(|model| &model[range.clone()]).collect();
         work(&Block {
             number,
             start: range.start,
             shape,
-            base: (spec_base != BaseUse::None).then_some(&base[range]),
+            base: (spec_base != BaseUse::None).then_some(&base[range.clone()]),
             models: &models,
         });
     };
     let mut round = 0;
     while round < rule.surveys() {
-        let survey = |mut tally: Tally, number: usize| {
-            with_block(number, &mut |block| rule.survey(round, block, &mut tally));
+        let survey = |mut tally: Tally, (number, range): (usize, Range<usize>)| {
+            with_block(number, &range, &mut |block| {
+                rule.survey(round, block, &mut tally);
+            });
             tally
         };
-        let blocks = (0..ranges.len()).into_par_iter().rev();
-        let tally = blocks
+        let ranges = rule.look(round).ranges(span, shape);
+        let tally = ranges
+            .into_par_iter()
+            .enumerate()
+            .rev()
             .fold(Tally::default, survey)
             .reduce(Tally::default, Tally::merged);
         rule.learn(round, tally).unwrap();
         round += 1;
     }
-    let merged: Vec<Vec<f32>> = (0..ranges.len())
+    let merged: Vec<Vec<f32>> = Look::Everything
+        .ranges(span, shape)
         .into_par_iter()
-        .map(|number| {
-            let mut out = vec![f32::NAN; ranges[number].len()];
-            with_block(number, &mut |block| rule.merge(block, &mut out).unwrap());
+        .enumerate()
+        .map(|(number, range)| {
+            let mut out = vec![f32::NAN; range.len()];
+            with_block(number, &range, &mut |block| {
+                rule.merge(block, &mut out).unwrap();
+            });
             out
         })
         .collect();
