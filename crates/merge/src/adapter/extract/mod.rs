@@ -11,6 +11,7 @@ mod plan;
 mod result;
 mod run;
 
+pub(in crate::adapter) use factors::balanced;
 pub use factors::{Cut, cut};
 pub use part::Part;
 pub use plan::{ExtractPlan, PlannedTensor};
