@@ -35,7 +35,7 @@ pub use config::{AdapterConfig, MAX_CONFIG_BYTES};
 pub use error::AdapterError;
 pub use pattern::Patterns;
 pub use read::{StoredAdapter, read_adapter};
-pub use write::{AdapterOptions, write_adapter};
+pub use write::{AdapterOptions, write_adapter, write_adapter_files};
 
 /// File of an adapter's settings.
 pub const CONFIG_FILE: &str = "adapter_config.json";
