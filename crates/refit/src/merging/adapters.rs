@@ -75,15 +75,7 @@ impl AdapterJob {
     /// # Errors
     /// A recipe that cannot be understood, an adapter that cannot be read.
     pub fn open(path: &Path, cache: Option<&Path>) -> Result<Self, MergingError> {
-        let (_, documents) = read_documents(path)?;
-        let mapping = documents
-            .into_iter()
-            .next()
-            .and_then(|document| match document {
-                Value::Object(mapping) => Some(mapping),
-                _ => None,
-            });
-        let (combine, entries) = parse(mapping.unwrap_or_default())?;
+        let (combine, entries) = read_recipe(path)?;
         let adapters = entries.into_iter().map(|(name, weight)| {
             let folder = resolve_model(&name, None, cache)?;
             Ok((read_adapter(folder)?, weight))
@@ -186,6 +178,16 @@ impl AdapterJob {
             .all(|kind| kind.as_ref() == Some(&first))
             .then_some(first)
     }
+}
+
+/// Reads the recipe at `path`; no adapter is looked at.
+pub(crate) fn read_recipe(path: &Path) -> Result<(Combine, Vec<(String, f64)>), MergingError> {
+    let (_, documents) = read_documents(path)?;
+    let mapping = match documents.into_iter().next() {
+        Some(Value::Object(mapping)) => mapping,
+        _ => Map::new(),
+    };
+    Ok(parse(mapping)?)
 }
 
 /// The method, and name and weight of every adapter.

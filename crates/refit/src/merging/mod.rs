@@ -13,6 +13,8 @@ mod summary;
 mod templates;
 mod vocabulary;
 
+#[cfg(test)]
+pub(crate) use adapters::read_recipe as read_adapter_recipe;
 pub use adapters::{AdapterJob, AdapterSummary};
 pub use error::MergingError;
 pub use extract::{ExtractJob, ExtractOptions, ExtractSummary, Extracted};

@@ -228,6 +228,20 @@ fn adapters_become_one_without_their_base() {
 }
 
 #[test]
+fn the_recipe_of_the_repository_works() {
+    let sandbox = Sandbox::new();
+    sandbox.train_experts();
+    for task in ["digits", "letters"] {
+        sandbox.done(&format!(
+            "extract runs/{task} --base runs/base --skip layers.1. --out runs/{task}-adapter"
+        ));
+    }
+    sandbox.done("merge recipes/adapters.yaml --out runs/adapter");
+    let stored = read_adapter(sandbox.path().join("runs/adapter")).unwrap();
+    assert_eq!((stored.config.r, stored.adapter.tensors.len()), (16, 2));
+}
+
+#[test]
 fn recipes_for_adapters_are_read_strictly() {
     let sandbox = Sandbox::new();
     model(&sandbox, "base", None, &[]);

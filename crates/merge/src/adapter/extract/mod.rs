@@ -33,6 +33,8 @@ pub struct ExtractConfig {
     pub embeddings: Embeddings,
     /// What becomes of other tensors that are no linear layer, such as norms and convolutions (default: whole).
     pub others: Others,
+    /// Beginnings of the names of tensors that are not looked at, such as heads of different tasks (default: none).
+    pub skip: Vec<String>,
     /// Where chance comes from: large matrices are looked at through a random subspace (default 0).
     pub seed: Seed,
 }
@@ -44,6 +46,7 @@ impl Default for ExtractConfig {
             energy: None,
             embeddings: Embeddings::Whole,
             others: Others::Whole,
+            skip: Vec::new(),
             seed: Seed::new(0),
         }
     }

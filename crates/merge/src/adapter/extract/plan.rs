@@ -56,7 +56,7 @@ impl ExtractPlan {
         self.tied
     }
 
-    /// Tensors of either model that are not looked at: heads that are embeddings, buffers, integers.
+    /// Tensors of either model that are not looked at: heads that are embeddings, buffers, integers, what is skipped.
     pub fn left_out(&self) -> &[String] {
         &self.left_out
     }
@@ -125,7 +125,12 @@ impl Extract {
                 let meta = &header.tensors[at];
                 let name = meta.path.as_str();
                 let head = tied && vocabulary(name) == Some(Vocabulary::Head);
-                let out = head || is_buffer(name) || is_counter(meta);
+                let skipped = self
+                    .0
+                    .skip
+                    .iter()
+                    .any(|begin| name.starts_with(begin.as_str()));
+                let out = head || skipped || is_buffer(name) || is_counter(meta);
                 if out && !left_out.iter().any(|known| known == name) {
                     left_out.push(name.to_owned());
                 }

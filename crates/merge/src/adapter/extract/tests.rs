@@ -273,6 +273,20 @@ fn what_is_no_linear_layer_can_be_refused() {
 }
 
 #[test]
+fn what_is_skipped_may_differ_in_shape_and_be_missing() {
+    let base = base(SHAPES);
+    let mut model = tuned(&base, &["layers.0.q.weight", "norm.weight"], 1);
+    model[6] = held("lm_head.weight", &[3, 6], vec![0.0; 18]);
+    let config = ExtractConfig {
+        skip: vec!["lm_head.".into(), "norm".into()],
+        ..rank(1)
+    };
+    let found = extracted(config.clone(), &base, &model, &json!({})).unwrap();
+    assert_eq!(parts(&found), [("layers.0.q.weight", LINEAR)]);
+    assert!(planned(config, &base[..6].to_vec(), &model, &json!({})).is_ok());
+}
+
+#[test]
 fn models_that_do_not_go_together_are_refused() {
     let base = base(SHAPES);
     let same = extracted(rank(1), &base, &base, &json!({})).unwrap_err();

@@ -30,8 +30,8 @@ linear layer goes with it as a whole, what did not change is left out, and extra
 lost. `refit merge` folds the adapter in where a recipe says `model: BASE+DIR`. Ctrl-C leaves nothing.
 
 Examples:
-  refit extract runs/digits --base runs/base --rank 16 --out runs/digits-adapter --dry-run
-  refit extract runs/digits --base runs/base --rank 16 --out runs/digits-adapter")]
+  refit extract runs/digits --base runs/base --skip layers.1. --out runs/digits-adapter --dry-run
+  refit extract runs/digits --base runs/base --skip layers.1. --out runs/digits-adapter")]
 pub(super) struct ExtractArgs {
     /// Fine-tuned model: a folder, a file, a name in the cache of the hub; `MODEL+ADAPTER` folds an adapter in
     #[arg(value_name = "FINETUNED")]
@@ -54,6 +54,9 @@ pub(super) struct ExtractArgs {
     /// Refuse a model of which other tensors changed than linear layers, embeddings and heads
     #[arg(long)]
     only_linear: bool,
+    /// Leave out tensors whose names begin so, such as heads of different tasks; may be given several times
+    #[arg(long, value_name = "PREFIX")]
+    skip: Vec<String>,
     /// Most memory for tensors that are worked on side by side, such as 4GiB; one tensor may need more
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "2GiB")]
     memory: u64,
@@ -145,6 +148,7 @@ impl ExtractArgs {
                 } else {
                     Others::Whole
                 },
+                skip: self.skip.clone(),
                 seed: self.run.seed(),
             },
             memory_bytes: self.memory,
