@@ -148,7 +148,7 @@ impl Gate<'_> {
         check_outcome(&outcome)
     }
 
-    /// Merges by the same recipes with mergekit, in a virtual environment of its own.
+    /// Merges by the same recipes with mergekit and PEFT, in a virtual environment of its own.
     fn parity(&self) -> Result<(), String> {
         let python = Command::new("python3").arg("--version").output();
         if python.is_err() && std::env::var_os("CI").is_none() {
@@ -156,18 +156,20 @@ impl Gate<'_> {
             return Ok(());
         }
         let tools = self.root.join("target/tools/mergekit");
-        let work = std::env::temp_dir().join(format!("refit-parity-{}", std::process::id()));
-        let result = self.run(
-            Command::new("python3")
-                .args(["parity/merge_recipes.py", "--refit", "target/release/refit"])
-                .arg("--venv")
-                .arg(tools)
-                .arg("--work")
-                .arg(&work),
-        );
-        // What is left of a failed run is of no use to anybody.
-        let _ = std::fs::remove_dir_all(&work);
-        result
+        let scripts = ["parity/merge_recipes.py", "parity/merge_adapters.py"];
+        scripts.into_iter().try_for_each(|script| {
+            let work = std::env::temp_dir().join(format!("refit-parity-{}", std::process::id()));
+            let result = self.run(
+                Command::new("python3")
+                    .args([script, "--refit", "target/release/refit", "--venv"])
+                    .arg(&tools)
+                    .arg("--work")
+                    .arg(&work),
+            );
+            // What is left of a failed run is of no use to anybody.
+            let _ = std::fs::remove_dir_all(&work);
+            result
+        })
     }
 
     fn run(&self, command: &mut Command) -> Result<(), String> {

@@ -154,6 +154,18 @@ pub enum MergeError {
         #[source]
         source: MathError,
     },
+    /// Nothing was learned.
+    #[error("`{model}` does not differ from its base in any weight")]
+    Unchanged {
+        /// The fine-tuned model.
+        model: String,
+    },
+    /// A change that was not to be stored as a whole.
+    #[error("`{path}` differs from the base and is no linear layer")]
+    NotLinear {
+        /// The tensor.
+        path: ParamPath,
+    },
     /// A method that learns was asked to work without a model.
     #[error("`{method}` learns from unlabelled inputs and cannot run on weights alone")]
     NeedsModel {
@@ -219,6 +231,10 @@ impl Hint for MergeError {
             }
             Self::NoExperts { .. } => "name at least one expert".into(),
             Self::DuplicateExpert { .. } => "give each expert a name of its own".into(),
+            Self::Unchanged { .. } => {
+                "compare `refit info` of both; was the base given twice?".into()
+            }
+            Self::NotLinear { .. } => "let other tensors go with the adapter as a whole".into(),
             Self::NeedsModel { .. } => "give it data, or choose a method without data".into(),
             Self::Config(config) => return config.hint(),
             Self::Matrix { source, .. } => return source.hint(),

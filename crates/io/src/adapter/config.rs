@@ -97,7 +97,6 @@ impl AdapterConfig {
             FileError::Io { .. } if error.is_not_found() => AdapterError::NoAdapter {
                 folder: folder.into(),
                 missing: CONFIG_FILE,
-                other: None,
             },
             error => error.into(),
         })?;

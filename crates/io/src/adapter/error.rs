@@ -15,8 +15,6 @@ pub enum AdapterError {
         folder: PathBuf,
         /// The file that is not there.
         missing: &'static str,
-        /// Weights in a form that is not read.
-        other: Option<String>,
     },
     /// Settings that are no JSON object or hold a value of another type or outside its range.
     #[error("`{}`: {problem}", file.display())]
@@ -131,10 +129,7 @@ impl From<CkptError> for AdapterError {
 impl Hint for AdapterError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::NoAdapter { other, .. } => Some(match other {
-                Some(name) => format!("save `{name}` as `{}` first", super::WEIGHTS_FILE).into(),
-                None => "give the folder of a PEFT adapter".into(),
-            }),
+            Self::NoAdapter { .. } => Some("give the folder of a PEFT adapter".into()),
             Self::Kind { .. } => Some("only LoRA and DoRA adapters are weights".into()),
             Self::Unsupported { key, .. } if key == "init_lora_weights" => Some(
                 "its base was changed when training began: save it with `path_initial_model_for_weight_conversion`"

@@ -1,4 +1,5 @@
-//! Adapters on disk: folders of `adapter_config.json` and `adapter_model.safetensors`, as PEFT writes them.
+//! Adapters on disk: folders of `adapter_config.json` and `adapter_model.safetensors`, as PEFT writes them; read, too,
+//! from shards and from the pickles of earlier versions.
 //!
 //! [`read_adapter`] turns a folder into an [`Adapter`](refit_core::Adapter): per tensor of the model, two factors in
 //! the orientation of the stored weight and one scale, ready to be folded in; [`write_adapter`] is its inverse. LoRA
@@ -34,10 +35,18 @@ pub use config::{AdapterConfig, MAX_CONFIG_BYTES};
 pub use error::AdapterError;
 pub use pattern::Patterns;
 pub use read::{StoredAdapter, read_adapter};
-pub use write::{AdapterOptions, write_adapter};
+pub use write::{AdapterOptions, write_adapter, write_adapter_files};
 
 /// File of an adapter's settings.
 pub const CONFIG_FILE: &str = "adapter_config.json";
 
 /// File of an adapter's tensors.
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+
+/// Files that hold an adapter's tensors or say which files do, in the order in which they are looked for.
+const WEIGHTS_FILES: [&str; 4] = [
+    WEIGHTS_FILE,
+    "adapter_model.safetensors.index.json",
+    "adapter_model.bin",
+    "adapter_model.bin.index.json",
+];

@@ -1,7 +1,7 @@
 //! From a folder to the changes it holds.
 
 use super::{
-    AdapterConfig, AdapterError, WEIGHTS_FILE,
+    AdapterConfig, AdapterError, CONFIG_FILE, WEIGHTS_FILE, WEIGHTS_FILES,
     name::{Part, Role, role},
 };
 use crate::ckpt::{FileTensor, TensorReader};
@@ -19,9 +19,13 @@ pub struct StoredAdapter {
     pub config: AdapterConfig,
     /// The changes, in the order of their names.
     pub adapter: Adapter,
+    /// Every file it is made of.
+    pub files: Vec<PathBuf>,
 }
 
-/// Reads the adapter in `folder`; factors come into memory as `f32`, tensors that replace others stay in their file.
+/// Reads the adapter in `folder`: `adapter_model.safetensors` or, where that is missing, its shards, `adapter_model.bin`,
+/// or the shards of that; of a pickle only tensors are read, and no code runs. Factors come into memory as `f32`, tensors
+/// that replace others stay in their file.
 ///
 /// Every change is in the orientation of a weight that is stored as the settings say (`fan_in_fan_out`), and scaled as
 /// PEFT does: `alpha / r`, with the patterns for single modules. A `lora_B.bias` is a shift of the module's bias,
@@ -72,23 +76,24 @@ pub fn read_adapter(folder: impl AsRef<Path>) -> Result<StoredAdapter, AdapterEr
         return Err(part_error(&file, pair[0].target.as_str(), twice));
     }
     let name = folder.display().to_string();
+    let files = reader.files().map(Path::to_path_buf);
+    let files = std::iter::once(folder.join(CONFIG_FILE))
+        .chain(files)
+        .collect();
     Ok(StoredAdapter {
         config,
         adapter: Adapter { name, tensors },
+        files,
     })
 }
 
+/// The file of all tensors, or the index of shards; safetensors go first, as in PEFT.
 fn weights_file(folder: &Path) -> Result<PathBuf, AdapterError> {
-    let file = folder.join(WEIGHTS_FILE);
-    if file.exists() {
-        return Ok(file);
-    }
-    let others = ["adapter_model.bin", "adapter_model.safetensors.index.json"];
-    let other = others.into_iter().find(|name| folder.join(name).exists());
-    Err(AdapterError::NoAdapter {
+    let found = WEIGHTS_FILES.iter().map(|name| folder.join(name));
+    let mut found = found.filter(|file| file.exists());
+    found.next().ok_or_else(|| AdapterError::NoAdapter {
         folder: folder.into(),
         missing: WEIGHTS_FILE,
-        other: other.map(str::to_owned),
     })
 }
 

@@ -27,6 +27,8 @@ pub struct AdapterOptions {
     pub base_model: Option<String>,
     /// What the model is for, such as `CAUSAL_LM`.
     pub task_type: Option<String>,
+    /// Whether the head is the embedding and has to stay so, for `ensure_weight_tying` (default: not said).
+    pub tied: bool,
     /// What to do when the folder exists.
     pub overwrite: Overwrite,
 }
@@ -37,6 +39,7 @@ impl Default for AdapterOptions {
             dtype: DType::F32,
             base_model: None,
             task_type: None,
+            tied: false,
             overwrite: Overwrite::Refuse,
         }
     }
@@ -55,13 +58,30 @@ pub fn write_adapter(
     adapter: &Adapter,
     options: &AdapterOptions,
 ) -> Result<PathBuf, AdapterError> {
+    // Before a folder is made.
+    Settings::new(adapter, options)?;
+    stored(adapter, options.dtype)?;
+    let output = OutputDir::create(folder.as_ref(), options.overwrite)?;
+    write_adapter_files(output.path(), adapter, options)?;
+    Ok(output.finish()?)
+}
+
+/// Writes the files of [`write_adapter`] into `folder`, which is there and the caller's own; `options.overwrite` is not
+/// looked at, and files that are there are an error.
+///
+/// # Errors
+/// As [`write_adapter`].
+pub fn write_adapter_files(
+    folder: &Path,
+    adapter: &Adapter,
+    options: &AdapterOptions,
+) -> Result<(), AdapterError> {
     let stored = stored(adapter, options.dtype)?;
     let config = Settings::new(adapter, options)?;
-    let output = OutputDir::create(folder.as_ref(), options.overwrite)?;
     let metas = stored.iter().map(|tensor| tensor.meta.clone()).collect();
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let mut writer = CheckpointWriter::create(
-        output.path().join(WEIGHTS_FILE),
+        folder.join(WEIGHTS_FILE),
         metas,
         WriteOptions {
             metadata,
@@ -72,12 +92,8 @@ pub fn write_adapter(
         writer.put(&tensor.meta, &tensor.bytes()?)?;
     }
     writer.finish()?;
-    write_file(
-        output.path().join(CONFIG_FILE),
-        &config.json(),
-        Overwrite::Refuse,
-    )?;
-    Ok(output.finish()?)
+    write_file(folder.join(CONFIG_FILE), &config.json(), Overwrite::Refuse)?;
+    Ok(())
 }
 
 /// A tensor of the output.
@@ -224,6 +240,8 @@ struct Settings<'a> {
     alpha_pattern: InOrder<'a, f64>,
     target_modules: Vec<&'a str>,
     modules_to_save: Option<BTreeSet<&'a str>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ensure_weight_tying: bool,
     bias: &'static str,
     lora_bias: bool,
     use_dora: bool,
@@ -318,6 +336,7 @@ impl<'a> Settings<'a> {
             alpha_pattern: InOrder(alphas.collect()),
             target_modules: modules.iter().map(|&(module, ..)| module).collect(),
             modules_to_save: (!replaced.is_empty()).then_some(replaced),
+            ensure_weight_tying: options.tied,
             bias: "none",
             lora_bias: kinds().any(|change| matches!(change, Change::Shift(_))),
             use_dora,

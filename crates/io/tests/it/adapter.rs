@@ -1,6 +1,9 @@
 //! Adapters read from folders, against numbers observed from PEFT 0.21.2 (`get_peft_model`, `merge_and_unload`).
 
-use crate::ckpt_support::{meta, save};
+use crate::{
+    ckpt_support::{meta, save},
+    data_files::{Member, zip},
+};
 use refit_core::{Adapter, AdapterTensor, Change, DType, LowRank, Placement, Sink};
 use refit_io::{
     adapter::{AdapterError, AdapterOptions, read_adapter, write_adapter},
@@ -322,4 +325,72 @@ fn what_the_format_cannot_hold_is_not_written() {
         );
     }
     assert!(!home.path().join("a").exists());
+}
+
+/// `torch.save` of PyTorch 2.15.0 of a dictionary of `q.lora_A.weight [1, 3]` and `q.lora_B.weight [2, 1]`.
+const PICKLED: &[u8] = b"\x80\x02}q\x00(X \x00\x00\x00base_model.model.q.lora_A.weightq\x01ctorch._utils\n_rebuild_tensor_v\
+    2\nq\x02((X\x07\x00\x00\x00storageq\x03ctorch\nFloatStorage\nq\x04X\x01\x00\x00\x000q\x05X\x03\x00\x00\x00cpuq\x06K\x03tq\x07QK\
+    \x00K\x01K\x03\x86q\x08K\x03K\x01\x86q\t\x89ccollections\nOrderedDict\nq\n)Rq\x0btq\x0cRq\rX \x00\x00\x00base_model.model.q.\
+    lora_B.weightq\x0eh\x02((h\x03h\x04X\x01\x00\x00\x001q\x0fh\x06K\x02tq\x10QK\x00K\x02K\x01\x86q\x11K\x01K\x01\x86q\x12\x89h\n)R\
+    q\x13tq\x14Rq\x15u.";
+
+fn rank_one(home: &Path) {
+    let config = br#"{"peft_type": "LORA", "r": 1, "lora_alpha": 1}"#;
+    save(&home.join("adapter_config.json"), config);
+}
+
+fn delta_of(home: &Path) -> Vec<f32> {
+    factors(&read_adapter(home).unwrap().adapter, "q.weight").to_dense()
+}
+
+#[test]
+fn an_adapter_in_a_pickle_is_read() {
+    let home = tempfile::tempdir().unwrap();
+    rank_one(home.path());
+    let floats =
+        |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+    let archive = zip(&[
+        Member::stored("archive/data.pkl", PICKLED),
+        Member::stored("archive/byteorder", b"little"),
+        Member::stored("archive/data/0", &floats(&[1.0, 2.0, -1.0])),
+        Member::stored("archive/data/1", &floats(&[2.0, 4.0])),
+    ]);
+    save(&home.path().join("adapter_model.bin"), &archive);
+    assert_eq!(delta_of(home.path()), [2.0, 4.0, -2.0, 4.0, 8.0, -4.0]);
+    let found = read_adapter(home.path()).unwrap();
+    let names: Vec<_> = found
+        .files
+        .iter()
+        .map(|file| file.file_name().unwrap())
+        .collect();
+    assert_eq!(names, ["adapter_config.json", "adapter_model.bin"]);
+}
+
+#[test]
+fn an_adapter_in_shards_is_read() {
+    let parts: [(&str, &[usize], &[f32]); 2] = [
+        ("q.lora_A.weight", &[1, 3], &[1.0, 2.0, -1.0]),
+        ("q.lora_B.weight", &[2, 1], &[2.0, 4.0]),
+    ];
+    let home = tempfile::tempdir().unwrap();
+    rank_one(home.path());
+    for (number, part) in parts.into_iter().enumerate() {
+        let shard = folder("{}", &[part]);
+        let to = home
+            .path()
+            .join(format!("adapter_model-{number}.safetensors"));
+        std::fs::copy(shard.path().join("adapter_model.safetensors"), to).unwrap();
+    }
+    let index =
+        br#"{"weight_map": {"base_model.model.q.lora_A.weight": "adapter_model-0.safetensors",
+        "base_model.model.q.lora_B.weight": "adapter_model-1.safetensors"}}"#;
+    save(
+        &home.path().join("adapter_model.safetensors.index.json"),
+        index,
+    );
+    assert_eq!(delta_of(home.path()), [2.0, 4.0, -2.0, 4.0, 8.0, -4.0]);
+    assert_eq!(read_adapter(home.path()).unwrap().files.len(), 4);
+    std::fs::remove_file(home.path().join("adapter_model-1.safetensors")).unwrap();
+    let text = read_adapter(home.path()).unwrap_err().to_string();
+    assert!(text.contains("adapter_model-1.safetensors"), "{text}");
 }

@@ -1,10 +1,21 @@
-//! Adapters and whole models: an adapter folded into weights while they are read.
+//! Adapters: folded into a model while it is read, extracted from the difference of two models, merged without a base.
 //!
 //! The product of factors is never formed as a whole: [`attach`] and [`Folded`] compute the stretch that is read.
+//! [`Extract`] is the way back. [`Combine`] works on factors alone.
 
+mod combine;
 mod error;
+mod extract;
 mod fold;
 mod product;
 
+pub use combine::{
+    Combine, CombineConfig, CombineError, DensitySettings, ElectSettings, KnotsSettings, Majority,
+    NoSettings, RankSettings,
+};
 pub use error::FoldError;
+pub use extract::{
+    Cut, Embeddings, Extract, ExtractConfig, ExtractPlan, ExtractedTensor, Extraction, Others,
+    Part, PlannedTensor, cut,
+};
 pub use fold::{Folded, attach};

@@ -25,3 +25,4 @@ pub use plan::{
     EmbeddingMismatch, InputRef, ModelHeader, OutputTensor, Plan, PlanError, PlanProblem,
     TensorSettings, Work,
 };
+pub(crate) use structure::{Vocabulary, is_buffer, vocabulary};

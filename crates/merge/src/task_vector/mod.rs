@@ -6,11 +6,11 @@
 mod blocks;
 mod changes;
 pub(crate) mod dare;
-mod draws;
+pub(crate) mod draws;
 pub(crate) mod general;
 pub(crate) mod ram;
 pub(crate) mod sce;
-mod signs;
+pub(crate) mod signs;
 mod sparse;
 mod sparsify;
 pub(crate) mod task_arithmetic;

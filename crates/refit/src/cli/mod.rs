@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod error;
 mod eval;
+mod extract;
 mod info;
 mod interrupt;
 mod man;
@@ -51,6 +52,7 @@ enum Verb {
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
     Merge(merge::MergeArgs),
+    Extract(extract::ExtractArgs),
     Info(info::InfoArgs),
     Report(report::ReportArgs),
     Completions(completions::CompletionsArgs),
@@ -92,6 +94,7 @@ fn run(args: Vec<OsString>, cancel: &Cancel) -> Result<(), CliError> {
         Verb::Demo(args) => demo::run(&args, &ui(args.run.ui)),
         Verb::Train(args) => train::run(&args, &ui(args.run.ui)),
         Verb::Eval(args) => eval::run(&args, &ui(args.run.ui)),
+        Verb::Extract(args) => extract::run(&args, &ui(args.run.ui)),
         Verb::Merge(args) => merge::run(&args, &ui(args.run.ui)),
         Verb::Info(args) => info::run(&args, &ui(args.ui)),
         Verb::Report(args) => report::run(&args, &ui(args.ui)),

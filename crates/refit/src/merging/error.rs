@@ -1,13 +1,13 @@
 //! What can go wrong when recipes are run.
 
 use crate::{companions::CompanionError, yaml::YamlError};
-use refit_core::Hint;
+use refit_core::{ConfigError, Hint};
 use refit_io::{
     adapter::AdapterError, atomic::AtomicError, ckpt::CkptError, file::FileError, hub::HubError,
 };
 use refit_merge::{
     MergeError,
-    adapter::FoldError,
+    adapter::{CombineError, FoldError},
     recipe::{EmbeddingMismatch, Plan, PlanError, RecipeProblem},
     tokenizer::TokenizerError,
 };
@@ -76,6 +76,12 @@ pub enum MergingError {
     /// An adapter does not fit its model.
     #[error(transparent)]
     Fold(#[from] Box<FoldError>),
+    /// Adapters do not become one.
+    #[error(transparent)]
+    Combine(#[from] Box<CombineError>),
+    /// A recipe for adapters, or settings of an extraction, that cannot be used.
+    #[error(transparent)]
+    Setting(#[from] ConfigError),
     /// Tokenizers that cannot be brought together.
     #[error(transparent)]
     Tokenizer(#[from] Box<TokenizerError>),
@@ -158,6 +164,12 @@ impl From<FoldError> for MergingError {
     }
 }
 
+impl From<CombineError> for MergingError {
+    fn from(error: CombineError) -> Self {
+        Box::new(error).into()
+    }
+}
+
 impl From<TokenizerError> for MergingError {
     fn from(error: TokenizerError) -> Self {
         Box::new(error).into()
@@ -187,6 +199,8 @@ impl Hint for MergingError {
             Self::Hub(error) => error.hint(),
             Self::Adapter(error) => error.hint(),
             Self::Fold(error) => error.hint(),
+            Self::Combine(error) => error.hint(),
+            Self::Setting(error) => error.hint(),
             Self::Tokenizer(error) => error.hint(),
             Self::PartialVocabulary { .. } => Some(
                 "leave the tokenizer out where slices take both ends from different models".into(),

@@ -3,15 +3,21 @@
 //! [`MergeJob::open`] reads the recipes, opens the headers of every model and plans every tensor; whatever does not fit
 //! is found here. [`MergeJob::run`] then streams: memory does not grow with the models, and work that was cut goes on.
 
+mod adapters;
 mod card;
 mod error;
+mod extract;
 mod models;
 mod options;
 mod summary;
 mod templates;
 mod vocabulary;
 
+#[cfg(test)]
+pub(crate) use adapters::read_recipe as read_adapter_recipe;
+pub use adapters::{AdapterJob, AdapterSummary};
 pub use error::MergingError;
+pub use extract::{ExtractJob, ExtractOptions, ExtractSummary, Extracted};
 pub use options::{MergeOptions, parse_bytes};
 pub use summary::{JobSummary, StepSummary};
 

@@ -19,9 +19,6 @@ use std::{
     sync::Arc,
 };
 
-/// What an adapter is made of.
-const ADAPTER_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
-
 /// A configuration larger than this is none.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
@@ -52,7 +49,8 @@ pub(super) struct OpenModel {
     metas: Vec<TensorMeta>,
     config: Option<Value>,
     home: PathBuf,
-    adapter: Option<PathBuf>,
+    /// Files of the adapter.
+    adapter: Vec<PathBuf>,
 }
 
 impl std::fmt::Debug for OpenModel {
@@ -104,9 +102,7 @@ impl Models {
             if model.config.is_some() {
                 files.push(model.home.join("config.json"));
             }
-            if let Some(adapter) = &model.adapter {
-                files.extend(ADAPTER_FILES.map(|name| adapter.join(name)));
-            }
+            files.extend(model.adapter.iter().cloned());
         }
         files
     }
@@ -126,8 +122,11 @@ impl OpenModel {
         let mut tensors = (0..reader.tensors().len())
             .map(tensor)
             .collect::<Result<Vec<_>, _>>()?;
+        let mut files = Vec::new();
         if let Some(adapter) = adapter {
-            tensors = attach(tensors, &read_adapter(adapter)?.adapter)?;
+            let stored = read_adapter(adapter)?;
+            tensors = attach(tensors, &stored.adapter)?;
+            files = stored.files;
         }
         let metas = tensors.iter().map(|tensor| tensor.meta().clone()).collect();
         let home = if path.is_dir() {
@@ -142,7 +141,7 @@ impl OpenModel {
             metas,
             config,
             home,
-            adapter: adapter.map(Path::to_path_buf),
+            adapter: files,
         })
     }
 
@@ -153,9 +152,19 @@ impl OpenModel {
         }
     }
 
+    /// Its `config.json`.
+    pub(super) fn config(&self) -> Option<&Value> {
+        self.config.as_ref()
+    }
+
     /// Tensor `index` of the header.
     pub(super) fn tensor(&self, index: usize) -> Arc<dyn TensorRead> {
         Arc::clone(&self.tensors[index])
+    }
+
+    /// Every tensor, in the order of the header.
+    pub(super) fn tensors(&self) -> &[Arc<dyn TensorRead>] {
+        &self.tensors
     }
 
     /// The folder in which it lies.

@@ -188,7 +188,7 @@ impl Recipe {
 }
 
 /// Takes a key out of the mapping and reads its value.
-fn take<T: DeserializeOwned>(
+pub(crate) fn take<T: DeserializeOwned>(
     mapping: &mut Map<String, Value>,
     key: &'static str,
 ) -> Result<Option<T>, ConfigError> {
@@ -200,7 +200,7 @@ fn take<T: DeserializeOwned>(
         .map_err(|error| wrong_value(key, &value, &error))
 }
 
-fn missing(key: &'static str) -> ConfigError {
+pub(crate) fn missing(key: &'static str) -> ConfigError {
     ConfigError::conflict(key, "is missing")
 }
 

@@ -16,12 +16,13 @@ fn examples(help: &str) -> Vec<String> {
 }
 
 /// In the order in which a newcomer meets them: what one writes, another reads.
-const VERBS: [&str; 8] = [
+const VERBS: [&str; 9] = [
     "train",
     "eval",
     "info",
     "report",
     "merge",
+    "extract",
     "completions",
     "man",
     "demo",

@@ -5,4 +5,5 @@ mod layers;
 mod vocabulary;
 
 pub(super) use layers::{ModuleShape, Structure};
-pub(super) use vocabulary::{Vocabulary, is_buffer, is_early, vocabulary};
+pub(super) use vocabulary::is_early;
+pub(crate) use vocabulary::{Vocabulary, is_buffer, vocabulary};

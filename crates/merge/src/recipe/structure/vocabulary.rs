@@ -2,7 +2,7 @@
 
 /// What a tensor with a row for each token does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::recipe) enum Vocabulary {
+pub(crate) enum Vocabulary {
     /// Tokens into vectors.
     Embedding,
     /// Vectors into tokens. A model without one uses its embedding.
@@ -57,7 +57,7 @@ fn ends_in(name: &str, end: &str) -> bool {
 }
 
 /// What the tensor called `name` does with tokens, if its rows are tokens.
-pub(in crate::recipe) fn vocabulary(name: &str) -> Option<Vocabulary> {
+pub(crate) fn vocabulary(name: &str) -> Option<Vocabulary> {
     let any = |ends: &[&str]| ends.iter().any(|end| ends_in(name, end));
     match name {
         "shared.weight" => Some(Vocabulary::Embedding), // T5
@@ -70,7 +70,7 @@ pub(in crate::recipe) fn vocabulary(name: &str) -> Option<Vocabulary> {
 }
 
 /// Whether the tensor called `name` is computed from `config.json`: never merged, and no loss where it is not stored.
-pub(in crate::recipe) fn is_buffer(name: &str) -> bool {
+pub(crate) fn is_buffer(name: &str) -> bool {
     BUFFERS.iter().any(|end| ends_in(name, end)) || is_causal_mask(name)
 }
 

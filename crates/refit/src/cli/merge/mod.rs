@@ -1,5 +1,6 @@
 //! `refit merge`.
 
+mod adapters;
 mod own;
 mod streamed;
 
@@ -10,7 +11,7 @@ use super::{
     ui::{Show, Ui},
 };
 use crate::{
-    merging::MergeJob,
+    merging::{AdapterJob, MergeJob},
     report::duration,
     run::{RunFolder, Unfinished},
 };
@@ -23,7 +24,8 @@ use std::path::PathBuf;
 A recipe that names a `merge_method` is read as mergekit reads it: models, slices or modules, settings that vary \
 with depth and by tensor, several recipes in one file. Such a merge streams: models may be larger than memory. \
 A recipe that names a `method` is of this project's own kind: it trims over the whole model, and can learn \
-coefficients from inputs without labels. A merge that streams or learns and was stopped, by Ctrl-C or otherwise, is \
+coefficients from inputs without labels. One that names an `adapter_method` makes one adapter of several, without \
+their base. A merge that streams or learns and was stopped, by Ctrl-C or otherwise, is \
 in RUN.part; --resume goes on, to the same bits as without a break. \
 `recipes/` holds commented recipes of both kinds; they merge models trained from runs/base as `refit train --help` \
 shows. Paths in a recipe are relative to the current folder. A recipe may have a \
@@ -74,6 +76,9 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
         return streamed::begin(args, recipe, out, ui);
     }
     args.streamed.refuse_for_own_recipes()?;
+    if AdapterJob::is_meant(recipe)? {
+        return adapters::begin(args, recipe, out, ui);
+    }
     own::begin(args, recipe, out, ui)
 }
 

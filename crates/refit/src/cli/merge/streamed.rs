@@ -87,7 +87,7 @@ impl StreamArgs {
 }
 
 /// The hub and its cache, as the environment says.
-fn hub() -> HubEnv {
+pub(super) fn hub() -> HubEnv {
     HubEnv::read(|name| std::env::var_os(name))
 }
 

@@ -1,0 +1,158 @@
+//! `refit extract`.
+
+mod show;
+
+use super::{
+    args::{RunArgs, check_not_input, check_place, overwrite},
+    error::CliError,
+    ui::Ui,
+};
+use crate::{
+    merging::{ExtractJob, ExtractOptions, MergingError, parse_bytes},
+    run::{InputFile, RunError, RunFolder, RunRecord},
+};
+use clap::ValueEnum;
+use refit_core::StopReason;
+use refit_io::hub::HubEnv;
+use refit_merge::{
+    MergeError,
+    adapter::{Embeddings, ExtractConfig, Others},
+};
+use serde::Serialize;
+use show::Done;
+use std::path::PathBuf;
+
+/// Extract a LoRA adapter from a fine-tuned model and its base
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The change of every linear layer is cut to its largest singular components; the output is a PEFT adapter. What is no \
+linear layer goes with it as a whole, what did not change is left out, and extraction.json lists what every tensor \
+lost. `refit merge` folds the adapter in where a recipe says `model: BASE+DIR`. Ctrl-C leaves nothing.
+
+Examples:
+  refit extract runs/digits --base runs/base --skip layers.1. --out runs/digits-adapter --dry-run
+  refit extract runs/digits --base runs/base --skip layers.1. --out runs/digits-adapter")]
+pub(super) struct ExtractArgs {
+    /// Fine-tuned model: a folder, a file, a name in the cache of the hub; `MODEL+ADAPTER` folds an adapter in
+    #[arg(value_name = "FINETUNED")]
+    model: String,
+    /// The model that it was fine-tuned from
+    #[arg(long, value_name = "BASE")]
+    base: String,
+    /// New folder for everything that is written; appears complete or not at all
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Most components of a matrix
+    #[arg(long, value_name = "N", default_value_t = ExtractConfig::default().rank)]
+    rank: usize,
+    /// Share of the squared change to keep, by as few components as that takes; --rank still holds
+    #[arg(long, value_name = "SHARE")]
+    energy: Option<f64>,
+    /// What becomes of embeddings and heads
+    #[arg(long, value_enum, default_value_t = EmbeddingsName::Whole)]
+    embeddings: EmbeddingsName,
+    /// Refuse a model of which other tensors changed than linear layers, embeddings and heads
+    #[arg(long)]
+    only_linear: bool,
+    /// Leave out tensors whose names begin so, such as heads of different tasks; may be given several times
+    #[arg(long, value_name = "PREFIX")]
+    skip: Vec<String>,
+    /// Most memory for tensors that are worked on side by side, such as 4GiB; one tensor may need more
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "2GiB")]
+    memory: u64,
+    /// Replace the output of an earlier run
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+/// What becomes of embeddings and heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EmbeddingsName {
+    /// They go with the adapter as they are
+    Whole,
+    /// They become factors
+    LowRank,
+}
+
+/// What the record says.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Settings<'a> {
+    model: &'a str,
+    base: &'a str,
+    options: &'a ExtractOptions,
+}
+
+pub(super) fn run(args: &ExtractArgs, ui: &Ui) -> Result<(), CliError> {
+    check_place(&args.out, args.force)?;
+    args.run.start_threads()?;
+    let options = args.options();
+    let job = ExtractJob::open(&args.model, &args.base, options.clone())?;
+    let files = job.files();
+    check_not_input(&args.out, files.iter().map(PathBuf::as_path))?;
+    if args.run.dry_run {
+        return ui.show(&job.summary());
+    }
+    let settings = Settings {
+        model: &args.model,
+        base: &args.base,
+        options: &options,
+    };
+    let settings = serde_json::to_value(&settings).unwrap_or_default();
+    let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
+    let mut record = RunRecord::start("extract", device, threads, args.run.seed(), settings);
+    let inputs = files.iter().map(|file| InputFile::sample(file));
+    record.inputs = inputs.collect::<Result<_, RunError>>()?;
+    let folder = RunFolder::create(&args.out, overwrite(args.force), record)?;
+    ui.listen();
+    let found = match job.run(folder.path(), ui) {
+        Ok(found) => found,
+        Err(error) => {
+            // What went wrong first is what the user should hear of.
+            let _ = folder.discard();
+            return Err(match error {
+                MergingError::Merge(MergeError::Cancelled) => CliError::interrupted(),
+                error => error.into(),
+            });
+        }
+    };
+    if !found.entangled.is_empty() {
+        let names = found.entangled.join("`, `");
+        ui.say(format_args!(
+            "warning: PEFT cannot load `{names}` beside factors inside the same module; `refit merge` can"
+        ));
+    }
+    let seconds = folder.elapsed();
+    let out = folder.finish(StopReason::Done)?;
+    ui.show(&Done {
+        out,
+        seconds,
+        found,
+    })
+}
+
+impl ExtractArgs {
+    fn options(&self) -> ExtractOptions {
+        ExtractOptions {
+            config: ExtractConfig {
+                rank: self.rank,
+                energy: self.energy,
+                embeddings: match self.embeddings {
+                    EmbeddingsName::Whole => Embeddings::Whole,
+                    EmbeddingsName::LowRank => Embeddings::LowRank,
+                },
+                others: if self.only_linear {
+                    Others::Refuse
+                } else {
+                    Others::Whole
+                },
+                skip: self.skip.clone(),
+                seed: self.run.seed(),
+            },
+            memory_bytes: self.memory,
+            cache: HubEnv::read(|name| std::env::var_os(name)).cache,
+        }
+    }
+}
