@@ -81,5 +81,5 @@ impl Job {
 pub fn held_bytes(rule: &dyn StreamRule, operands: usize, shape: &[usize]) -> u64 {
     let len: usize = shape.iter().product();
     let block = rule.span().block_len(shape).min(len);
-    (block * (operands + 1) * size_of::<f32>()) as u64
+    (block * (operands + 1) * size_of::<f32>()) as u64 + rule.working_bytes()
 }

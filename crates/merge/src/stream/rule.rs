@@ -18,6 +18,11 @@ pub trait StreamRule: Send + Sync + std::fmt::Debug {
         Span::Any
     }
 
+    /// Bytes that merging a block takes beside the values of its operands and its result.
+    fn working_bytes(&self) -> u64 {
+        0
+    }
+
     /// How often the blocks are looked at before they are merged.
     ///
     /// Asked again after every [`learn`](Self::learn): what was learned may make a further look needless.

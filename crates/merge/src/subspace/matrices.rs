@@ -56,6 +56,9 @@ pub(crate) fn matrix_shape(shape: &[usize]) -> Option<(usize, usize)> {
 
 /// A method on the matrices of task vectors.
 pub(crate) trait OnMatrices: std::fmt::Debug + Send + Sync + 'static {
+    /// Whether it holds the task vectors of all tasks at once, in double precision.
+    const HOLDS_ALL: bool = false;
+
     /// The merged task vector. Matrices are made one by one, when the iterator is asked.
     fn merge(
         &self,
@@ -124,6 +127,16 @@ impl<M: OnMatrices> StreamRule for MatrixRule<M> {
             Some(_) => Span::Whole,
             None => Span::Any,
         }
+    }
+
+    /// A decomposition holds its matrix, a copy to work on, factors, and the products made of them.
+    fn working_bytes(&self) -> u64 {
+        let Some((rows, cols)) = self.matrix else {
+            return 0;
+        };
+        let (values, factors) = (rows * cols, (rows + cols) * rows.min(cols));
+        let tasks = if M::HOLDS_ALL { self.weights.len() } else { 0 };
+        ((4 * (values + factors) + tasks * values) * size_of::<f64>()) as u64
     }
 
     fn merge(&self, block: &Block<'_>, out: &mut [f32]) -> Result<(), MergeError> {

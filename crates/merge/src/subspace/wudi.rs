@@ -82,6 +82,8 @@ impl RecipeRule for Wudi {
 }
 
 impl OnMatrices for WudiConfig {
+    const HOLDS_ALL: bool = true;
+
     fn merge(
         &self,
         tasks: impl ExactSizeIterator<Item = Matrix> + Clone,

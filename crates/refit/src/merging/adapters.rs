@@ -69,6 +69,15 @@ impl AdapterJob {
         Ok(document.get("adapter_method").is_some())
     }
 
+    /// The settings of the recipe at `path`, and its adapters with their weights; opens none.
+    ///
+    /// # Errors
+    /// A recipe that cannot be understood.
+    pub fn recipe(path: &Path) -> Result<(CombineConfig, Vec<(String, f64)>), MergingError> {
+        let (combine, adapters) = read_recipe(path)?;
+        Ok((combine.config().clone(), adapters))
+    }
+
     /// Reads the recipe at `path` strictly, and every adapter; those that are no path are looked for in `cache`, that of
     /// the hub.
     ///

@@ -49,7 +49,8 @@ impl MergeJob {
     pub fn summary(&self) -> JobSummary {
         let steps = self.set.steps().iter().zip(&self.steps);
         let steps = steps.map(|(step, plan)| StepSummary::of(&step.recipe, plan));
-        let memory = self.steps.iter().map(memory_bytes);
+        let budget = self.options.memory_bytes;
+        let memory = self.steps.iter().map(|step| memory_bytes(step, budget));
         let last = &self.steps[self.steps.len() - 1].metas;
         let shards = self
             .options
@@ -100,8 +101,9 @@ impl StepSummary {
     }
 }
 
-/// Blocks of the largest tensor for every thread; a tensor that a method has to see whole is held once.
-fn memory_bytes(step: &StepPlan) -> u64 {
+/// Blocks of the largest tensor for every thread. Of tensors that a method has to see whole, so many are held as the
+/// budget allows, and one in any case.
+fn memory_bytes(step: &StepPlan, budget: u64) -> u64 {
     let threads = rayon::current_num_threads() as u64;
     let held = |(index, output): (usize, &refit_merge::recipe::OutputTensor)| {
         let rule = step.plan.rule(index, Seed::new(0)).ok();
@@ -111,7 +113,7 @@ fn memory_bytes(step: &StepPlan) -> u64 {
         let operands = output.inputs.len() + usize::from(output.base.is_some());
         let bytes = engine::held_bytes(&*rule, operands, &output.shape);
         match rule.span() {
-            refit_merge::stream::Span::Whole => bytes,
+            refit_merge::stream::Span::Whole => (bytes * threads).min(budget.max(bytes)),
             _ => bytes * threads,
         }
     };

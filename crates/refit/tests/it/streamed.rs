@@ -441,6 +441,11 @@ fn info_tells_what_recipes_adapters_and_other_formats_hold() {
     ] {
         assert!(text.contains(words), "{text}");
     }
+    let text = sandbox.done("info recipes/adapters.yaml").out;
+    assert!(
+        text.contains("of adapters") && text.contains("weight"),
+        "{text}"
+    );
     sandbox.file("gguf/model.gguf", gguf());
     for path in ["gguf", "gguf/model.gguf"] {
         let text = sandbox.done(&format!("info {path}")).out;

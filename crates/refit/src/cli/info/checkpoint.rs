@@ -45,8 +45,11 @@ pub(super) fn read(path: &Path, ui: &Ui) -> Result<CheckpointInfo, CliError> {
 
 /// Opens the adapter in the folder `path`, checks that its parts go together, and looks at every value once.
 pub(super) fn read_adapter(path: &Path, ui: &Ui) -> Result<CheckpointInfo, CliError> {
-    adapter::read_adapter(path).map_err(MergingError::from)?;
-    let weights = TensorReader::open(path.join(adapter::WEIGHTS_FILE))?;
+    let stored = adapter::read_adapter(path).map_err(MergingError::from)?;
+    let described = path.join(adapter::CONFIG_FILE);
+    // An index comes before what it lists.
+    let weights = stored.files.iter().find(|file| **file != described);
+    let weights = TensorReader::open(weights.unwrap_or(&described))?;
     let config = architecture(path, adapter::CONFIG_FILE);
     look(path, "adapter", config, &weights, ui)
 }

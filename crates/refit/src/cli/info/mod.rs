@@ -9,11 +9,11 @@ use super::{
     ui::{Show, Ui},
 };
 use crate::{
-    merging::MergeJob,
+    merging::{AdapterJob, MergeJob},
     recipe::MAX_COEFFICIENTS_BYTES,
     run::{RECORD, RunFiles},
 };
-use recipe::{RecipesInfo, recipe_info};
+use recipe::{AdaptersInfo, RecipesInfo, recipe_info};
 use refit_io::{adapter::CONFIG_FILE, file::read_file};
 use refit_merge::Coefficients;
 use serde::Serialize;
@@ -54,6 +54,7 @@ pub(super) fn run(args: &InfoArgs, ui: &Ui) -> Result<(), CliError> {
             ui.show(&checkpoint::read_adapter(path, ui)?)
         }
         _ if meta.is_dir() => ui.show(&checkpoint::read(path, ui)?),
+        "yaml" | "yml" if AdapterJob::is_meant(path)? => ui.show(&AdaptersInfo::read(path)?),
         "yaml" | "yml" if MergeJob::is_meant(path)? => ui.show(&RecipesInfo::read(path)?),
         "yaml" | "yml" => ui.show(&recipe_info(path)?),
         "json" => match JsonKind::of(path)? {

@@ -4,7 +4,12 @@ use super::super::{
     error::CliError,
     ui::{Show, Ui},
 };
-use crate::{merging::MergeJob, recipe::Recipe, yaml::read_mapping};
+use crate::{
+    merging::{AdapterJob, MergeJob},
+    recipe::Recipe,
+    yaml::read_mapping,
+};
+use refit_merge::adapter::CombineConfig;
 use serde::Serialize;
 use std::{
     fmt::Write,
@@ -127,5 +132,34 @@ impl Show for RecipesInfo {
         };
         let texts: Vec<String> = self.recipes.iter().map(step).collect();
         texts.join("\n\n")
+    }
+}
+
+/// A recipe that makes one adapter of several.
+#[derive(Serialize)]
+pub(super) struct AdaptersInfo {
+    kind: &'static str,
+    method: CombineConfig,
+    adapters: Vec<(String, f64)>,
+}
+
+impl AdaptersInfo {
+    pub(super) fn read(path: &Path) -> Result<Self, CliError> {
+        let (method, adapters) = AdapterJob::recipe(path)?;
+        Ok(Self {
+            kind: "adapters",
+            method,
+            adapters,
+        })
+    }
+}
+
+impl Show for AdaptersInfo {
+    fn text(&self, _: &Ui) -> String {
+        let mut text = format!("recipe      {} of adapters", self.method.name());
+        for (name, weight) in &self.adapters {
+            let _ = write!(text, "\nadapter     {name}, weight {weight}");
+        }
+        text
     }
 }
