@@ -79,9 +79,12 @@ pub enum MergingError {
     /// Tokenizers that cannot be brought together.
     #[error(transparent)]
     Tokenizer(#[from] Box<TokenizerError>),
-    /// A tokenizer block on the result of a recipe that has one itself.
-    #[error("a recipe with a tokenizer of its own uses the result of another such recipe")]
-    TwoVocabularies,
+    /// A model without `tokenizer.json` in a merge of tokenizers.
+    #[error("`{model}` has no `tokenizer.json`, which the recipe needs to match rows by token")]
+    NoTokenizer {
+        /// The model.
+        model: String,
+    },
     /// Embedding and head come from different models, so their rows cannot be matched by token.
     #[error("`{tensor}` does not come from every model that has an embedding in this merge")]
     PartialVocabulary {
@@ -188,6 +191,10 @@ impl Hint for MergingError {
             Self::Adapter(error) => error.hint(),
             Self::Fold(error) => error.hint(),
             Self::Tokenizer(error) => error.hint(),
+            Self::NoTokenizer { .. } => Some(
+                "make it with transformers: `AutoTokenizer.from_pretrained(MODEL).save_pretrained(MODEL)`"
+                    .into(),
+            ),
             Self::PartialVocabulary { .. } => Some(
                 "leave the tokenizer out where slices take both ends from different models".into(),
             ),
@@ -195,9 +202,6 @@ impl Hint for MergingError {
                 Some(name) => format!("did you mean `{name}`?").into(),
                 None => "give the text of the template itself".into(),
             }),
-            Self::TwoVocabularies => {
-                Some("merge in two commands, or say the tokenizer once, in the last recipe".into())
-            }
             Self::Merge(MergeError::NotFinite { .. }) => Some(
                 "look at the model with `refit info`; `--nan allow` lets such values pass".into(),
             ),

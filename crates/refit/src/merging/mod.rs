@@ -3,6 +3,7 @@
 //! [`MergeJob::open`] reads the recipes, opens the headers of every model and plans every tensor; whatever does not fit
 //! is found here. [`MergeJob::run`] then streams: memory does not grow with the models, and work that was cut goes on.
 
+mod beside;
 mod card;
 mod error;
 mod models;
@@ -15,7 +16,7 @@ pub use error::MergingError;
 pub use options::{MergeOptions, parse_bytes};
 pub use summary::{JobSummary, StepSummary};
 
-use crate::{companions, yaml::read_documents};
+use crate::{companions::Companions, yaml::read_documents};
 use models::{Models, Origin};
 use refit_core::{DType, Progress, Seed, TensorMeta};
 use refit_io::{
@@ -44,21 +45,6 @@ const STEPS: &str = "steps";
 /// File that says that a step is complete.
 const COMPLETE: &str = "complete";
 
-/// What a merge with a vocabulary of its own writes, or what would say something else beside it; the first file is
-/// written by every merge.
-const OWN_FILES: [&str; 9] = [
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    // What would say something else beside a new `tokenizer.json`.
-    "added_tokens.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "tokenizer.model",
-    "vocab.json",
-];
-
 /// The recipes of a file, with every model opened and every tensor planned; no value was read.
 #[derive(Debug)]
 pub struct MergeJob {
@@ -79,6 +65,8 @@ struct StepPlan {
     metas: Vec<TensorMeta>,
     /// Where the recipe says what the vocabulary is.
     vocabulary: Option<Vocabulary>,
+    /// What stands beside the weights.
+    companions: Companions,
 }
 
 impl MergeJob {
@@ -137,16 +125,15 @@ impl MergeJob {
         let mut steps: Vec<StepPlan> = Vec::new();
         for step in set.steps() {
             chat_template(step.recipe.chat_template.as_deref())?;
-            let origins = step
-                .recipe
-                .models()
-                .into_iter()
-                .map(|model| match set.result(model) {
-                    Some(result) => Ok(Origin::Step(result)),
-                    None => models.open(model).map(Origin::Opened),
-                });
-            let origins = origins.collect::<Result<Vec<_>, _>>()?;
-            let headers: Vec<ModelHeader<'_>> = origins
+            // Models that are merged, then those that only lend their tokenizer.
+            let named = step.recipe.references().into_iter();
+            let origins = named.map(|model| match set.result(model) {
+                Some(result) => Ok(Origin::Step(result)),
+                None => models.open(model).map(Origin::Opened),
+            });
+            let mut origins = origins.collect::<Result<Vec<_>, _>>()?;
+            let merged = step.recipe.models().len();
+            let headers: Vec<ModelHeader<'_>> = origins[..merged]
                 .iter()
                 .map(|origin| match origin {
                     Origin::Opened(at) => models.get(*at).header(),
@@ -163,17 +150,21 @@ impl MergeJob {
             };
             let mut plan = Plan::new(&step.recipe, &headers).map_err(failed)?;
             drop(headers);
-            let vocabulary =
-                Vocabulary::plan(&step.recipe, &mut plan, &origins, &mut models, &steps)?;
+            let vocabulary = Vocabulary::plan(&step.recipe, &mut plan, &origins, &models, &steps)?;
             if let Some(mismatch) = plan.mismatches.first() {
                 return Err(MergingError::vocabulary(&plan, mismatch));
             }
+            origins.truncate(merged);
+            let vocab = vocabulary.as_ref();
+            let companions =
+                beside::of_step(&step.recipe, &plan, vocab, &origins, &models, &steps)?;
             let metas = plan.tensors.iter().map(meta).collect();
             steps.push(StepPlan {
                 plan,
                 origins,
                 metas,
                 vocabulary,
+                companions,
             });
         }
         Ok(Self {
@@ -206,6 +197,8 @@ impl MergeJob {
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = vec![self.path.clone()];
         files.extend(self.models.files());
+        let last = &self.steps[self.steps.len() - 1];
+        files.extend(last.companions.files());
         files
     }
 
@@ -253,6 +246,7 @@ impl MergeJob {
             origins,
             metas,
             vocabulary,
+            ..
         } = &self.steps[at];
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         let shards = self.options.shard_bytes;
@@ -275,22 +269,7 @@ impl MergeJob {
     /// Writes what stands beside the weights.
     fn describe(&self, folder: &Path) -> Result<(), MergingError> {
         let last = &self.steps[self.steps.len() - 1];
-        if let Some(config) = &last.plan.config {
-            write_json(&folder.join("config.json"), config)?;
-        }
-        if let Some(vocabulary) = self.vocabulary() {
-            companions::copy(&[vocabulary.home()], folder, &OWN_FILES)?;
-            for (name, document) in vocabulary.documents()? {
-                write_json(&folder.join(name), &document)?;
-            }
-        } else {
-            companions::copy(&self.homes(last), folder, &OWN_FILES[..1])?;
-        }
-        let recipe = &self.set.steps()[self.steps.len() - 1].recipe;
-        if let Some(template) = chat_template(recipe.chat_template.as_deref())? {
-            let file = folder.join("chat_template.jinja");
-            write_file(file, template.as_bytes(), Overwrite::Replace)?;
-        }
+        last.companions.write(folder)?;
         write_file(
             folder.join(RECIPE),
             self.text.as_bytes(),
@@ -303,15 +282,6 @@ impl MergeJob {
             Overwrite::Replace,
         )?;
         Ok(())
-    }
-
-    /// The folders of the models of a step: first that of the model that the result is most like, the base or the first.
-    fn homes(&self, step: &StepPlan) -> Vec<&Path> {
-        let homes = step.origins.iter().flat_map(|origin| match origin {
-            Origin::Opened(at) => vec![self.models.get(*at).home()],
-            Origin::Step(at) => self.homes(&self.steps[*at]),
-        });
-        homes.collect()
     }
 }
 
@@ -403,10 +373,10 @@ fn meta(output: &OutputTensor) -> TensorMeta {
     }
 }
 
-fn write_json(path: &Path, document: &Value) -> Result<(), MergingError> {
+fn json_text(document: &Value) -> String {
     let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
     text.push('\n');
-    Ok(write_file(path, text.as_bytes(), Overwrite::Replace)?)
+    text
 }
 
 /// Bytes of all tensors.

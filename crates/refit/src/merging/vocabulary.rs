@@ -1,37 +1,40 @@
 //! Models with different tokenizers, brought to one vocabulary.
 
-use super::{MergeJob, StepPlan, error::MergingError, models::Models, models::Origin};
+use super::{
+    Origin, StepPlan,
+    beside::{self, TOKENIZER, TOKENIZER_CONFIG},
+    error::MergingError,
+    json_text,
+    models::Models,
+};
+use crate::companions::Companions;
 use refit_core::TensorRead;
-use refit_io::file::read_file;
 use refit_merge::{
     MergeError,
     recipe::{InputRef, ModelRef, OutputTensor, Plan, Recipe},
     tokenizer::{Rows, VocabularyInput, VocabularyPlan, plan_vocabulary},
 };
 use serde_json::Value;
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
-
-/// A tokenizer larger than this is none.
-const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
+use std::{path::Path, sync::Arc};
 
 /// What the tokenizer block of a recipe comes to.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
     plan: VocabularyPlan,
-    /// Where settings beside `tokenizer.json` are taken from.
-    home: PathBuf,
+    /// The model that what stands beside `tokenizer.json` is taken from.
+    origin: Origin,
+    /// Its name.
+    model: ModelRef,
 }
 
 impl Vocabulary {
-    /// Plans the vocabulary of a step, and gives the tensors over it their rows.
+    /// Plans the vocabulary of a step, and gives the tensors over it their rows; `origins` are those of all references
+    /// of the recipe.
     pub(super) fn plan(
         recipe: &Recipe,
         plan: &mut Plan,
         origins: &[Origin],
-        models: &mut Models,
+        models: &Models,
         steps: &[StepPlan],
     ) -> Result<Option<Self>, MergingError> {
         let Some(spec) = &recipe.tokenizer else {
@@ -51,19 +54,15 @@ impl Vocabulary {
             }
         }
         let merged = recipe.models();
-        let mut homes = Vec::new();
-        for (at, model) in recipe.references().into_iter().enumerate() {
-            let origin = match origins.get(at) {
-                Some(origin) => *origin,
-                None => Origin::Opened(models.open(model)?),
+        let read = |(model, &origin): (&ModelRef, &Origin)| {
+            let Some(tokenizer) = beside::tokenizer(origin, models, steps)? else {
+                let model = model.to_string();
+                return Err(MergingError::NoTokenizer { model });
             };
-            homes.push((model, tokenizer_home(origin, models, steps)?));
-        }
-        let read = |(model, home): &(&ModelRef, PathBuf)| {
-            let tokenizer = read_tokenizer(&home.join("tokenizer.json"))?;
-            Ok::<_, MergingError>(((*model).clone(), tokenizer))
+            Ok((model.clone(), parse(model, TOKENIZER, &tokenizer)?))
         };
-        let tokenizers = homes.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let named = recipe.references().into_iter().zip(origins);
+        let tokenizers = named.map(read).collect::<Result<Vec<_>, _>>()?;
         let inputs: Vec<(ModelRef, VocabularyInput<'_>)> = tokenizers
             .iter()
             .enumerate()
@@ -87,8 +86,13 @@ impl Vocabulary {
         if let Some(config) = &mut plan.config {
             set_size(config, found.rows);
         }
-        let home = homes[found.model].1.clone();
-        Ok(Some(Self { plan: found, home }))
+        let origin = origins[found.model];
+        let model = tokenizers[found.model].0.clone();
+        Ok(Some(Self {
+            plan: found,
+            origin,
+            model,
+        }))
     }
 
     /// The operand `input` of an embedding, with the rows of the result.
@@ -113,21 +117,20 @@ impl Vocabulary {
         Ok(Arc::new(rows))
     }
 
-    /// The folder of the model whose tokenizer the result has.
-    pub(super) fn home(&self) -> &Path {
-        &self.home
+    /// The model whose tokenizer the result has.
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
     }
 
-    /// `tokenizer.json` of the result, and `tokenizer_config.json` where that model has one.
-    pub(super) fn documents(&self) -> Result<Vec<(&'static str, Value)>, MergingError> {
-        let mut documents = vec![("tokenizer.json", self.plan.tokenizer_json.clone())];
-        let config = self.home.join("tokenizer_config.json");
-        if config.is_file() {
-            let mut config = read_tokenizer(&config)?;
+    /// Sets `tokenizer.json` of the result, and what is new in `tokenizer_config.json` where that model has one.
+    pub(super) fn describe(&self, beside: &mut Companions) -> Result<(), MergingError> {
+        beside.set(TOKENIZER, json_text(&self.plan.tokenizer_json));
+        if let Some(config) = beside.read(TOKENIZER_CONFIG)? {
+            let mut config = parse(&self.model, TOKENIZER_CONFIG, &config)?;
             self.plan.extend_config(&mut config);
-            documents.push(("tokenizer_config.json", config));
+            beside.set(TOKENIZER_CONFIG, json_text(&config));
         }
-        Ok(documents)
+        Ok(())
     }
 }
 
@@ -158,25 +161,10 @@ fn rows(
     rows
 }
 
-/// The folder in which the tokenizer of a model lies.
-fn tokenizer_home(
-    origin: Origin,
-    models: &Models,
-    steps: &[StepPlan],
-) -> Result<PathBuf, MergingError> {
-    match origin {
-        Origin::Opened(at) => Ok(models.get(at).home().to_path_buf()),
-        Origin::Step(at) if steps[at].vocabulary.is_some() => Err(MergingError::TwoVocabularies),
-        Origin::Step(at) => match steps[at].origins.first() {
-            Some(&first) => tokenizer_home(first, models, steps),
-            None => Err(MergingError::TwoVocabularies),
-        },
-    }
-}
-
-fn read_tokenizer(path: &Path) -> Result<Value, MergingError> {
-    let bytes = read_file(path, MAX_TOKENIZER_BYTES)?;
-    serde_json::from_slice(&bytes).map_err(|problem| MergingError::config(path, problem))
+/// The JSON document `name` of a model.
+fn parse(model: &ModelRef, name: &str, bytes: &[u8]) -> Result<Value, MergingError> {
+    let place = Path::new(&model.to_string()).join(name);
+    serde_json::from_slice(bytes).map_err(|problem| MergingError::config(&place, problem))
 }
 
 /// Sets `vocab_size` wherever the configuration says it.
@@ -189,12 +177,5 @@ fn set_size(config: &mut Value, rows: usize) {
     }
     if let Some(text) = config.get_mut("text_config") {
         set_size(text, rows);
-    }
-}
-
-impl MergeJob {
-    /// The tokenizer of the output, where a recipe says what it is.
-    pub(super) fn vocabulary(&self) -> Option<&Vocabulary> {
-        self.steps[self.steps.len() - 1].vocabulary.as_ref()
     }
 }

@@ -1,0 +1,127 @@
+//! What stands beside the weights of a streamed merge: configuration, tokenizer, chat template.
+
+use crate::{
+    sandbox::Sandbox,
+    streamed::{metas, model},
+};
+use refit_io::ckpt::Checkpoint;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Settings of a tokenizer with a number that no floating-point number is.
+const SETTINGS: &str = r#"{"model_max_length": 1000000000000000019884624838656, "pad_token": "x"}"#;
+
+/// A model of one layer whose tokenizer knows `words`, in the order of their ids.
+fn worded(sandbox: &Sandbox, name: &str, seed: u64, words: &[&str]) {
+    model(sandbox, name, seed, &metas(1, 4, words.len()), |_, _| {});
+    tokenizer(sandbox, name, words);
+    sandbox.file(&format!("{name}/tokenizer_config.json"), SETTINGS);
+}
+
+fn tokenizer(sandbox: &Sandbox, name: &str, words: &[&str]) {
+    let ids = words.iter().enumerate();
+    let ids: BTreeMap<&str, usize> = ids.map(|(id, &word)| (word, id)).collect();
+    let json = json!({"added_tokens": [], "model": {"type": "WordLevel", "vocab": ids}});
+    sandbox.file(&format!("{name}/tokenizer.json"), json.to_string());
+}
+
+fn json(sandbox: &Sandbox, name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(sandbox.path().join(name)).unwrap()).unwrap()
+}
+
+fn text(sandbox: &Sandbox, name: &str) -> String {
+    std::fs::read_to_string(sandbox.path().join(name)).unwrap()
+}
+
+/// The tokens of a model and the row of each in its embedding.
+fn rows(sandbox: &Sandbox, name: &str) -> BTreeMap<String, Vec<f32>> {
+    let tokenizer = json(sandbox, &format!("{name}/tokenizer.json"));
+    let model = Checkpoint::open(sandbox.path().join(name)).unwrap();
+    let values = model.tensor_f32("model.embed_tokens.weight").unwrap();
+    let words = tokenizer["model"]["vocab"].as_object().unwrap().iter();
+    let words = words.map(|(word, id)| (word.clone(), id.as_u64().unwrap()));
+    let added = tokenizer["added_tokens"].as_array().unwrap().iter();
+    let added = added.map(|t| {
+        (
+            t["content"].as_str().unwrap().into(),
+            t["id"].as_u64().unwrap(),
+        )
+    });
+    let row = |id: u64| values[4 * id as usize..][..4].to_vec();
+    words
+        .chain(added)
+        .map(|(word, id)| (word, row(id)))
+        .collect()
+}
+
+/// A recipe that averages `names`, with more lines.
+fn mean(names: &[&str], lines: &str) -> String {
+    let entry = |name: &&str| format!("  - {{model: {name}, parameters: {{weight: 1}}}}\n");
+    let entries: String = names.iter().map(entry).collect();
+    format!("merge_method: linear\nmodels:\n{entries}{lines}")
+}
+
+#[test]
+fn a_result_has_the_tokenizer_of_the_stage_that_it_comes_from() {
+    let sandbox = Sandbox::new();
+    worded(&sandbox, "a", 1, &["x", "y", "z"]);
+    worded(&sandbox, "b", 2, &["y", "z", "w", "v"]);
+    worded(&sandbox, "c", 3, &["w", "u", "x"]);
+    for (source, tokens) in [("union", 5), ("b", 4)] {
+        let lines =
+            format!("name: one\ntokenizer_source: {source}\nchat_template: \"{{{{ one }}}}\"\n");
+        let first = mean(&["a", "b"], &lines);
+        sandbox.file("one.yaml", &first);
+        sandbox.file("two.yaml", format!("{first}---\n{}", mean(&["one"], "")));
+        sandbox.done("merge one.yaml --out one -q --force");
+        sandbox.done("merge two.yaml --out two -q --force");
+        assert_eq!(rows(&sandbox, "two").len(), tokens);
+        assert_eq!(rows(&sandbox, "one"), rows(&sandbox, "two"));
+        let names = sandbox.names("one");
+        assert_eq!(names, sandbox.names("two"));
+        let same = [
+            "config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "chat_template.jinja",
+        ];
+        for name in same {
+            let of = |run: &str| text(&sandbox, &format!("{run}/{name}"));
+            assert_eq!(of("one"), of("two"), "{name}");
+        }
+        assert_eq!(json(&sandbox, "two/config.json")["vocab_size"], tokens);
+    }
+}
+
+#[test]
+fn a_stage_with_a_tokenizer_is_merged_by_token_again() {
+    let sandbox = Sandbox::new();
+    worded(&sandbox, "a", 1, &["x", "y", "z"]);
+    worded(&sandbox, "b", 2, &["y", "z", "w"]);
+    worded(&sandbox, "c", 3, &["w", "u", "x"]);
+    let union = "tokenizer_source: union\ndtype: float32\n";
+    let stages = [
+        mean(&["a", "b"], &format!("name: one\n{union}")),
+        mean(&["one", "c"], union),
+    ];
+    sandbox.file("r.yaml", stages.join("---\n"));
+    sandbox.done("merge r.yaml --out out -q");
+    let (out, a, b, c) = (
+        rows(&sandbox, "out"),
+        rows(&sandbox, "a"),
+        rows(&sandbox, "b"),
+        rows(&sandbox, "c"),
+    );
+    assert_eq!(out.keys().collect::<Vec<_>>(), ["u", "w", "x", "y", "z"]);
+    let mean = |a: &[f32], b: &[f32]| {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| f32::midpoint(*a, *b))
+            .collect::<Vec<_>>()
+    };
+    // What only one side knows is that side's own; sums of values of BF16 are exact here.
+    assert_eq!(out["u"], c["u"]);
+    assert_eq!(out["y"], mean(&a["y"], &b["y"]));
+    assert_eq!(out["x"], mean(&a["x"], &c["x"]));
+    assert_eq!(out["w"], mean(&b["w"], &c["w"]));
+}
