@@ -17,7 +17,7 @@ pub use options::{MergeOptions, parse_bytes};
 pub use summary::{JobSummary, StepSummary};
 
 use crate::{companions::Companions, yaml::read_documents};
-use models::{Models, Origin};
+use models::{Form, Models, Origin};
 use refit_core::{DType, Progress, Seed, TensorMeta};
 use refit_io::{
     atomic::{Overwrite, write_file},
@@ -27,7 +27,10 @@ use refit_io::{
 use refit_merge::{
     MergeError, ModelName,
     engine::{self, EngineConfig, Job, Operand},
-    recipe::{InputRef, ModelHeader, OutputTensor, Plan, RecipeMethod, RecipeSet, Target, Work},
+    recipe::{
+        Body, InputRef, ModelHeader, OutputTensor, Plan, Recipe, RecipeMethod, RecipeSet, Target,
+        Work,
+    },
 };
 use serde_json::{Map, Value};
 use std::{
@@ -123,13 +126,18 @@ impl MergeJob {
         let set = recipes(path, &documents)?;
         let mut models = Models::new(options.cache.clone());
         let mut steps: Vec<StepPlan> = Vec::new();
-        for step in set.steps() {
+        for (at, step) in set.steps().iter().enumerate() {
             chat_template(step.recipe.chat_template.as_deref())?;
+            let last = at + 1 == set.steps().len();
+            let form = match last && copies_whole_model(&step.recipe) {
+                true => Form::Stored,
+                false => Form::Weights,
+            };
             // Models that are merged, then those that only lend their tokenizer.
             let named = step.recipe.references().into_iter();
             let origins = named.map(|model| match set.result(model) {
                 Some(result) => Ok(Origin::Step(result)),
-                None => models.open(model).map(Origin::Opened),
+                None => models.open(model, form).map(Origin::Opened),
             });
             let mut origins = origins.collect::<Result<Vec<_>, _>>()?;
             let merged = step.recipe.models().len();
@@ -290,6 +298,22 @@ fn recipes(path: &Path, documents: &[Value]) -> Result<RecipeSet, MergingError> 
         path: path.into(),
         problem,
     })
+}
+
+/// Whether the result is one model as it is, so that packed weights can stay packed. Slices cannot: what tells how to
+/// read them may name layers by their numbers.
+fn copies_whole_model(recipe: &Recipe) -> bool {
+    let alone = match &recipe.body {
+        Body::Models(entries) => entries.iter().all(|e| e.parameters.is_empty()),
+        Body::Slices(_) | Body::Modules(_) => false,
+    };
+    alone
+        && recipe.models().len() == 1
+        && recipe.models().iter().all(|model| model.adapter.is_none())
+        && recipe.method.card.name == RecipeMethod::Passthrough.spec().card.name
+        && recipe.parameters.is_empty()
+        && recipe.dtype.or(recipe.out_dtype).is_none()
+        && recipe.tokenizer.is_none()
 }
 
 /// How output `index` of a step comes about.

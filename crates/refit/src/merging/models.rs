@@ -40,8 +40,20 @@ pub(super) struct Models {
     /// Where models are looked for that are no path.
     cache: Option<PathBuf>,
     opened: Vec<OpenModel>,
-    places: HashMap<ModelRef, usize>,
+    places: HashMap<(ModelRef, Form), usize>,
 }
+
+/// What the tensors of a quantised model are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// The weights that the stored integers stand for.
+    Weights,
+    /// What is stored, where `config.json` tells how to read it; otherwise weights.
+    Stored,
+}
+
+/// Where `config.json` tells how weights are packed.
+const QUANTIZATION: &str = "quantization_config";
 
 /// A checkpoint and what describes it.
 #[derive(Clone)]
@@ -72,9 +84,10 @@ impl Models {
         }
     }
 
-    /// Opens `model`, unless it is open.
-    pub(super) fn open(&mut self, model: &ModelRef) -> Result<usize, MergingError> {
-        if let Some(&at) = self.places.get(model) {
+    /// Opens `model`, unless it is open in this form.
+    pub(super) fn open(&mut self, model: &ModelRef, form: Form) -> Result<usize, MergingError> {
+        let key = (model.clone(), form);
+        if let Some(&at) = self.places.get(&key) {
             return Ok(at);
         }
         let find = |place: &ModelPath| {
@@ -85,10 +98,10 @@ impl Models {
             )
         };
         let adapter = model.adapter.as_ref().map(find).transpose()?;
-        let opened = OpenModel::open(&find(&model.model)?, adapter.as_deref())?;
+        let opened = OpenModel::open(&find(&model.model)?, adapter.as_deref(), form)?;
         self.opened.push(opened);
         let at = self.opened.len() - 1;
-        self.places.insert(model.clone(), at);
+        self.places.insert(key, at);
         Ok(at)
     }
 
@@ -119,8 +132,22 @@ impl Models {
 }
 
 impl OpenModel {
-    fn open(path: &Path, adapter: Option<&Path>) -> Result<Self, MergingError> {
-        let reader = Arc::new(TensorReader::open(path)?);
+    fn open(path: &Path, adapter: Option<&Path>, form: Form) -> Result<Self, MergingError> {
+        let home = if path.is_dir() {
+            path.to_path_buf()
+        } else {
+            path.parent().unwrap_or(Path::new("")).to_path_buf()
+        };
+        let mut config = read_config(&home.join("config.json"))?;
+        let told = config.as_ref().and_then(|config| config.get(QUANTIZATION));
+        let reader = Arc::new(match form {
+            Form::Stored if told.is_some_and(Value::is_object) => TensorReader::open_stored(path)?,
+            _ => TensorReader::open(path)?,
+        });
+        let computed = (0..reader.tensors().len()).any(|index| !reader.is_stored(index));
+        if let Some(Value::Object(config)) = config.as_mut().filter(|_| computed) {
+            config.remove(QUANTIZATION); // what is written are weights
+        }
         let tensor =
             |index| Ok::<_, CkptError>(Arc::new(reader.tensor(index)?) as Arc<dyn TensorRead>);
         let mut tensors = (0..reader.tensors().len())
@@ -130,12 +157,6 @@ impl OpenModel {
             tensors = attach(tensors, &read_adapter(adapter)?.adapter)?;
         }
         let metas = tensors.iter().map(|tensor| tensor.meta().clone()).collect();
-        let home = if path.is_dir() {
-            path.to_path_buf()
-        } else {
-            path.parent().unwrap_or(Path::new("")).to_path_buf()
-        };
-        let config = read_config(&home.join("config.json"))?;
         Ok(Self {
             reader,
             tensors,
@@ -166,7 +187,7 @@ impl OpenModel {
 
 /// Opens the result of an earlier recipe.
 pub(super) fn reopen(folder: &Path) -> Result<OpenModel, MergingError> {
-    OpenModel::open(folder, None)
+    OpenModel::open(folder, None, Form::Weights)
 }
 
 fn read_config(path: &Path) -> Result<Option<Value>, MergingError> {

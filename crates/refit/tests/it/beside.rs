@@ -4,7 +4,8 @@ use crate::{
     sandbox::Sandbox,
     streamed::{metas, model},
 };
-use refit_io::ckpt::Checkpoint;
+use refit_core::{DType, Sink, TensorMeta};
+use refit_io::ckpt::{Checkpoint, CheckpointWriter, TensorReader, WriteOptions};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -124,4 +125,66 @@ fn a_stage_with_a_tokenizer_is_merged_by_token_again() {
     assert_eq!(out["y"], mean(&a["y"], &b["y"]));
     assert_eq!(out["x"], mean(&a["x"], &c["x"]));
     assert_eq!(out["w"], mean(&b["w"], &c["w"]));
+}
+
+/// A model with a matrix of GPTQ: eight outputs, eight inputs in one group, every value 1 (word of nines, zero point 8).
+fn quantised(sandbox: &Sandbox, name: &str) {
+    let folder = sandbox.path().join(name);
+    let meta = |end: &str, dtype: DType, shape: &[usize]| TensorMeta {
+        path: format!("model.layers.0.mlp.up_proj.{end}").into(),
+        dtype,
+        shape: shape.to_vec(),
+    };
+    let parts = [
+        (meta("qweight", DType::I32, &[1, 8]), vec![0x99; 32]),
+        (meta("qzeros", DType::I32, &[1, 1]), vec![0x77; 4]),
+        (meta("scales", DType::F16, &[1, 8]), [0, 0x3c].repeat(8)),
+    ];
+    let metas = parts.iter().map(|(meta, _)| meta.clone()).collect();
+    let mut writer = CheckpointWriter::create(&folder, metas, WriteOptions::default()).unwrap();
+    for (meta, bytes) in &parts {
+        writer.put(meta, bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    let config = json!({"model_type": "llama", "num_hidden_layers": 1, "torch_dtype": "float16",
+        "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 8}});
+    sandbox.file(&format!("{name}/config.json"), config.to_string());
+}
+
+#[test]
+fn weights_that_were_unpacked_are_no_longer_called_packed() {
+    let sandbox = Sandbox::new();
+    quantised(&sandbox, "q");
+    let alone = "merge_method: passthrough\nmodels: [{model: q}]\n";
+    let slices =
+        "merge_method: passthrough\nslices: [{sources: [{model: q, layer_range: [0, 1]}]}]\n";
+    let scaled = "merge_method: passthrough\nmodels: [{model: q, parameters: {scale: 2}}]\n";
+    for (recipe, packed, value) in [
+        (alone.to_owned(), true, 1.0),
+        (format!("{alone}dtype: float32\n"), false, 1.0),
+        (slices.to_owned(), false, 1.0),
+        (scaled.to_owned(), false, 2.0),
+    ] {
+        sandbox.file("r.yaml", &recipe);
+        sandbox.done("merge r.yaml --out out -q --force");
+        let stored = TensorReader::open_stored(sandbox.path().join("out")).unwrap();
+        assert_eq!(
+            stored.tensors().len(),
+            if packed { 3 } else { 1 },
+            "{recipe}"
+        );
+        let config = json(&sandbox, "out/config.json");
+        assert_eq!(
+            config.get("quantization_config").is_some(),
+            packed,
+            "{recipe}"
+        );
+        // What readers make of it is the same.
+        let read = TensorReader::open(sandbox.path().join("out")).unwrap();
+        let at = read.locate("model.layers.0.mlp.up_proj.weight").unwrap();
+        let mut values = [0.0; 64];
+        read.read_f32(at, 0..64, &mut values, &mut Vec::new())
+            .unwrap();
+        assert!(values.iter().all(|&v| v == value), "{recipe}\n{values:?}");
+    }
 }
