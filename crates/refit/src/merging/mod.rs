@@ -11,6 +11,7 @@ mod options;
 mod summary;
 mod templates;
 mod vocabulary;
+mod warnings;
 
 pub use error::MergingError;
 pub use options::{MergeOptions, parse_bytes};
@@ -70,6 +71,7 @@ struct StepPlan {
     vocabulary: Option<Vocabulary>,
     /// What stands beside the weights.
     companions: Companions,
+    warnings: Vec<String>,
 }
 
 impl MergeJob {
@@ -166,6 +168,7 @@ impl MergeJob {
             let vocab = vocabulary.as_ref();
             let companions =
                 beside::of_step(&step.recipe, &plan, vocab, &origins, &models, &steps)?;
+            let warnings = warnings::of_step(&step.recipe, &plan, &origins, &models, &steps);
             let metas = plan.tensors.iter().map(meta).collect();
             steps.push(StepPlan {
                 plan,
@@ -173,6 +176,7 @@ impl MergeJob {
                 metas,
                 vocabulary,
                 companions,
+                warnings,
             });
         }
         Ok(Self {
@@ -199,6 +203,12 @@ impl MergeJob {
     /// Tensors of models that have no place in the result.
     pub fn left_out(&self) -> Vec<String> {
         self.steps.iter().flat_map(StepPlan::left_out).collect()
+    }
+
+    /// What is probably not meant, and what was done without being asked for.
+    pub fn warnings(&self) -> Vec<String> {
+        let warnings = self.steps.iter().flat_map(|step| step.warnings.clone());
+        warnings.collect()
     }
 
     /// Every file that is read: the recipe, and of every model what it is made of and what describes it.

@@ -188,3 +188,27 @@ fn weights_that_were_unpacked_are_no_longer_called_packed() {
         assert!(values.iter().all(|&v| v == value), "{recipe}\n{values:?}");
     }
 }
+
+#[test]
+fn other_tokens_in_the_same_rows_are_told_before_and_while_they_are_merged() {
+    let sandbox = Sandbox::new();
+    worded(&sandbox, "a", 1, &["x", "y", "z"]);
+    worded(&sandbox, "b", 2, &["x", "w", "z"]);
+    worded(&sandbox, "c", 3, &["x", "y", "z"]);
+    // What only one of the two knows contradicts nothing.
+    tokenizer(&sandbox, "c", &["x", "y"]);
+    let words = "row 1 is `w` in `b` and not in `a`";
+    for (models, lines, warned) in [
+        (["a", "b"], "", true),
+        (["a", "c"], "", false),
+        (["a", "b"], "tokenizer_source: union\n", false),
+    ] {
+        sandbox.file("r.yaml", mean(&models, lines));
+        let plan = sandbox.done("merge r.yaml --out out --dry-run").out;
+        let json = sandbox.done("merge r.yaml --out out --dry-run --json").out;
+        let said = sandbox.done("merge r.yaml --out out --force").err;
+        for text in [plan, json, said] {
+            assert_eq!(text.contains(words), warned, "{text}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What is probably not meant, and what was done without being asked for.
+
+use super::{Origin, StepPlan, beside, models::Models};
+use refit_merge::{
+    recipe::{Plan, Recipe},
+    tokenizer::Vocabulary,
+};
+use serde_json::Value;
+
+/// What is to be said of a step once it is planned.
+pub(super) fn of_step(
+    recipe: &Recipe,
+    plan: &Plan,
+    origins: &[Origin],
+    models: &Models,
+    steps: &[StepPlan],
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if recipe.tokenizer.is_none() {
+        warnings.extend(other_tokenizers(plan, origins, models, steps));
+    }
+    warnings
+}
+
+/// Models whose embedding or head meets the tokenizer of another model, and whose own has other tokens in those rows.
+/// What cannot be read says nothing.
+fn other_tokenizers(
+    plan: &Plan,
+    origins: &[Origin],
+    models: &Models,
+    steps: &[StepPlan],
+) -> Vec<String> {
+    let embeddings = plan.tensors.iter().filter(|output| output.is_embedding);
+    let inputs = embeddings.flat_map(|output| output.inputs.iter().chain(&output.base));
+    let mut taken: Vec<usize> = inputs.map(|input| input.model).chain([0]).collect();
+    taken.sort_unstable();
+    taken.dedup();
+    let read = |&model: &usize| {
+        let bytes = beside::tokenizer(origins[model], models, steps);
+        Some((model, bytes.ok().flatten()?))
+    };
+    let mut texts = taken.iter().filter_map(read);
+    let Some((first, expected)) = texts.next() else {
+        return vec![];
+    };
+    // Most models of a merge have the very same file, which need not be looked into.
+    let others: Vec<(usize, Vec<u8>)> = texts.filter(|(_, text)| *text != expected).collect();
+    let parse = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
+    let Some(json) = parse(&expected).filter(|_| !others.is_empty()) else {
+        return vec![];
+    };
+    let Ok(expected) = Vocabulary::read(&json) else {
+        return vec![];
+    };
+    let differs = |(model, text): &(usize, Vec<u8>)| {
+        let json = parse(text)?;
+        let found = Vocabulary::read(&json).ok()?;
+        let (id, token) = found.moved(&expected).next()?;
+        let (model, first) = (&plan.models[*model], &plan.models[first]);
+        let token = token.escape_debug();
+        Some(format!(
+            "row {id} is `{token}` in `{model}` and not in `{first}`; rows are merged by number, and \
+             `tokenizer_source: union` or `base` matches them by token"
+        ))
+    };
+    others.iter().filter_map(differs).collect()
+}
