@@ -6,6 +6,7 @@ use super::{
 };
 use crate::companions::{Companions, NAMES, PREPROCESSING, read};
 use refit_merge::recipe::{Plan, Recipe};
+use serde_json::Value;
 
 /// The configuration of a model.
 pub(super) const CONFIG: &str = "config.json";
@@ -59,10 +60,78 @@ pub(super) fn of_step(
         beside.remove(&OTHER_TOKENIZERS);
         vocabulary.describe(&mut beside)?;
     }
-    if let Some(template) = chat_template(recipe.chat_template.as_deref())? {
-        beside.set(CHAT_TEMPLATE, template);
+    let usual = match recipe.chat_template.as_deref() {
+        Some("auto") => usual_template(origins, models, steps)?,
+        _ => None,
+    };
+    let given = chat_template(recipe.chat_template.as_deref())?;
+    if let Some(template) = given.map(str::to_owned).or(usual) {
+        set_template(&mut beside, template)?;
     }
     Ok(beside)
+}
+
+/// The template that most models have; of several, that which comes first.
+fn usual_template(
+    origins: &[Origin],
+    models: &Models,
+    steps: &[StepPlan],
+) -> Result<Option<String>, MergingError> {
+    const NAMES: [&str; 2] = [CHAT_TEMPLATE, TOKENIZER_CONFIG];
+    let mut templates: Vec<(String, usize)> = Vec::new();
+    for &origin in origins {
+        let beside = match origin {
+            Origin::Opened(at) => Companions::find(models.get(at).home(), &NAMES)?,
+            Origin::Step(at) => steps[at].companions.only(&NAMES),
+        };
+        let Some(template) = template(&beside)? else {
+            continue;
+        };
+        match templates.iter_mut().find(|(known, _)| *known == template) {
+            Some((_, count)) => *count += 1,
+            None => templates.push((template, 1)),
+        }
+    }
+    let most = templates.iter().map(|(_, count)| *count).max();
+    let mut usual = templates.into_iter();
+    Ok(usual
+        .find(|(_, count)| Some(*count) == most)
+        .map(|(template, _)| template))
+}
+
+/// The template of a model: a file of its own, or an entry of the settings of its tokenizer (of several, the default).
+fn template(beside: &Companions) -> Result<Option<String>, MergingError> {
+    if let Some(bytes) = beside.read(CHAT_TEMPLATE)? {
+        return Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned()));
+    }
+    let settings = beside.read(TOKENIZER_CONFIG)?.unwrap_or_default();
+    let settings: Value = serde_json::from_slice(&settings).unwrap_or_default();
+    let named = |list: &Vec<Value>| {
+        let default = list.iter().find(|entry| entry["name"] == "default");
+        default.and_then(|entry| entry["template"].as_str().map(str::to_owned))
+    };
+    let found = match &settings["chat_template"] {
+        Value::String(template) => Some(template.clone()),
+        Value::Array(list) => named(list),
+        _ => None,
+    };
+    let found = found.map(|template| template.trim().to_owned());
+    Ok(found.filter(|template| !template.is_empty()))
+}
+
+/// Gives a result its template, in the place of any other.
+fn set_template(beside: &mut Companions, template: String) -> Result<(), MergingError> {
+    beside.remove(&["chat_template.json"]);
+    // Readers that do not know the file of its own should not find another one here.
+    let settings = beside.read(TOKENIZER_CONFIG)?.unwrap_or_default();
+    if let Ok(Value::Object(mut settings)) = serde_json::from_slice(&settings)
+        && let Some(known) = settings.get_mut("chat_template")
+    {
+        *known = template.clone().into();
+        beside.set(TOKENIZER_CONFIG, json_text(&settings.into()));
+    }
+    beside.set(CHAT_TEMPLATE, template);
+    Ok(())
 }
 
 /// `tokenizer.json` of a model; `None` where it has none.

@@ -212,3 +212,38 @@ fn other_tokens_in_the_same_rows_are_told_before_and_while_they_are_merged() {
         }
     }
 }
+
+#[test]
+fn the_template_that_most_models_have_is_that_of_the_result() {
+    let sandbox = Sandbox::new();
+    for (name, seed) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {
+        worded(&sandbox, name, seed, &["x", "y", "z"]);
+    }
+    let settings = |template: Value| json!({"chat_template": template}).to_string();
+    sandbox.file(
+        "a/tokenizer_config.json",
+        settings(json!("A {{ messages }}")),
+    );
+    let named = json!([{"name": "tools", "template": "no"}, {"name": "default", "template": " B {{ messages }}\n"}]);
+    sandbox.file("b/tokenizer_config.json", settings(named));
+    // A file of its own counts more than what the settings say.
+    sandbox.file(
+        "c/tokenizer_config.json",
+        settings(json!("A {{ messages }}")),
+    );
+    sandbox.file("c/chat_template.jinja", "B {{ messages }}\n");
+    for (models, expected) in [
+        (&["a", "b", "c", "d"][..], Some("B {{ messages }}")),
+        (&["a", "b", "d"], Some("A {{ messages }}")), // as many of each: the first
+        (&["d"], None),
+    ] {
+        sandbox.file("r.yaml", mean(models, "chat_template: auto\n"));
+        sandbox.done("merge r.yaml --out out -q --force");
+        let written = sandbox.path().join("out/chat_template.jinja");
+        let found = std::fs::read_to_string(written).ok();
+        assert_eq!(found.as_deref(), expected, "{models:?}");
+        let settings = json(&sandbox, "out/tokenizer_config.json");
+        let known = settings.get("chat_template").and_then(Value::as_str);
+        assert_eq!(known, expected, "{models:?}");
+    }
+}
