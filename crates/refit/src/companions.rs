@@ -1,11 +1,15 @@
 //! Small files that describe a model beside its weights.
 
+use refit_core::Hint;
 use refit_io::{
     atomic::{AtomicError, Overwrite, write_file},
     file::{FileError, read_file},
 };
+use serde::de::IgnoredAny;
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -38,15 +42,43 @@ pub(crate) const NAMES: [&str; 14] = [
 /// A larger file is not what its name says.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// A companion could not be read or written.
+/// A small file beside the weights of a model could not be read or written.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CompanionError {
+#[non_exhaustive]
+pub enum CompanionError {
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] FileError),
+    /// It is a link to what is no part of its model, or to nothing.
+    #[error("`{}` is a link to `{}`, which is no file of this model", link.display(), target.display())]
+    Link {
+        /// The link.
+        link: PathBuf,
+        /// What it holds.
+        target: PathBuf,
+    },
+    /// Its name says JSON, its content does not.
+    #[error("`{}` is no JSON: {problem}", path.display())]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// It cannot be written.
     #[error(transparent)]
     Write(#[from] AtomicError),
+}
+
+impl Hint for CompanionError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Read(error) => error.hint(),
+            Self::Write(error) => error.hint(),
+            Self::Link { .. } => Some("put the file itself there, or remove the link".into()),
+            Self::NotJson { .. } => Some("mend the file, or remove it".into()),
+        }
+    }
 }
 
 /// What is to stand beside the weights of a result: files of models by their names, and what is made for it.
@@ -163,11 +195,139 @@ impl Companions {
 /// The file `name` of the model in `home`; `None` where it has no such file.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When it cannot be read, leads out of the model, or is no JSON where its name says so.
 pub(crate) fn read(home: &Path, name: &str) -> Result<Option<Vec<u8>>, CompanionError> {
-    match read_file(&home.join(name), MAX_BYTES) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error.into()),
+    let path = home.join(name);
+    if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink()) {
+        check_link(home, &path)?;
+    }
+    let bytes = match read_file(&path, MAX_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if Path::new(name).extension().is_some_and(|end| end == "json")
+        && let Err(problem) = serde_json::from_slice::<IgnoredAny>(&bytes)
+    {
+        let problem = problem.to_string();
+        return Err(CompanionError::NotJson { path, problem });
+    }
+    Ok(Some(bytes))
+}
+
+/// A model from elsewhere must not bring files of this machine into a result: links may lead to files of the model
+/// itself and, in a snapshot of the hub's cache, to the blobs beside it.
+fn check_link(home: &Path, link: &Path) -> Result<(), CompanionError> {
+    let refused = || CompanionError::Link {
+        link: link.into(),
+        target: fs::read_link(link).unwrap_or_default(),
+    };
+    let home = if home.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        home
+    };
+    let (Ok(target), Ok(home)) = (fs::canonicalize(link), fs::canonicalize(home)) else {
+        return Err(refused());
+    };
+    let snapshots = home.parent().filter(|parent| parent.ends_with("snapshots"));
+    let blobs = snapshots
+        .and_then(Path::parent)
+        .map(|cache| cache.join("blobs"));
+    let inside = target.starts_with(&home) || blobs.is_some_and(|blobs| target.starts_with(blobs));
+    if inside { Ok(()) } else { Err(refused()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let file = home.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            write_file(file, text.as_bytes(), Overwrite::Refuse).unwrap();
+        }
+        home
+    }
+
+    #[test]
+    fn what_says_how_inputs_are_made_comes_from_the_first_that_has_it() {
+        let base = home(&[("config.json", "{}"), ("vocab.txt", "base")]);
+        let tuned = home(&[
+            ("vocab.txt", "tuned"),
+            ("processor_config.json", "{\"a\": 1}"),
+        ]);
+        let mut found = Companions::of(&[base.path(), tuned.path()]).unwrap();
+        assert_eq!(found.read("vocab.txt").unwrap().unwrap(), b"base");
+        found.set("config.json", "{ }");
+        let out = tempfile::tempdir().unwrap();
+        found.write(out.path()).unwrap();
+        for (name, text) in [
+            ("config.json", "{ }"),
+            ("vocab.txt", "base"),
+            ("processor_config.json", "{\"a\": 1}"),
+        ] {
+            assert_eq!(fs::read_to_string(out.path().join(name)).unwrap(), text);
+        }
+        found.remove(&["config.json", "vocab.txt"]);
+        assert_eq!(
+            found.files().collect::<Vec<_>>(),
+            [tuned.path().join("processor_config.json")]
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_or_no_file_is_refused() {
+        let broken = home(&[("tokenizer_config.json", "{\"a\": }"), ("merges.txt", "{")]);
+        let found = Companions::find(broken.path(), &NAMES);
+        assert!(matches!(found, Err(CompanionError::NotJson { .. })));
+        assert!(read(broken.path(), "merges.txt").unwrap().is_some());
+        fs::create_dir(broken.path().join("tokenizer.json")).unwrap();
+        let found = read(broken.path(), "tokenizer.json");
+        assert!(matches!(
+            found,
+            Err(CompanionError::Read(FileError::NotAFile { .. }))
+        ));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_end_in_the_model_or_in_the_blobs_of_its_cache() {
+        use std::os::unix::fs::symlink;
+        let cache = home(&[("outside.json", "{}"), ("models--o--m/blobs/1", "[1]")]);
+        let snapshot = cache.path().join("models--o--m/snapshots/abc");
+        let plain = cache.path().join("plain");
+        for folder in [&snapshot, &plain] {
+            fs::create_dir_all(folder).unwrap();
+            write_file(folder.join("own.json"), b"[2]", Overwrite::Refuse).unwrap();
+        }
+        let blob = "../../blobs/1";
+        let outside = cache.path().join("outside.json");
+        for (folder, target, expected) in [
+            (&snapshot, Path::new(blob), Some("[1]")),
+            (&snapshot, Path::new("own.json"), Some("[2]")),
+            (&snapshot, &outside, None),
+            (&plain, Path::new("own.json"), Some("[2]")),
+            (&plain, Path::new("../models--o--m/blobs/1"), None),
+            (&plain, Path::new("../outside.json"), None),
+            (&plain, Path::new("nowhere"), None),
+        ] {
+            let link = folder.join("tokenizer.json");
+            symlink(target, &link).unwrap();
+            let found = read(folder, "tokenizer.json");
+            match expected {
+                Some(text) => assert_eq!(found.unwrap().unwrap(), text.as_bytes()),
+                None => {
+                    let said = found.unwrap_err();
+                    assert!(said.hint().is_some());
+                    let said = said.to_string();
+                    assert!(said.contains("tokenizer.json"), "{said}");
+                    assert!(said.contains(&*target.to_string_lossy()), "{said}");
+                }
+            }
+            fs::remove_file(link).unwrap();
+        }
     }
 }

@@ -107,6 +107,9 @@ pub enum MergingError {
     /// A small file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A small file beside the models is not what it should be.
+    #[error(transparent)]
+    Companion(CompanionError),
     /// The result could not be written.
     #[error(transparent)]
     Output(#[from] AtomicError),
@@ -172,6 +175,7 @@ impl From<CompanionError> for MergingError {
         match error {
             CompanionError::Read(error) => error.into(),
             CompanionError::Write(error) => error.into(),
+            error => Self::Companion(error),
         }
     }
 }
@@ -207,6 +211,7 @@ impl Hint for MergingError {
             ),
             Self::Merge(error) => error.hint(),
             Self::File(error) => error.hint(),
+            Self::Companion(error) => error.hint(),
             Self::Output(error) => error.hint(),
             Self::Config { .. } => None,
         }

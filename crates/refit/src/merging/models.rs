@@ -1,11 +1,11 @@
 //! The models of a recipe, opened: headers, configuration, and one way to read a tensor.
 
-use super::error::MergingError;
+use super::{beside::CONFIG, error::MergingError};
+use crate::companions;
 use refit_core::{TensorMeta, TensorRead};
 use refit_io::{
     adapter::read_adapter,
     ckpt::{CkptError, TensorReader},
-    file::read_file,
     hub::resolve_model,
 };
 use refit_merge::{
@@ -21,9 +21,6 @@ use std::{
 
 /// What an adapter is made of.
 const ADAPTER_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
-
-/// A configuration larger than this is none.
-const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// Where a model of a plan comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +112,7 @@ impl Models {
         for model in &self.opened {
             files.extend(model.reader.files().map(Path::to_path_buf));
             if model.config.is_some() {
-                files.push(model.home.join("config.json"));
+                files.push(model.home.join(CONFIG));
             }
             if let Some(adapter) = &model.adapter {
                 files.extend(ADAPTER_FILES.map(|name| adapter.join(name)));
@@ -138,7 +135,7 @@ impl OpenModel {
         } else {
             path.parent().unwrap_or(Path::new("")).to_path_buf()
         };
-        let mut config = read_config(&home.join("config.json"))?;
+        let mut config = read_config(&home)?;
         let told = config.as_ref().and_then(|config| config.get(QUANTIZATION));
         let reader = Arc::new(match form {
             Form::Stored if told.is_some_and(Value::is_object) => TensorReader::open_stored(path)?,
@@ -190,14 +187,13 @@ pub(super) fn reopen(folder: &Path) -> Result<OpenModel, MergingError> {
     OpenModel::open(folder, None, Form::Weights)
 }
 
-fn read_config(path: &Path) -> Result<Option<Value>, MergingError> {
-    let bytes = match read_file(path, MAX_CONFIG_BYTES) {
-        Err(error) if error.is_not_found() => return Ok(None),
-        bytes => bytes?,
+fn read_config(home: &Path) -> Result<Option<Value>, MergingError> {
+    let Some(bytes) = companions::read(home, CONFIG)? else {
+        return Ok(None);
     };
     match serde_json::from_slice(&bytes) {
         Ok(config @ Value::Object(_)) => Ok(Some(config)),
-        Ok(_) => Err(MergingError::config(path, "is no mapping")),
-        Err(problem) => Err(MergingError::config(path, problem)),
+        Ok(_) => Err(MergingError::config(&home.join(CONFIG), "is no mapping")),
+        Err(problem) => Err(MergingError::config(&home.join(CONFIG), problem)),
     }
 }

@@ -19,6 +19,16 @@ pub(super) fn of_step(
     if recipe.tokenizer.is_none() {
         warnings.extend(other_tokenizers(plan, origins, models, steps));
     }
+    let has_config = |&origin: &Origin| match origin {
+        Origin::Opened(at) => models.get(at).header().config.is_some(),
+        Origin::Step(at) => steps[at].plan.config.is_some(),
+    };
+    if let Some(at) = origins.iter().position(has_config).filter(|at| *at > 0) {
+        let (first, other) = (&plan.models[0], &plan.models[at]);
+        warnings.push(format!(
+            "`{first}` has no `config.json`; the result has that of `{other}`"
+        ));
+    }
     warnings
 }
 

@@ -247,3 +247,51 @@ fn the_template_that_most_models_have_is_that_of_the_result() {
         assert_eq!(known, expected, "{models:?}");
     }
 }
+
+#[test]
+fn a_dry_run_refuses_what_a_run_would_and_names_it() {
+    let sandbox = Sandbox::new();
+    worded(&sandbox, "b", 2, &["x", "y", "z"]);
+    let broken = |name: &str, words: &str| {
+        sandbox.file("r.yaml", mean(&["a", "b"], ""));
+        for flag in ["--dry-run", ""] {
+            let said = sandbox.refit(&format!("merge r.yaml --out out {flag}"));
+            assert_eq!(said.code, Some(3), "{name}: {}", said.err);
+            assert!(said.err.contains(&format!("a/{name}`")), "{}", said.err);
+            assert!(said.err.contains(words), "{}", said.err);
+        }
+        std::fs::remove_dir_all(sandbox.path().join("a")).unwrap();
+    };
+    worded(&sandbox, "a", 1, &["x", "y", "z"]);
+    sandbox.file("a/generation_config.json", "{'a': 1}");
+    broken("generation_config.json", "is no JSON");
+    worded(&sandbox, "a", 1, &["x", "y", "z"]);
+    std::fs::create_dir(sandbox.path().join("a/vocab.txt")).unwrap();
+    broken("vocab.txt", "is not a regular file");
+    #[cfg(unix)]
+    for (name, target) in [
+        ("vocab.txt", "../secret"),
+        ("config.json", "../secret"),
+        ("merges.txt", "nowhere"),
+    ] {
+        sandbox.file("secret", "{}");
+        worded(&sandbox, "a", 1, &["x", "y", "z"]);
+        let link = sandbox.path().join("a").join(name);
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, link).unwrap();
+        broken(name, &format!("is a link to `{target}`"));
+    }
+}
+
+#[test]
+fn the_first_configuration_there_is_is_that_of_the_result() {
+    let sandbox = Sandbox::new();
+    worded(&sandbox, "a", 1, &["x", "y", "z"]);
+    worded(&sandbox, "b", 2, &["x", "y", "z"]);
+    std::fs::remove_file(sandbox.path().join("a/config.json")).unwrap();
+    sandbox.file("r.yaml", mean(&["a", "b"], ""));
+    let said = sandbox.done("merge r.yaml --out out").err;
+    let words = "warning: `a` has no `config.json`; the result has that of `b`";
+    assert!(said.contains(words), "{said}");
+    assert_eq!(json(&sandbox, "out/config.json")["num_hidden_layers"], 1);
+}
