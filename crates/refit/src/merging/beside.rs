@@ -1,7 +1,7 @@
 //! What stands beside the weights of a result.
 
 use super::{
-    MergingError, Origin, StepPlan, json_text, models::Models, templates::chat_template,
+    MergingError, Origin, StepPlan, models::Models, rewrite::rewrite, templates::chat_template,
     vocabulary::Vocabulary,
 };
 use crate::companions::{Companions, NAMES, PREPROCESSING, read};
@@ -54,7 +54,8 @@ pub(super) fn of_step(
     }
     beside.remove(&[CONFIG]);
     if let Some(config) = &plan.config {
-        beside.set(CONFIG, json_text(config));
+        let original = config_text(origins, models, steps)?;
+        beside.set(CONFIG, rewrite(&original, config));
     }
     if let Some(vocabulary) = vocabulary {
         beside.remove(&OTHER_TOKENIZERS);
@@ -69,6 +70,25 @@ pub(super) fn of_step(
         set_template(&mut beside, template)?;
     }
     Ok(beside)
+}
+
+/// `config.json` of the first model that has one; empty where it is no file.
+fn config_text(
+    origins: &[Origin],
+    models: &Models,
+    steps: &[StepPlan],
+) -> Result<Vec<u8>, MergingError> {
+    let first = origins.iter().find_map(|&origin| match origin {
+        Origin::Opened(at) => {
+            let model = models.get(at);
+            model.header().config.map(|_| read(model.home(), CONFIG))
+        }
+        Origin::Step(at) => {
+            let config = steps[at].plan.config.as_ref();
+            config.map(|_| steps[at].companions.read(CONFIG))
+        }
+    });
+    Ok(first.transpose()?.flatten().unwrap_or_default())
 }
 
 /// The template that most models have; of several, that which comes first.
@@ -123,12 +143,12 @@ fn template(beside: &Companions) -> Result<Option<String>, MergingError> {
 fn set_template(beside: &mut Companions, template: String) -> Result<(), MergingError> {
     beside.remove(&["chat_template.json"]);
     // Readers that do not know the file of its own should not find another one here.
-    let settings = beside.read(TOKENIZER_CONFIG)?.unwrap_or_default();
-    if let Ok(Value::Object(mut settings)) = serde_json::from_slice(&settings)
+    let text = beside.read(TOKENIZER_CONFIG)?.unwrap_or_default();
+    if let Ok(Value::Object(mut settings)) = serde_json::from_slice(&text)
         && let Some(known) = settings.get_mut("chat_template")
     {
         *known = template.clone().into();
-        beside.set(TOKENIZER_CONFIG, json_text(&settings.into()));
+        beside.set(TOKENIZER_CONFIG, rewrite(&text, &settings.into()));
     }
     beside.set(CHAT_TEMPLATE, template);
     Ok(())

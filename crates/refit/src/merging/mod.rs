@@ -8,6 +8,7 @@ mod card;
 mod error;
 mod models;
 mod options;
+mod rewrite;
 mod summary;
 mod templates;
 mod vocabulary;
@@ -131,9 +132,10 @@ impl MergeJob {
         for (at, step) in set.steps().iter().enumerate() {
             chat_template(step.recipe.chat_template.as_deref())?;
             let last = at + 1 == set.steps().len();
-            let form = match last && copies_whole_model(&step.recipe) {
-                true => Form::Stored,
-                false => Form::Weights,
+            let form = if last && copies_whole_model(&step.recipe) {
+                Form::Stored
+            } else {
+                Form::Weights
             };
             // Models that are merged, then those that only lend their tokenizer.
             let named = step.recipe.references().into_iter();
@@ -168,7 +170,7 @@ impl MergeJob {
             let vocab = vocabulary.as_ref();
             let companions =
                 beside::of_step(&step.recipe, &plan, vocab, &origins, &models, &steps)?;
-            let warnings = warnings::of_step(&step.recipe, &plan, &origins, &models, &steps);
+            let warnings = warnings::of_step(&step.recipe, &plan, &origins, &models, &steps, last);
             let metas = plan.tensors.iter().map(meta).collect();
             steps.push(StepPlan {
                 plan,
@@ -405,12 +407,6 @@ fn meta(output: &OutputTensor) -> TensorMeta {
         dtype: output.dtype,
         shape: output.shape.clone(),
     }
-}
-
-fn json_text(document: &Value) -> String {
-    let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
-    text.push('\n');
-    text
 }
 
 /// Bytes of all tensors.

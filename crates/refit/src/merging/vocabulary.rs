@@ -4,8 +4,8 @@ use super::{
     Origin, StepPlan,
     beside::{self, TOKENIZER, TOKENIZER_CONFIG},
     error::MergingError,
-    json_text,
     models::Models,
+    rewrite::rewrite,
 };
 use crate::companions::Companions;
 use refit_core::TensorRead;
@@ -124,11 +124,12 @@ impl Vocabulary {
 
     /// Sets `tokenizer.json` of the result, and what is new in `tokenizer_config.json` where that model has one.
     pub(super) fn describe(&self, beside: &mut Companions) -> Result<(), MergingError> {
-        beside.set(TOKENIZER, json_text(&self.plan.tokenizer_json));
-        if let Some(config) = beside.read(TOKENIZER_CONFIG)? {
-            let mut config = parse(&self.model, TOKENIZER_CONFIG, &config)?;
+        let original = beside.read(TOKENIZER)?.unwrap_or_default();
+        beside.set(TOKENIZER, rewrite(&original, &self.plan.tokenizer_json));
+        if let Some(original) = beside.read(TOKENIZER_CONFIG)? {
+            let mut config = parse(&self.model, TOKENIZER_CONFIG, &original)?;
             self.plan.extend_config(&mut config);
-            beside.set(TOKENIZER_CONFIG, json_text(&config));
+            beside.set(TOKENIZER_CONFIG, rewrite(&original, &config));
         }
         Ok(())
     }

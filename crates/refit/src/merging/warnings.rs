@@ -7,13 +7,14 @@ use refit_merge::{
 };
 use serde_json::Value;
 
-/// What is to be said of a step once it is planned.
+/// What is to be said of a step once it is planned; `last` makes the output.
 pub(super) fn of_step(
     recipe: &Recipe,
     plan: &Plan,
     origins: &[Origin],
     models: &Models,
     steps: &[StepPlan],
+    last: bool,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     if recipe.tokenizer.is_none() {
@@ -29,7 +30,23 @@ pub(super) fn of_step(
             "`{first}` has no `config.json`; the result has that of `{other}`"
         ));
     }
+    warnings.extend(number_of_words(plan).filter(|_| last));
     warnings
+}
+
+/// A configuration that tells of another number of words than the embedding has rows: readers would refuse the model.
+fn number_of_words(plan: &Plan) -> Option<String> {
+    const KEY: &str = "vocab_size";
+    let config = plan.config.as_ref()?;
+    let nested = || config.get("text_config")?.get(KEY);
+    let told = config.get(KEY).or_else(nested)?;
+    let embeddings = plan.tensors.iter().filter(|output| output.is_embedding);
+    let mut rows = embeddings.filter_map(|output| output.shape.first());
+    let first = rows.clone().next()?;
+    let fits = rows.any(|&rows| told.as_u64() == Some(rows as u64));
+    (!fits).then(|| {
+        format!("`config.json` of the result tells of {told} words (`{KEY}`), its embedding has {first} rows")
+    })
 }
 
 /// Models whose embedding or head meets the tokenizer of another model, and whose own has other tokens in those rows.

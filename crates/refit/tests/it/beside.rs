@@ -204,8 +204,10 @@ fn other_tokens_in_the_same_rows_are_told_before_and_while_they_are_merged() {
         (["a", "b"], "tokenizer_source: union\n", false),
     ] {
         sandbox.file("r.yaml", mean(&models, lines));
-        let plan = sandbox.done("merge r.yaml --out out --dry-run").out;
-        let json = sandbox.done("merge r.yaml --out out --dry-run --json").out;
+        let plan = sandbox.done("merge r.yaml --out out --force --dry-run").out;
+        let json = sandbox
+            .done("merge r.yaml --out out --force --dry-run --json")
+            .out;
         let said = sandbox.done("merge r.yaml --out out --force").err;
         for text in [plan, json, said] {
             assert_eq!(text.contains(words), warned, "{text}");
@@ -294,4 +296,47 @@ fn the_first_configuration_there_is_is_that_of_the_result() {
     let words = "warning: `a` has no `config.json`; the result has that of `b`";
     assert!(said.contains(words), "{said}");
     assert_eq!(json(&sandbox, "out/config.json")["num_hidden_layers"], 1);
+}
+
+#[test]
+fn numbers_keep_their_spelling_and_a_number_of_words_that_is_none_is_told() {
+    let sandbox = Sandbox::new();
+    worded(&sandbox, "a", 1, &["x", "y", "z"]);
+    worded(&sandbox, "b", 2, &["y", "z", "w"]);
+    let config = r#"{"rms_norm_eps": 1e-05, "num_hidden_layers": 1, "vocab_size": SIZE, "big": 100000000000000000000}"#;
+    for (size, lines, words) in [
+        ("3", "", None),
+        (
+            "9",
+            "",
+            Some("tells of 9 words (`vocab_size`), its embedding has 3 rows"),
+        ),
+        ("2", "", Some("tells of 2 words")),
+        ("1e20", "", Some("tells of 1e+20 words")),
+        ("9", "tokenizer_source: union\n", None),
+    ] {
+        sandbox.file("a/config.json", config.replace("SIZE", size));
+        sandbox.file("r.yaml", mean(&["a", "b"], lines));
+        let said = sandbox.done("merge r.yaml --out out --force").err;
+        assert_eq!(
+            said.contains("words (`vocab_size`)"),
+            words.is_some(),
+            "{said}"
+        );
+        assert!(said.contains(words.unwrap_or_default()), "{said}");
+        let written = text(&sandbox, "out/config.json");
+        for kept in ["1e-05", " 100000000000000000000"] {
+            assert!(written.contains(kept), "{written}");
+        }
+        let size = if lines.is_empty() { size } else { "4" };
+        assert!(
+            written.contains(&format!("\"vocab_size\": {size}")),
+            "{written}"
+        );
+        let settings = text(&sandbox, "out/tokenizer_config.json");
+        assert!(
+            settings.contains("1000000000000000019884624838656"),
+            "{settings}"
+        );
+    }
 }
