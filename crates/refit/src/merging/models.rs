@@ -111,9 +111,8 @@ impl Models {
         let mut files: Vec<PathBuf> = Vec::new();
         for model in &self.opened {
             files.extend(model.reader.files().map(Path::to_path_buf));
-            if model.config.is_some() {
-                files.push(model.home.join(CONFIG));
-            }
+            let config = model.home.join(CONFIG);
+            files.extend(Some(config).filter(|config| config.is_file()));
             if let Some(adapter) = &model.adapter {
                 files.extend(ADAPTER_FILES.map(|name| adapter.join(name)));
             }
@@ -141,6 +140,8 @@ impl OpenModel {
             Form::Stored if told.is_some_and(Value::is_object) => TensorReader::open_stored(path)?,
             _ => TensorReader::open(path)?,
         });
+        // A file of another format may tell by itself what a folder does not.
+        config = config.or_else(|| reader.config().cloned().map(Value::Object));
         let computed = (0..reader.tensors().len()).any(|index| !reader.is_stored(index));
         if let Some(Value::Object(config)) = config.as_mut().filter(|_| computed) {
             config.remove(QUANTIZATION); // what is written are weights

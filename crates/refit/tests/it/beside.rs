@@ -340,3 +340,60 @@ fn numbers_keep_their_spelling_and_a_number_of_words_that_is_none_is_told() {
         );
     }
 }
+
+#[test]
+fn a_gguf_model_tells_its_configuration_itself() {
+    let sandbox = Sandbox::new();
+    sandbox.file("m/model.gguf", layered_gguf(3));
+    let layers = |from: usize| format!("  - sources: [{{model: m, layer_range: [{from}, 3]}}]\n");
+    let stacked = format!(
+        "merge_method: passthrough\nslices:\n{}{}",
+        layers(0),
+        layers(1)
+    );
+    sandbox.file(
+        "whole.yaml",
+        "merge_method: passthrough\nmodels: [{model: m}]\n",
+    );
+    sandbox.file("stacked.yaml", stacked);
+    for (recipe, expected) in [("whole", 3), ("stacked", 5)] {
+        sandbox.done(&format!("merge {recipe}.yaml --out {recipe} -q"));
+        let config = json(&sandbox, &format!("{recipe}/config.json"));
+        assert_eq!(config["model_type"], "llama");
+        assert_eq!(config["num_hidden_layers"], expected);
+    }
+}
+
+/// A file of the Llama family with a norm of two values in each of its layers.
+fn layered_gguf(layers: u32) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    let mut file = [&b"GGUF"[..], &3u32.to_le_bytes()].concat();
+    file.extend(
+        [u64::from(layers), 2]
+            .iter()
+            .flat_map(|count| count.to_le_bytes()),
+    );
+    file.extend(
+        [
+            text("general.architecture"),
+            8u32.to_le_bytes().to_vec(),
+            text("llama"),
+        ]
+        .concat(),
+    );
+    file.extend([text("llama.block_count"), 4u32.to_le_bytes().to_vec()].concat());
+    file.extend(layers.to_le_bytes());
+    for layer in 0..layers {
+        file.extend(text(&format!("blk.{layer}.attn_norm.weight")));
+        file.extend(1u32.to_le_bytes());
+        file.extend(2u64.to_le_bytes());
+        file.extend(0u32.to_le_bytes());
+        file.extend(u64::from(32 * layer).to_le_bytes());
+    }
+    file.resize(file.len().next_multiple_of(32), 0);
+    for _ in 0..layers {
+        file.extend([1.0f32, 2.0].iter().flat_map(|value| value.to_le_bytes()));
+        file.resize(file.len().next_multiple_of(32), 0);
+    }
+    file
+}
