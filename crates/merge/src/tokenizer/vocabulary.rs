@@ -125,12 +125,6 @@ impl<'a> Vocabulary<'a> {
         &self.added
     }
 
-    /// The first token without a row among `rows`.
-    pub(super) fn beyond(&self, rows: usize) -> Option<(usize, &'a str)> {
-        let at = self.by_id.partition_point(|&(id, _)| id < rows);
-        self.by_id.get(at).copied()
-    }
-
     fn model(&mut self, model: Option<&'a Value>) -> Result<(), TokenizerError> {
         let Some(fields) = model.and_then(Value::as_object) else {
             return Err(TokenizerError::field("model", model, "a mapping"));
@@ -266,7 +260,7 @@ mod tests {
                 .map(|added| added.token)
                 .collect();
             assert_eq!(added, ["a", "<x>"]);
-            assert_eq!((read.beyond(5), read.beyond(6)), (Some((5, "<x>")), None));
+            assert_eq!((read.token(5), read.token(4)), (Some("<x>"), None));
         }
     }
 

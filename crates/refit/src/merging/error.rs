@@ -85,12 +85,6 @@ pub enum MergingError {
         /// The model.
         model: String,
     },
-    /// Embedding and head come from different models, so their rows cannot be matched by token.
-    #[error("`{tensor}` does not come from every model that has an embedding in this merge")]
-    PartialVocabulary {
-        /// The tensor.
-        tensor: String,
-    },
     /// A chat template by a name that stands for none here.
     #[error(
         "`chat_template` is `{found}`, expected `auto`, `alpaca`, `chatml`, `exaone`, `llama3`, `mistral` or a template with `{{{{ .. }}}}`"
@@ -198,9 +192,6 @@ impl Hint for MergingError {
             Self::NoTokenizer { .. } => Some(
                 "make it with transformers: `AutoTokenizer.from_pretrained(MODEL).save_pretrained(MODEL)`"
                     .into(),
-            ),
-            Self::PartialVocabulary { .. } => Some(
-                "leave the tokenizer out where slices take both ends from different models".into(),
             ),
             Self::ChatTemplate { nearest, .. } => Some(match nearest {
                 Some(name) => format!("did you mean `{name}`?").into(),

@@ -170,7 +170,13 @@ impl MergeJob {
             let vocab = vocabulary.as_ref();
             let companions =
                 beside::of_step(&step.recipe, &plan, vocab, &origins, &models, &steps)?;
-            let warnings = warnings::of_step(&step.recipe, &plan, &origins, &models, &steps, last);
+            let mut warnings =
+                warnings::of_step(&step.recipe, &plan, &origins, &models, &steps, last);
+            warnings.extend(
+                vocab
+                    .into_iter()
+                    .flat_map(|v| warnings::rowless(&plan, v.rowless())),
+            );
             let metas = plan.tensors.iter().map(meta).collect();
             steps.push(StepPlan {
                 plan,

@@ -12,15 +12,19 @@ use refit_core::TensorRead;
 use refit_merge::{
     MergeError,
     recipe::{InputRef, ModelRef, OutputTensor, Plan, Recipe},
-    tokenizer::{Rows, VocabularyInput, VocabularyPlan, plan_vocabulary},
+    tokenizer::{RowMap, RowlessTokens, Rows, VocabularyInput, VocabularyPlan, plan_vocabulary},
 };
 use serde_json::Value;
 use std::{path::Path, sync::Arc};
+
+/// The models that a tensor is made of, and the map of each.
+type Maps = Vec<(Vec<usize>, Vec<RowMap>)>;
 
 /// What the tokenizer block of a recipe comes to.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
     plan: VocabularyPlan,
+    maps: Maps,
     /// The model that what stands beside `tokenizer.json` is taken from.
     origin: Origin,
     /// Its name.
@@ -41,19 +45,7 @@ impl Vocabulary {
             return Ok(None);
         };
         let rows = rows(plan, origins, models, steps);
-        // Maps number the models that have an embedding.
-        let with_rows: Vec<usize> = (0..rows.len()).filter(|&at| rows[at].is_some()).collect();
-        for output in plan.tensors.iter().filter(|output| output.is_embedding) {
-            if numbered(output)
-                .iter()
-                .map(|input| input.model)
-                .ne(with_rows.iter().copied())
-            {
-                let tensor = output.path.to_string();
-                return Err(MergingError::PartialVocabulary { tensor });
-            }
-        }
-        let merged = recipe.models();
+        let merged = plan.models.len();
         let read = |(model, &origin): (&ModelRef, &Origin)| {
             let Some(tokenizer) = beside::tokenizer(origin, models, steps)? else {
                 let model = model.to_string();
@@ -67,16 +59,25 @@ impl Vocabulary {
             .iter()
             .enumerate()
             .map(|(at, (model, tokenizer))| {
-                let rows = rows.get(at).copied().flatten();
+                // A model between the ends brings tokens, and no row is looked for in it.
+                let rows = rows[at].or(Some(usize::MAX)).filter(|_| at < merged);
                 (model.clone(), VocabularyInput { tokenizer, rows })
             })
             .collect();
-        let base = recipe
-            .base_model
-            .as_ref()
-            .map(|_| 0)
-            .filter(|_| !merged.is_empty());
+        let base = recipe.base_model.as_ref().map(|_| 0); // it comes first
         let found = plan_vocabulary(spec, &inputs, base)?;
+        let mut maps: Maps = Vec::new();
+        for output in plan.tensors.iter().filter(|output| output.is_embedding) {
+            let among: Vec<usize> = numbered(output).iter().map(|input| input.model).collect();
+            if maps.iter().all(|(known, _)| *known != among) {
+                let inputs = inputs.iter().enumerate().map(|(at, (model, input))| {
+                    let rows = input.rows.filter(|_| among.contains(&at));
+                    (model.clone(), VocabularyInput { rows, ..*input })
+                });
+                let inputs: Vec<_> = inputs.collect();
+                maps.push((among, found.maps_among(spec, &inputs, base)?));
+            }
+        }
         for output in plan.tensors.iter_mut().filter(|output| output.is_embedding) {
             if let Some(first) = output.shape.first_mut() {
                 *first = found.rows;
@@ -90,6 +91,7 @@ impl Vocabulary {
         let model = tokenizers[found.model].0.clone();
         Ok(Some(Self {
             plan: found,
+            maps,
             origin,
             model,
         }))
@@ -113,8 +115,21 @@ impl Vocabulary {
             model: refit_merge::ModelName::Plain(format!("model {number}")),
             source: Box::new(error),
         };
-        let rows = Rows::new(tensors, number, &self.plan.maps[number]).map_err(failed)?;
+        let among = inputs.iter().map(|input| input.model);
+        let maps = self
+            .maps
+            .iter()
+            .find(|(known, _)| among.clone().eq(known.iter().copied()));
+        let Some(map) = maps.and_then(|(_, maps)| maps.get(number)) else {
+            return Ok(tensor(input)); // never: every tensor over tokens was planned
+        };
+        let rows = Rows::new(tensors, number, map).map_err(failed)?;
         Ok(Arc::new(rows))
+    }
+
+    /// Models with tokens that their embedding has no row for.
+    pub(super) fn rowless(&self) -> &[RowlessTokens] {
+        &self.plan.rowless
     }
 
     /// The model whose tokenizer the result has.

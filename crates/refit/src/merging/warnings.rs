@@ -3,7 +3,7 @@
 use super::{Origin, StepPlan, beside, models::Models};
 use refit_merge::{
     recipe::{Plan, Recipe},
-    tokenizer::Vocabulary,
+    tokenizer::{RowlessTokens, Vocabulary},
 };
 use serde_json::Value;
 
@@ -47,6 +47,25 @@ fn number_of_words(plan: &Plan) -> Option<String> {
     (!fits).then(|| {
         format!("`config.json` of the result tells of {told} words (`{KEY}`), its embedding has {first} rows")
     })
+}
+
+/// Tokens that a model knows and has no row for.
+pub(super) fn rowless(plan: &Plan, models: &[RowlessTokens]) -> Vec<String> {
+    let words = |tokens: &RowlessTokens| {
+        let first: Vec<String> = tokens
+            .first
+            .iter()
+            .map(|token| format!("`{token}`"))
+            .collect();
+        let more = match tokens.count - first.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let model = &plan.models[tokens.model];
+        let first = first.join(", ");
+        format!("the embedding of `{model}` has no row for {first}{more} of its tokenizer")
+    };
+    models.iter().map(words).collect()
 }
 
 /// Models whose embedding or head meets the tokenizer of another model, and whose own has other tokens in those rows.

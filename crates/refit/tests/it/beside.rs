@@ -185,7 +185,7 @@ fn weights_that_were_unpacked_are_no_longer_called_packed() {
         let mut values = [0.0; 64];
         read.read_f32(at, 0..64, &mut values, &mut Vec::new())
             .unwrap();
-        assert!(values.iter().all(|&v| v == value), "{recipe}\n{values:?}");
+        assert_eq!(values.to_vec(), vec![value; 64], "{recipe}");
     }
 }
 
@@ -396,4 +396,73 @@ fn layered_gguf(layers: u32) -> Vec<u8> {
         file.resize(file.len().next_multiple_of(32), 0);
     }
     file
+}
+
+#[test]
+fn ends_of_stacked_slices_are_mapped_by_their_own_models() {
+    let sandbox = Sandbox::new();
+    worded(&sandbox, "a", 1, &["x", "y", "z"]);
+    worded(&sandbox, "b", 2, &["z", "x", "y"]);
+    worded(&sandbox, "c", 3, &["x", "y", "z", "w"]);
+    let slice = |name: &str| format!("  - sources: [{{model: {name}, layer_range: [0, 1]}}]\n");
+    let slices: String = ["a", "c", "b"].map(slice).concat();
+    let recipe = format!("merge_method: passthrough\nslices:\n{slices}tokenizer_source: union\n");
+    sandbox.file("r.yaml", recipe);
+    sandbox.done("merge r.yaml --out out -q");
+    // The embedding is that of the first, the head that of the last; the one between brings a token, and no row.
+    let (out, a) = (rows(&sandbox, "out"), rows(&sandbox, "a"));
+    assert_eq!(out["w"], [0.0; 4]);
+    assert!(["x", "y", "z"].iter().all(|&word| out[word] == a[word]));
+    let head = |name: &str| {
+        let model = Checkpoint::open(sandbox.path().join(name)).unwrap();
+        model.tensor_f32("lm_head.weight").unwrap()
+    };
+    let b = head("b");
+    assert_eq!(head("out"), [&b[4..12], &b[..4], &[0.0; 4]].concat());
+}
+
+#[test]
+fn a_token_without_a_row_is_told_and_does_not_stop_a_merge() {
+    let sandbox = Sandbox::new();
+    worded(&sandbox, "a", 1, &["x", "y", "z"]);
+    worded(&sandbox, "b", 2, &["x", "y", "z"]);
+    tokenizer(&sandbox, "b", &["x", "y", "z", "<pad>"]);
+    for source in ["union", "base"] {
+        sandbox.file(
+            "r.yaml",
+            mean(&["a", "b"], &format!("tokenizer_source: {source}\n")),
+        );
+        let words = "the embedding of `b` has no row for `<pad>`";
+        assert!(
+            sandbox
+                .done("merge r.yaml --out out --force --dry-run")
+                .out
+                .contains(words)
+        );
+        assert!(
+            sandbox
+                .done("merge r.yaml --out out --force")
+                .err
+                .contains(words)
+        );
+        assert_eq!(rows(&sandbox, "out").len(), 3);
+    }
+}
+
+#[test]
+fn a_model_without_a_fast_tokenizer_is_told_how_to_make_one() {
+    let sandbox = Sandbox::new();
+    worded(&sandbox, "a", 1, &["x", "y", "z"]);
+    worded(&sandbox, "b", 2, &["x", "y", "z"]);
+    let fast = sandbox.path().join("b/tokenizer.json");
+    std::fs::rename(fast, sandbox.path().join("b/tokenizer.model")).unwrap();
+    sandbox.file("r.yaml", mean(&["a", "b"], "tokenizer_source: union\n"));
+    let said = sandbox.refit("merge r.yaml --out out --dry-run");
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    for words in [
+        "`b` has no `tokenizer.json`",
+        "AutoTokenizer.from_pretrained",
+    ] {
+        assert!(said.err.contains(words), "{}", said.err);
+    }
 }
