@@ -140,6 +140,9 @@ impl MergeJob {
             // Models that are merged, then those that only lend their tokenizer.
             let named = step.recipe.references().into_iter();
             let origins = named.map(|model| match set.result(model) {
+                Some(_) if model.adapter.is_some() => Err(MergingError::AdapterOnResult {
+                    model: model.to_string(),
+                }),
                 Some(result) => Ok(Origin::Step(result)),
                 None => models.open(model, form).map(Origin::Opened),
             });
@@ -225,6 +228,8 @@ impl MergeJob {
         files.extend(self.models.files());
         let last = &self.steps[self.steps.len() - 1];
         files.extend(last.companions.files());
+        let mut seen = HashSet::new();
+        files.retain(|file| seen.insert(file.clone()));
         files
     }
 

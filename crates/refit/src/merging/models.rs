@@ -1,6 +1,9 @@
 //! The models of a recipe, opened: headers, configuration, and one way to read a tensor.
 
-use super::{beside::CONFIG, error::MergingError};
+use super::{
+    beside::{CONFIG, TOKENIZER},
+    error::MergingError,
+};
 use crate::companions;
 use refit_core::{TensorMeta, TensorRead};
 use refit_io::{
@@ -111,8 +114,8 @@ impl Models {
         let mut files: Vec<PathBuf> = Vec::new();
         for model in &self.opened {
             files.extend(model.reader.files().map(Path::to_path_buf));
-            let config = model.home.join(CONFIG);
-            files.extend(Some(config).filter(|config| config.is_file()));
+            let described = [CONFIG, TOKENIZER].map(|name| model.home.join(name));
+            files.extend(described.into_iter().filter(|file| file.is_file()));
             if let Some(adapter) = &model.adapter {
                 files.extend(ADAPTER_FILES.map(|name| adapter.join(name)));
             }

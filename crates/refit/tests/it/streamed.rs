@@ -240,6 +240,10 @@ fn what_does_not_fit_is_told_before_anything_is_written() {
             format!("{LINEAR}chat_template: chatnl\n"),
             "did you mean `chatml`?",
         ),
+        (
+            format!("name: first\n{LINEAR}---\n{}", with("first+tuned")),
+            "`first+tuned` is an adapter on the result of a recipe",
+        ),
         ("merge_method: [".to_owned(), "line"),
         ("merge_method: linear\nslices: []\n".to_owned(), "`slices`"),
         (
