@@ -140,10 +140,18 @@ fn damaged_recipes_are_errors_or_plans() {
         let told = match MergeJob::is_meant(file) {
             Ok(true) => MergeJob::open(file, MergeOptions::default())
                 .map(|job| drop(job.summary()))
-                .map_err(|error| (error.to_string(), error.hint().map(|h| h.into_owned()))),
-            Ok(false) => Recipe::load(file)
-                .map(drop)
-                .map_err(|error| (error.to_string(), error.hint().map(|h| h.into_owned()))),
+                .map_err(|error| {
+                    (
+                        error.to_string(),
+                        error.hint().map(std::borrow::Cow::into_owned),
+                    )
+                }),
+            Ok(false) => Recipe::load(file).map(drop).map_err(|error| {
+                (
+                    error.to_string(),
+                    error.hint().map(std::borrow::Cow::into_owned),
+                )
+            }),
             Err(error) => Err((error.to_string(), None)),
         };
         match told {
