@@ -14,3 +14,5 @@ pub mod source;
 mod trace;
 mod visible;
 pub mod yaml;
+
+pub use companions::CompanionError;

@@ -164,6 +164,12 @@ fn read<T: DeserializeOwned>(
         let key = key.split('`').next().unwrap_or_default().to_owned();
         return Err(ConfigError::conflict(key, format!("is missing{of}")));
     }
+    if let Some(rest) = text.strip_prefix("unknown field `") {
+        // Serde lists the known ones: "densty`, expected one of `density`, `weight`".
+        let mut names = rest.split('`').step_by(2);
+        let found = names.next().unwrap_or_default();
+        return Err(ConfigError::unknown("setting", found, names));
+    }
     // The key without which the settings fail in another way, or not at all.
     let all = settings.clone();
     let culprit = settings.into_iter().find(|(key, _)| {

@@ -65,16 +65,6 @@ pub enum TokenizerError {
         #[source]
         source: Box<Self>,
     },
-    /// A token without a row in its own model.
-    #[error("token `{token}` has the id {id}, the embedding has {rows} rows")]
-    Beyond {
-        /// The token.
-        token: String,
-        /// Its id.
-        id: usize,
-        /// Rows of the embedding.
-        rows: usize,
-    },
     /// A merge of no models.
     #[error("no model is merged, expected at least one")]
     NoModels,
@@ -180,13 +170,7 @@ impl Hint for TokenizerError {
             Self::Field { .. } | Self::Algorithm { .. } => {
                 "save the tokenizer again with a current version of its library".into()
             }
-            Self::Beyond { .. } => {
-                "give the model as many rows as its tokenizer has tokens, or remove the token from it"
-                    .into()
-            }
-            Self::Source { .. } => {
-                "name a model of the merge, or take `union` or `base`".into()
-            }
+            Self::Source { .. } => "name a model of the merge, or take `union` or `base`".into(),
             Self::NotMerged { .. } => {
                 "name a model of the merge; weight 0 keeps one out of the result".into()
             }

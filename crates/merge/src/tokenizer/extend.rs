@@ -14,6 +14,14 @@ pub(super) struct Extended<'a> {
     entries: Vec<Value>,
 }
 
+/// The tokens of a vocabulary that a model has rows for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a> {
+    pub(super) vocabulary: &'a Vocabulary<'a>,
+    /// Rows of the embedding.
+    pub(super) rows: usize,
+}
+
 impl<'a> Extended<'a> {
     /// The tokenizer as it is.
     pub(super) fn new(base: &'a Vocabulary<'a>) -> Self {
@@ -27,16 +35,23 @@ impl<'a> Extended<'a> {
 
     /// Adds what the base does not know: ordinary tokens of every vocabulary, then added tokens. Of two definitions the
     /// first wins.
-    pub(super) fn unite(&mut self, vocabularies: &[&'a Vocabulary<'a>]) {
+    pub(super) fn unite(&mut self, models: &[Known<'a>]) {
         let mut added: Vec<Added<'a>> = Vec::new();
         let mut seen = HashSet::new();
-        let every = vocabularies.iter().flat_map(|v| v.added_tokens());
+        let every = models.iter().flat_map(|model| {
+            let added = model.vocabulary.added_tokens().iter();
+            added.filter(|token| token.id < model.rows)
+        });
         for token in self.base.added_tokens().iter().chain(every) {
             if seen.insert(token.token) {
                 added.push(*token);
             }
         }
-        for (_, token) in vocabularies.iter().flat_map(|v| v.tokens()) {
+        let every = models.iter().flat_map(|model| {
+            let tokens = model.vocabulary.tokens();
+            tokens.filter(|&(id, _)| id < model.rows)
+        });
+        for (_, token) in every {
             if !seen.contains(token) {
                 self.add(token);
             }

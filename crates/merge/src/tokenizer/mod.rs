@@ -15,7 +15,7 @@ mod tests;
 mod vocabulary;
 
 pub use error::{RowsError, TokenizerError};
-pub use plan::{VocabularyInput, VocabularyPlan, plan_vocabulary};
+pub use plan::{RowlessTokens, VocabularyInput, VocabularyPlan, plan_vocabulary};
 pub use row_map::{RowMap, RowRun, RowSource};
 pub use rows::Rows;
 pub use vocabulary::Vocabulary;

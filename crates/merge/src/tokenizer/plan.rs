@@ -1,11 +1,11 @@
 //! One vocabulary out of several, and the source of every row.
 //! Rules: those of mergekit 0.1.5, observed. Deviations: ordinary tokens are added in the order of ids, where the tool
-//! takes that of a hash table, so ids may differ and rows of tokens do not; a token beyond the rows of its model is
-//! refused, where the tool leaves some out.
+//! takes that of a hash table, so ids may differ and rows of tokens do not; the tokenizer that the result takes keeps
+//! tokens without a row, which get zeros, where the tool takes them out of that of the base.
 
 use super::{
     error::{TokenizerError, shown},
-    extend::Extended,
+    extend::{Extended, Known},
     row_map::{RowMap, RowMapBuilder, RowSource},
     vocabulary::{MOST_ROWS, Vocabulary},
 };
@@ -34,6 +34,19 @@ pub struct VocabularyPlan {
     pub rows: usize,
     /// For each model that is merged, in order, where its rows come from.
     pub maps: Vec<RowMap>,
+    /// Models whose tokenizer knows tokens that their embedding has no row for; to them these are unknown.
+    pub rowless: Vec<RowlessTokens>,
+}
+
+/// Tokens of a model that have no row in its embedding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowlessTokens {
+    /// Number of the model, from 0.
+    pub model: usize,
+    /// How many there are.
+    pub count: usize,
+    /// The first three of them, fit to be shown.
+    pub first: Vec<String>,
 }
 
 /// Plans the vocabulary of a merge.
@@ -53,8 +66,8 @@ pub struct VocabularyPlan {
 /// Models are numbered from 0 without those that only lend their tokenizer; `base` counts all.
 ///
 /// # Errors
-/// When a tokenizer cannot be read ([`Vocabulary::read`]), a token lies beyond the rows of its model, a rule names a
-/// model, token or row that is not there (only where its embedding is needed), or the result is too large.
+/// When a tokenizer cannot be read ([`Vocabulary::read`]), a rule names a model, token or row that is not there (only
+/// where its embedding is needed), or the result is too large.
 ///
 /// # Cost
 /// One look-up per token and model; maps are as long as there are stretches of rows that follow each other.
@@ -108,7 +121,10 @@ pub fn plan_vocabulary(
 
     let mut output = Extended::new(&vocabularies[model]);
     if spec.source == TokenizerSource::Union {
-        let others = merged.iter().map(|model| model.vocabulary);
+        let others = merged.iter().map(|model| Known {
+            vocabulary: model.vocabulary,
+            rows: model.rows,
+        });
         output.unite(&others.collect::<Vec<_>>());
     }
     for token in spec.tokens.keys() {
@@ -121,9 +137,10 @@ pub fn plan_vocabulary(
         merged: &merged,
         base,
     }
-    .maps(&output, rows)?;
+    .maps(output.tokens(), rows)?;
     Ok(VocabularyPlan {
         model,
+        rowless: merged.iter().filter_map(Merged::rowless).collect(),
         added: output.rows() - vocabularies[model].rows(),
         tokenizer_json: output.write(models[model].1.tokenizer),
         rows,
@@ -132,6 +149,29 @@ pub fn plan_vocabulary(
 }
 
 impl VocabularyPlan {
+    /// The maps of a tensor that only some models have, such as the head of stacked slices: `models` are those of the
+    /// plan, without rows where they do not have it. A base that is not among them counts as none.
+    ///
+    /// # Errors
+    /// Those of [`plan_vocabulary`].
+    pub fn maps_among(
+        &self,
+        spec: &TokenizerSpec,
+        models: &[(ModelRef, VocabularyInput<'_>)],
+        base: Option<usize>,
+    ) -> Result<Vec<RowMap>, TokenizerError> {
+        let vocabularies = read(models)?;
+        let merged = merged(models, &vocabularies);
+        let place = |base: usize| merged.iter().position(|model| model.number == base);
+        let output = Vocabulary::read(&self.tokenizer_json)?;
+        Sources {
+            spec,
+            merged: &merged,
+            base: base.and_then(place),
+        }
+        .maps(output.tokens(), self.rows)
+    }
+
     /// Adds the tokens that are new to the `added_tokens_decoder` of a `tokenizer_config.json`, if it has one.
     pub fn extend_config(&self, tokenizer_config: &mut Value) {
         let decoder = tokenizer_config.get_mut("added_tokens_decoder");
@@ -180,22 +220,29 @@ fn merged<'a>(
     merged.collect()
 }
 
-/// The vocabulary of every model; each token has a row.
+impl Merged<'_> {
+    /// The row of a token; none where the embedding has no such row.
+    fn row(&self, token: &str) -> Option<usize> {
+        self.vocabulary.id(token).filter(|&id| id < self.rows)
+    }
+
+    fn rowless(&self) -> Option<RowlessTokens> {
+        let beyond = || self.vocabulary.tokens().filter(|&(id, _)| id >= self.rows);
+        let first: Vec<String> = beyond().take(3).map(|(_, token)| shown(token)).collect();
+        (!first.is_empty()).then(|| RowlessTokens {
+            model: self.number,
+            count: beyond().count(),
+            first,
+        })
+    }
+}
+
+/// The vocabulary of every model.
 fn read<'a>(
     models: &[(ModelRef, VocabularyInput<'a>)],
 ) -> Result<Vec<Vocabulary<'a>>, TokenizerError> {
     let read = |(name, input): &(ModelRef, VocabularyInput<'a>)| {
-        let vocabulary = Vocabulary::read(input.tokenizer).map_err(|error| error.of(name))?;
-        match input
-            .rows
-            .and_then(|rows| Some((vocabulary.beyond(rows)?, rows)))
-        {
-            None => Ok(vocabulary),
-            Some(((id, token), rows)) => {
-                let token = shown(token);
-                Err(TokenizerError::Beyond { token, id, rows }.of(name))
-            }
-        }
+        Vocabulary::read(input.tokenizer).map_err(|error| error.of(name))
     };
     models.iter().map(read).collect()
 }
@@ -232,16 +279,21 @@ struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    fn maps(&self, output: &Extended<'_>, rows: usize) -> Result<Vec<RowMap>, TokenizerError> {
+    /// The maps for these ids and tokens, in the order of ids, and rows without tokens behind them.
+    fn maps<'t>(
+        &self,
+        tokens: impl Iterator<Item = (usize, &'t str)>,
+        rows: usize,
+    ) -> Result<Vec<RowMap>, TokenizerError> {
         let mut maps: Vec<RowMapBuilder> = self
             .merged
             .iter()
             .map(|_| RowMapBuilder::default())
             .collect();
         let mut ids = vec![None; self.merged.len()];
-        for (row, token) in output.tokens() {
+        for (row, token) in tokens {
             for (id, model) in ids.iter_mut().zip(self.merged) {
-                *id = model.vocabulary.id(token);
+                *id = model.row(token);
             }
             let rule = self.spec.tokens.get(token);
             let force = rule.is_some_and(|rule| rule.force);
@@ -320,7 +372,7 @@ impl Sources<'_> {
         wanted: &str,
     ) -> Result<RowSource, TokenizerError> {
         let model = self.model(token, name)?;
-        let row = self.merged[model].vocabulary.id(wanted);
+        let row = self.merged[model].row(wanted);
         row.map(|row| RowSource::Model { model, row })
             .ok_or_else(|| TokenizerError::NoToken {
                 token: shown(token),

@@ -347,18 +347,69 @@ fn what_is_not_there_is_named() {
         huge.pad_to_multiple_of = Some(multiple);
         assert!(problem(plan(&huge, &[a], None)).ends_with("expected 1 to 16777216"));
     }
-    let input = VocabularyInput {
-        tokenizer: a,
-        rows: Some(1),
+}
+
+#[test]
+fn a_token_without_a_row_is_unknown_to_its_model() {
+    let (a, b) = (words(&["x", "y"]), words(&["x", "<z>", "y", "<pad>"]));
+    let input = |tokenizer, rows| VocabularyInput {
+        tokenizer,
+        rows: Some(rows),
     };
-    let few = plan_vocabulary(
-        &spec(TokenizerSource::Union, []),
-        &[(model("m"), input)],
-        None,
+    let models = [(model("a"), input(&a, 2)), (model("b"), input(&b, 2))];
+    let union = spec(TokenizerSource::Union, []);
+    let found = plan_vocabulary(&union, &models, None).unwrap();
+    // `<z>` has a row in `b`; `y` only in `a`; `<pad>` nowhere, so nobody brings it.
+    assert_eq!((found.rows, found.added), (3, 1));
+    let row = |model, row| RowSource::Model { model, row };
+    let sources = |map: &RowMap| {
+        (0..map.rows())
+            .map(|at| map.source(at).unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sources(&found.maps[0]), [row(0, 0), row(0, 1), row(1, 1)]);
+    assert_eq!(sources(&found.maps[1]), [row(1, 0), row(0, 1), row(1, 1)]);
+    let first = vec!["y".to_owned(), "<pad>".to_owned()];
+    let rowless = RowlessTokens {
+        model: 1,
+        count: 2,
+        first,
+    };
+    assert_eq!(found.rowless, [rowless]);
+    // The tokenizer of the result is not cut: what nobody has a row for is zero.
+    let base = plan_vocabulary(&spec(TokenizerSource::Base, []), &models[1..], None).unwrap();
+    assert_eq!(base.tokenizer_json, b);
+    let zero = RowSource::Zero;
+    assert_eq!(
+        sources(&base.maps[0]),
+        [row(0, 0), row(0, 1), zero.clone(), zero]
     );
-    let expected =
-        "cannot use the tokenizer of `m`: token `y` has the id 1, the embedding has 1 rows";
-    assert_eq!(problem(few), expected);
+}
+
+#[test]
+fn tensors_of_some_models_are_mapped_among_these() {
+    let (a, b) = (words(&["x", "y"]), words(&["y", "z"]));
+    let input = |tokenizer, rows| VocabularyInput { tokenizer, rows };
+    let models = |rows: [Option<usize>; 2]| {
+        [
+            (model("a"), input(&a, rows[0])),
+            (model("b"), input(&b, rows[1])),
+        ]
+    };
+    let union = spec(TokenizerSource::Union, []);
+    let both = models([Some(2); 2]);
+    let plan = plan_vocabulary(&union, &both, Some(0)).unwrap();
+    assert_eq!(plan.maps_among(&union, &both, Some(0)).unwrap(), plan.maps);
+    // Alone, `b` has nobody to ask for `x`.
+    let alone = plan
+        .maps_among(&union, &models([None, Some(2)]), Some(0))
+        .unwrap();
+    let [map] = alone.as_slice() else {
+        panic!("one map for one model");
+    };
+    let sources: Vec<_> = (0..3).map(|at| map.source(at).unwrap()).collect();
+    let row = |row| RowSource::Model { model: 0, row };
+    assert_eq!(sources, [RowSource::Zero, row(0), row(1)]);
 }
 
 fn held(rows: usize, width: usize, model: usize) -> Arc<dyn TensorRead> {

@@ -82,6 +82,34 @@ impl<'a> Vocabulary<'a> {
         self.ids.get(token).copied()
     }
 
+    /// The token of an id.
+    pub fn token(&self, id: usize) -> Option<&'a str> {
+        let at = self.by_id.binary_search_by_key(&id, |&(id, _)| id).ok()?;
+        Some(self.by_id[at].1)
+    }
+
+    /// Ids and tokens that `other` contradicts: it has the token under another id, or another token under that id. What
+    /// only one of the two knows contradicts nothing.
+    ///
+    /// # Example
+    /// ```
+    /// use refit_merge::tokenizer::Vocabulary;
+    /// let json = |vocab| serde_json::json!({"model": {"type": "WordLevel", "vocab": vocab}});
+    /// let (a, b) = (json(serde_json::json!({"x": 0, "y": 1})), json(serde_json::json!({"x": 0, "z": 1, "w": 2})));
+    /// let (a, b) = (Vocabulary::read(&a)?, Vocabulary::read(&b)?);
+    /// assert_eq!(a.moved(&b).collect::<Vec<_>>(), [(1, "y")]);
+    /// # Ok::<(), refit_merge::tokenizer::TokenizerError>(())
+    /// ```
+    pub fn moved<'v>(
+        &'v self,
+        other: &'v Vocabulary<'_>,
+    ) -> impl Iterator<Item = (usize, &'a str)> {
+        self.tokens().filter(|&(id, token)| {
+            let elsewhere = other.id(token).is_some_and(|found| found != id);
+            elsewhere || other.token(id).is_some_and(|found| found != token)
+        })
+    }
+
     /// Ids and tokens, in the order of ids.
     pub fn tokens(&self) -> impl Iterator<Item = (usize, &'a str)> {
         self.by_id.iter().copied()
@@ -95,12 +123,6 @@ impl<'a> Vocabulary<'a> {
     /// Added tokens, in the order of ids.
     pub(super) fn added_tokens(&self) -> &[Added<'a>] {
         &self.added
-    }
-
-    /// The first token without a row among `rows`.
-    pub(super) fn beyond(&self, rows: usize) -> Option<(usize, &'a str)> {
-        let at = self.by_id.partition_point(|&(id, _)| id < rows);
-        self.by_id.get(at).copied()
     }
 
     fn model(&mut self, model: Option<&'a Value>) -> Result<(), TokenizerError> {
@@ -238,7 +260,7 @@ mod tests {
                 .map(|added| added.token)
                 .collect();
             assert_eq!(added, ["a", "<x>"]);
-            assert_eq!((read.beyond(5), read.beyond(6)), (Some((5, "<x>")), None));
+            assert_eq!((read.token(5), read.token(4)), (Some("<x>"), None));
         }
     }
 

@@ -322,9 +322,9 @@ fn unknown_settings_are_refused_and_known_ones_are_listed() {
             rule(method, &[2, 2], tensor, &vec![model.clone(); k], 1).unwrap_err()
         };
         let text = refused(&with(&tensor, "densty", json!(1)), &model);
-        assert!(text.contains("unknown field `densty`"), "{text}");
+        assert!(text.contains("unknown setting `densty`"), "{text}");
         let text = refused(&tensor, &with(&model, "wieght", json!(1)));
-        assert!(text.contains("unknown field `wieght`"), "{text}");
+        assert!(text.contains("unknown setting `wieght`"), "{text}");
         for key in map(&tensor).keys() {
             assert!(spec.tensor_keys.contains(&key.as_str()), "{method:?} {key}");
         }
@@ -416,8 +416,8 @@ fn settings_out_of_range_are_refused_by_name() {
             json!({"weight": 1}),
             "`rescale_by` is `probability`",
         ),
-        ("ties", json!({}), json!({}), "missing field `weight`"),
-        ("slerp", json!({}), json!({}), "missing field `t`"),
+        ("ties", json!({}), json!({}), "`weight` is missing"),
+        ("slerp", json!({}), json!({}), "`t` is missing"),
     ] {
         let method = RecipeMethod::named(name).unwrap();
         let text = rule(method, &[2, 2], &tensor, &[model], 1).unwrap_err();

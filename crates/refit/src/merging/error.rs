@@ -85,14 +85,19 @@ pub enum MergingError {
     /// Tokenizers that cannot be brought together.
     #[error(transparent)]
     Tokenizer(#[from] Box<TokenizerError>),
-    /// A tokenizer block on the result of a recipe that has one itself.
-    #[error("a recipe with a tokenizer of its own uses the result of another such recipe")]
-    TwoVocabularies,
-    /// Embedding and head come from different models, so their rows cannot be matched by token.
-    #[error("`{tensor}` does not come from every model that has an embedding in this merge")]
-    PartialVocabulary {
-        /// The tensor.
-        tensor: String,
+    /// An adapter on what another recipe of the file makes.
+    #[error(
+        "`{model}` is an adapter on the result of a recipe, expected one on a model that is there"
+    )]
+    AdapterOnResult {
+        /// The model with its adapter.
+        model: String,
+    },
+    /// A model without `tokenizer.json` in a merge of tokenizers.
+    #[error("`{model}` has no `tokenizer.json`, which the recipe needs to match rows by token")]
+    NoTokenizer {
+        /// The model.
+        model: String,
     },
     /// A chat template by a name that stands for none here.
     #[error(
@@ -110,6 +115,9 @@ pub enum MergingError {
     /// A small file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A small file beside the models is not what it should be.
+    #[error(transparent)]
+    Companion(CompanionError),
     /// The result could not be written.
     #[error(transparent)]
     Output(#[from] AtomicError),
@@ -181,6 +189,7 @@ impl From<CompanionError> for MergingError {
         match error {
             CompanionError::Read(error) => error.into(),
             CompanionError::Write(error) => error.into(),
+            error => Self::Companion(error),
         }
     }
 }
@@ -202,21 +211,24 @@ impl Hint for MergingError {
             Self::Combine(error) => error.hint(),
             Self::Setting(error) => error.hint(),
             Self::Tokenizer(error) => error.hint(),
-            Self::PartialVocabulary { .. } => Some(
-                "leave the tokenizer out where slices take both ends from different models".into(),
+            Self::AdapterOnResult { .. } => Some(
+                "merge in two commands, and put the adapter on the folder of the first result"
+                    .into(),
+            ),
+            Self::NoTokenizer { .. } => Some(
+                "make it with transformers: `AutoTokenizer.from_pretrained(MODEL).save_pretrained(MODEL)`"
+                    .into(),
             ),
             Self::ChatTemplate { nearest, .. } => Some(match nearest {
                 Some(name) => format!("did you mean `{name}`?").into(),
                 None => "give the text of the template itself".into(),
             }),
-            Self::TwoVocabularies => {
-                Some("merge in two commands, or say the tokenizer once, in the last recipe".into())
-            }
             Self::Merge(MergeError::NotFinite { .. }) => Some(
                 "look at the model with `refit info`; `--nan allow` lets such values pass".into(),
             ),
             Self::Merge(error) => error.hint(),
             Self::File(error) => error.hint(),
+            Self::Companion(error) => error.hint(),
             Self::Output(error) => error.hint(),
             Self::Config { .. } => None,
         }

@@ -2,11 +2,13 @@
 
 use super::{
     MergingError,
-    models::{Models, OpenModel},
-    write_json,
+    models::{Form, Models, OpenModel},
 };
 use refit_core::Progress;
-use refit_io::adapter::{AdapterOptions, write_adapter_files};
+use refit_io::{
+    adapter::{AdapterOptions, write_adapter_files},
+    atomic::{Overwrite, write_file},
+};
 use refit_merge::{
     adapter::{
         Extract, ExtractConfig, ExtractPlan, ExtractedTensor, Extraction, Part, PlannedTensor,
@@ -111,7 +113,10 @@ impl ExtractJob {
         };
         let (model, base) = (refer(model)?, refer(base)?);
         let mut models = Models::new(options.cache.clone());
-        let [of_base, of_model] = [models.open(&base)?, models.open(&model)?];
+        let [of_base, of_model] = [
+            models.open(&base, Form::Weights)?,
+            models.open(&model, Form::Weights)?,
+        ];
         let names = [&*base.to_string(), &*model.to_string()];
         let headers = (models.get(of_base).header(), models.get(of_model).header());
         let plan = extract.plan(names, headers.0, headers.1)?;
@@ -185,8 +190,10 @@ impl ExtractJob {
         write_adapter_files(folder, &found.adapter, &options)?;
         self.models.check_unchanged()?;
         let done = Extracted::of(&found);
-        let document = serde_json::to_value(&done).unwrap_or_default();
-        write_json(&folder.join(EXTRACTION), &document)?;
+        let mut document = serde_json::to_string_pretty(&done).unwrap_or_default();
+        document.push('\n');
+        let file = folder.join(EXTRACTION);
+        write_file(file, document.as_bytes(), Overwrite::Replace)?;
         Ok(done)
     }
 

@@ -4,14 +4,17 @@
 //! is found here. [`MergeJob::run`] then streams: memory does not grow with the models, and work that was cut goes on.
 
 mod adapters;
+mod beside;
 mod card;
 mod error;
 mod extract;
 mod models;
 mod options;
+mod rewrite;
 mod summary;
 mod templates;
 mod vocabulary;
+mod warnings;
 
 #[cfg(test)]
 pub(crate) use adapters::read_recipe as read_adapter_recipe;
@@ -21,8 +24,8 @@ pub use extract::{ExtractJob, ExtractOptions, ExtractSummary, Extracted};
 pub use options::{MergeOptions, parse_bytes};
 pub use summary::{JobSummary, StepSummary};
 
-use crate::{companions, yaml::read_documents};
-use models::{Models, Origin};
+use crate::{companions::Companions, yaml::read_documents};
+use models::{Form, Models, Origin};
 use refit_core::{DType, Progress, Seed, TensorMeta};
 use refit_io::{
     atomic::{Overwrite, write_file},
@@ -32,7 +35,10 @@ use refit_io::{
 use refit_merge::{
     MergeError, ModelName,
     engine::{self, EngineConfig, Job, Operand},
-    recipe::{InputRef, ModelHeader, OutputTensor, Plan, RecipeMethod, RecipeSet, Target, Work},
+    recipe::{
+        Body, InputRef, ModelHeader, OutputTensor, Plan, Recipe, RecipeMethod, RecipeSet, Target,
+        Work,
+    },
 };
 use serde_json::{Map, Value};
 use std::{
@@ -49,21 +55,6 @@ const RECIPE: &str = "recipe.yaml";
 const STEPS: &str = "steps";
 /// File that says that a step is complete.
 const COMPLETE: &str = "complete";
-
-/// What a merge with a vocabulary of its own writes, or what would say something else beside it; the first file is
-/// written by every merge.
-const OWN_FILES: [&str; 9] = [
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    // What would say something else beside a new `tokenizer.json`.
-    "added_tokens.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "tokenizer.model",
-    "vocab.json",
-];
 
 /// The recipes of a file, with every model opened and every tensor planned; no value was read.
 #[derive(Debug)]
@@ -85,6 +76,9 @@ struct StepPlan {
     metas: Vec<TensorMeta>,
     /// Where the recipe says what the vocabulary is.
     vocabulary: Option<Vocabulary>,
+    /// What stands beside the weights.
+    companions: Companions,
+    warnings: Vec<String>,
 }
 
 impl MergeJob {
@@ -146,18 +140,26 @@ impl MergeJob {
         let set = recipes(path, &documents)?;
         let mut models = Models::new(options.cache.clone());
         let mut steps: Vec<StepPlan> = Vec::new();
-        for step in set.steps() {
+        for (at, step) in set.steps().iter().enumerate() {
             chat_template(step.recipe.chat_template.as_deref())?;
-            let origins = step
-                .recipe
-                .models()
-                .into_iter()
-                .map(|model| match set.result(model) {
-                    Some(result) => Ok(Origin::Step(result)),
-                    None => models.open(model).map(Origin::Opened),
-                });
-            let origins = origins.collect::<Result<Vec<_>, _>>()?;
-            let headers: Vec<ModelHeader<'_>> = origins
+            let last = at + 1 == set.steps().len();
+            let form = if last && copies_whole_model(&step.recipe) {
+                Form::Stored
+            } else {
+                Form::Weights
+            };
+            // Models that are merged, then those that only lend their tokenizer.
+            let named = step.recipe.references().into_iter();
+            let origins = named.map(|model| match set.result(model) {
+                Some(_) if model.adapter.is_some() => Err(MergingError::AdapterOnResult {
+                    model: model.to_string(),
+                }),
+                Some(result) => Ok(Origin::Step(result)),
+                None => models.open(model, form).map(Origin::Opened),
+            });
+            let mut origins = origins.collect::<Result<Vec<_>, _>>()?;
+            let merged = step.recipe.models().len();
+            let headers: Vec<ModelHeader<'_>> = origins[..merged]
                 .iter()
                 .map(|origin| match origin {
                     Origin::Opened(at) => models.get(*at).header(),
@@ -174,17 +176,29 @@ impl MergeJob {
             };
             let mut plan = Plan::new(&step.recipe, &headers).map_err(failed)?;
             drop(headers);
-            let vocabulary =
-                Vocabulary::plan(&step.recipe, &mut plan, &origins, &mut models, &steps)?;
+            let vocabulary = Vocabulary::plan(&step.recipe, &mut plan, &origins, &models, &steps)?;
             if let Some(mismatch) = plan.mismatches.first() {
                 return Err(MergingError::vocabulary(&plan, mismatch));
             }
+            origins.truncate(merged);
+            let vocab = vocabulary.as_ref();
+            let companions =
+                beside::of_step(&step.recipe, &plan, vocab, &origins, &models, &steps)?;
+            let mut warnings =
+                warnings::of_step(&step.recipe, &plan, &origins, &models, &steps, last);
+            warnings.extend(
+                vocab
+                    .into_iter()
+                    .flat_map(|v| warnings::rowless(&plan, v.rowless())),
+            );
             let metas = plan.tensors.iter().map(meta).collect();
             steps.push(StepPlan {
                 plan,
                 origins,
                 metas,
                 vocabulary,
+                companions,
+                warnings,
             });
         }
         Ok(Self {
@@ -213,10 +227,20 @@ impl MergeJob {
         self.steps.iter().flat_map(StepPlan::left_out).collect()
     }
 
+    /// What is probably not meant, and what was done without being asked for.
+    pub fn warnings(&self) -> Vec<String> {
+        let warnings = self.steps.iter().flat_map(|step| step.warnings.clone());
+        warnings.collect()
+    }
+
     /// Every file that is read: the recipe, and of every model what it is made of and what describes it.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = vec![self.path.clone()];
         files.extend(self.models.files());
+        let last = &self.steps[self.steps.len() - 1];
+        files.extend(last.companions.files());
+        let mut seen = HashSet::new();
+        files.retain(|file| seen.insert(file.clone()));
         files
     }
 
@@ -264,6 +288,7 @@ impl MergeJob {
             origins,
             metas,
             vocabulary,
+            ..
         } = &self.steps[at];
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         let shards = self.options.shard_bytes;
@@ -286,22 +311,7 @@ impl MergeJob {
     /// Writes what stands beside the weights.
     fn describe(&self, folder: &Path) -> Result<(), MergingError> {
         let last = &self.steps[self.steps.len() - 1];
-        if let Some(config) = &last.plan.config {
-            write_json(&folder.join("config.json"), config)?;
-        }
-        if let Some(vocabulary) = self.vocabulary() {
-            companions::copy(&[vocabulary.home()], folder, &OWN_FILES)?;
-            for (name, document) in vocabulary.documents()? {
-                write_json(&folder.join(name), &document)?;
-            }
-        } else {
-            companions::copy(&self.homes(last), folder, &OWN_FILES[..1])?;
-        }
-        let recipe = &self.set.steps()[self.steps.len() - 1].recipe;
-        if let Some(template) = chat_template(recipe.chat_template.as_deref())? {
-            let file = folder.join("chat_template.jinja");
-            write_file(file, template.as_bytes(), Overwrite::Replace)?;
-        }
+        last.companions.write(folder)?;
         write_file(
             folder.join(RECIPE),
             self.text.as_bytes(),
@@ -315,15 +325,6 @@ impl MergeJob {
         )?;
         Ok(())
     }
-
-    /// The folders of the models of a step: first that of the model that the result is most like, the base or the first.
-    fn homes(&self, step: &StepPlan) -> Vec<&Path> {
-        let homes = step.origins.iter().flat_map(|origin| match origin {
-            Origin::Opened(at) => vec![self.models.get(*at).home()],
-            Origin::Step(at) => self.homes(&self.steps[*at]),
-        });
-        homes.collect()
-    }
 }
 
 fn recipes(path: &Path, documents: &[Value]) -> Result<RecipeSet, MergingError> {
@@ -331,6 +332,22 @@ fn recipes(path: &Path, documents: &[Value]) -> Result<RecipeSet, MergingError> 
         path: path.into(),
         problem,
     })
+}
+
+/// Whether the result is one model as it is, so that packed weights can stay packed. Slices cannot: what tells how to
+/// read them may name layers by their numbers.
+fn copies_whole_model(recipe: &Recipe) -> bool {
+    let alone = match &recipe.body {
+        Body::Models(entries) => entries.iter().all(|e| e.parameters.is_empty()),
+        Body::Slices(_) | Body::Modules(_) => false,
+    };
+    alone
+        && recipe.models().len() == 1
+        && recipe.models().iter().all(|model| model.adapter.is_none())
+        && recipe.method.card.name == RecipeMethod::Passthrough.spec().card.name
+        && recipe.parameters.is_empty()
+        && recipe.dtype.or(recipe.out_dtype).is_none()
+        && recipe.tokenizer.is_none()
 }
 
 /// How output `index` of a step comes about.
@@ -412,12 +429,6 @@ fn meta(output: &OutputTensor) -> TensorMeta {
         dtype: output.dtype,
         shape: output.shape.clone(),
     }
-}
-
-fn write_json(path: &Path, document: &Value) -> Result<(), MergingError> {
-    let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
-    text.push('\n');
-    Ok(write_file(path, text.as_bytes(), Overwrite::Replace)?)
 }
 
 /// Bytes of all tensors.

@@ -1,11 +1,14 @@
 //! The models of a recipe, opened: headers, configuration, and one way to read a tensor.
 
-use super::error::MergingError;
+use super::{
+    beside::{CONFIG, TOKENIZER},
+    error::MergingError,
+};
+use crate::companions;
 use refit_core::{TensorMeta, TensorRead};
 use refit_io::{
     adapter::read_adapter,
     ckpt::{CkptError, TensorReader},
-    file::read_file,
     hub::resolve_model,
 };
 use refit_merge::{
@@ -18,9 +21,6 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-/// A configuration larger than this is none.
-const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// Where a model of a plan comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,20 @@ pub(super) struct Models {
     /// Where models are looked for that are no path.
     cache: Option<PathBuf>,
     opened: Vec<OpenModel>,
-    places: HashMap<ModelRef, usize>,
+    places: HashMap<(ModelRef, Form), usize>,
 }
+
+/// What the tensors of a quantised model are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// The weights that the stored integers stand for.
+    Weights,
+    /// What is stored, where `config.json` tells how to read it; otherwise weights.
+    Stored,
+}
+
+/// Where `config.json` tells how weights are packed.
+const QUANTIZATION: &str = "quantization_config";
 
 /// A checkpoint and what describes it.
 #[derive(Clone)]
@@ -70,9 +82,10 @@ impl Models {
         }
     }
 
-    /// Opens `model`, unless it is open.
-    pub(super) fn open(&mut self, model: &ModelRef) -> Result<usize, MergingError> {
-        if let Some(&at) = self.places.get(model) {
+    /// Opens `model`, unless it is open in this form.
+    pub(super) fn open(&mut self, model: &ModelRef, form: Form) -> Result<usize, MergingError> {
+        let key = (model.clone(), form);
+        if let Some(&at) = self.places.get(&key) {
             return Ok(at);
         }
         let find = |place: &ModelPath| {
@@ -83,10 +96,10 @@ impl Models {
             )
         };
         let adapter = model.adapter.as_ref().map(find).transpose()?;
-        let opened = OpenModel::open(&find(&model.model)?, adapter.as_deref())?;
+        let opened = OpenModel::open(&find(&model.model)?, adapter.as_deref(), form)?;
         self.opened.push(opened);
         let at = self.opened.len() - 1;
-        self.places.insert(model.clone(), at);
+        self.places.insert(key, at);
         Ok(at)
     }
 
@@ -99,9 +112,8 @@ impl Models {
         let mut files: Vec<PathBuf> = Vec::new();
         for model in &self.opened {
             files.extend(model.reader.files().map(Path::to_path_buf));
-            if model.config.is_some() {
-                files.push(model.home.join("config.json"));
-            }
+            let described = [CONFIG, TOKENIZER].map(|name| model.home.join(name));
+            files.extend(described.into_iter().filter(|file| file.is_file()));
             files.extend(model.adapter.iter().cloned());
         }
         files
@@ -115,8 +127,24 @@ impl Models {
 }
 
 impl OpenModel {
-    fn open(path: &Path, adapter: Option<&Path>) -> Result<Self, MergingError> {
-        let reader = Arc::new(TensorReader::open(path)?);
+    fn open(path: &Path, adapter: Option<&Path>, form: Form) -> Result<Self, MergingError> {
+        let home = if path.is_dir() {
+            path.to_path_buf()
+        } else {
+            path.parent().unwrap_or(Path::new("")).to_path_buf()
+        };
+        let mut config = read_config(&home)?;
+        let told = config.as_ref().and_then(|config| config.get(QUANTIZATION));
+        let reader = Arc::new(match form {
+            Form::Stored if told.is_some_and(Value::is_object) => TensorReader::open_stored(path)?,
+            _ => TensorReader::open(path)?,
+        });
+        // A file of another format may tell by itself what a folder does not.
+        config = config.or_else(|| reader.config().cloned().map(Value::Object));
+        let computed = (0..reader.tensors().len()).any(|index| !reader.is_stored(index));
+        if let Some(Value::Object(config)) = config.as_mut().filter(|_| computed) {
+            config.remove(QUANTIZATION); // what is written are weights
+        }
         let tensor =
             |index| Ok::<_, CkptError>(Arc::new(reader.tensor(index)?) as Arc<dyn TensorRead>);
         let mut tensors = (0..reader.tensors().len())
@@ -129,12 +157,6 @@ impl OpenModel {
             files = stored.files;
         }
         let metas = tensors.iter().map(|tensor| tensor.meta().clone()).collect();
-        let home = if path.is_dir() {
-            path.to_path_buf()
-        } else {
-            path.parent().unwrap_or(Path::new("")).to_path_buf()
-        };
-        let config = read_config(&home.join("config.json"))?;
         Ok(Self {
             reader,
             tensors,
@@ -175,17 +197,16 @@ impl OpenModel {
 
 /// Opens the result of an earlier recipe.
 pub(super) fn reopen(folder: &Path) -> Result<OpenModel, MergingError> {
-    OpenModel::open(folder, None)
+    OpenModel::open(folder, None, Form::Weights)
 }
 
-fn read_config(path: &Path) -> Result<Option<Value>, MergingError> {
-    let bytes = match read_file(path, MAX_CONFIG_BYTES) {
-        Err(error) if error.is_not_found() => return Ok(None),
-        bytes => bytes?,
+fn read_config(home: &Path) -> Result<Option<Value>, MergingError> {
+    let Some(bytes) = companions::read(home, CONFIG)? else {
+        return Ok(None);
     };
     match serde_json::from_slice(&bytes) {
         Ok(config @ Value::Object(_)) => Ok(Some(config)),
-        Ok(_) => Err(MergingError::config(path, "is no mapping")),
-        Err(problem) => Err(MergingError::config(path, problem)),
+        Ok(_) => Err(MergingError::config(&home.join(CONFIG), "is no mapping")),
+        Err(problem) => Err(MergingError::config(&home.join(CONFIG), problem)),
     }
 }

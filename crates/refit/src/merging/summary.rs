@@ -22,6 +22,8 @@ pub struct JobSummary {
     pub memory_bytes: u64,
     /// Files of the output that hold weights.
     pub shards: usize,
+    /// What is probably not meant, and what is done without being asked for.
+    pub warnings: Vec<String>,
 }
 
 /// What one recipe would do.
@@ -62,6 +64,7 @@ impl MergeJob {
             written_bytes: self.steps.iter().map(|step| size(&step.metas)).sum(),
             memory_bytes: memory.max().unwrap_or(0),
             shards,
+            warnings: self.warnings(),
         }
     }
 

@@ -12,8 +12,8 @@ const TEMPLATES: [(&str, &str); 5] = [
     ("mistral", include_str!("templates/mistral.jinja")),
 ];
 
-/// The template that a recipe gives, by name or in full; `None` where it gives none, or `auto`: what the model has
-/// whose tokenizer the result gets.
+/// The template that a recipe gives, by name or in full; `None` where it gives none, or `auto`, which is for others to
+/// find.
 ///
 /// # Errors
 /// [`MergingError::ChatTemplate`] for a name that stands for none.

@@ -1,83 +1,83 @@
 //! Models with different tokenizers, brought to one vocabulary.
 
-use super::{MergeJob, StepPlan, error::MergingError, models::Models, models::Origin};
+use super::{
+    Origin, StepPlan,
+    beside::{self, TOKENIZER, TOKENIZER_CONFIG},
+    error::MergingError,
+    models::Models,
+    rewrite::rewrite,
+};
+use crate::companions::Companions;
 use refit_core::TensorRead;
-use refit_io::file::read_file;
 use refit_merge::{
     MergeError,
     recipe::{InputRef, ModelRef, OutputTensor, Plan, Recipe},
-    tokenizer::{Rows, VocabularyInput, VocabularyPlan, plan_vocabulary},
+    tokenizer::{RowMap, RowlessTokens, Rows, VocabularyInput, VocabularyPlan, plan_vocabulary},
 };
 use serde_json::Value;
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
-/// A tokenizer larger than this is none.
-const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
+/// The models that a tensor is made of, and the map of each.
+type Maps = Vec<(Vec<usize>, Vec<RowMap>)>;
 
 /// What the tokenizer block of a recipe comes to.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
     plan: VocabularyPlan,
-    /// Where settings beside `tokenizer.json` are taken from.
-    home: PathBuf,
+    maps: Maps,
+    /// The model that what stands beside `tokenizer.json` is taken from.
+    origin: Origin,
+    /// Its name.
+    model: ModelRef,
 }
 
 impl Vocabulary {
-    /// Plans the vocabulary of a step, and gives the tensors over it their rows.
+    /// Plans the vocabulary of a step, and gives the tensors over it their rows; `origins` are those of all references
+    /// of the recipe.
     pub(super) fn plan(
         recipe: &Recipe,
         plan: &mut Plan,
         origins: &[Origin],
-        models: &mut Models,
+        models: &Models,
         steps: &[StepPlan],
     ) -> Result<Option<Self>, MergingError> {
         let Some(spec) = &recipe.tokenizer else {
             return Ok(None);
         };
         let rows = rows(plan, origins, models, steps);
-        // Maps number the models that have an embedding.
-        let with_rows: Vec<usize> = (0..rows.len()).filter(|&at| rows[at].is_some()).collect();
-        for output in plan.tensors.iter().filter(|output| output.is_embedding) {
-            if numbered(output)
-                .iter()
-                .map(|input| input.model)
-                .ne(with_rows.iter().copied())
-            {
-                let tensor = output.path.to_string();
-                return Err(MergingError::PartialVocabulary { tensor });
-            }
-        }
-        let merged = recipe.models();
-        let mut homes = Vec::new();
-        for (at, model) in recipe.references().into_iter().enumerate() {
-            let origin = match origins.get(at) {
-                Some(origin) => *origin,
-                None => Origin::Opened(models.open(model)?),
+        let merged = plan.models.len();
+        let read = |(model, &origin): (&ModelRef, &Origin)| {
+            let Some(tokenizer) = beside::tokenizer(origin, models, steps)? else {
+                let model = model.to_string();
+                return Err(MergingError::NoTokenizer { model });
             };
-            homes.push((model, tokenizer_home(origin, models, steps)?));
-        }
-        let read = |(model, home): &(&ModelRef, PathBuf)| {
-            let tokenizer = read_tokenizer(&home.join("tokenizer.json"))?;
-            Ok::<_, MergingError>(((*model).clone(), tokenizer))
+            Ok((model.clone(), parse(model, TOKENIZER, &tokenizer)?))
         };
-        let tokenizers = homes.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let named = recipe.references().into_iter().zip(origins);
+        let tokenizers = named.map(read).collect::<Result<Vec<_>, _>>()?;
         let inputs: Vec<(ModelRef, VocabularyInput<'_>)> = tokenizers
             .iter()
             .enumerate()
             .map(|(at, (model, tokenizer))| {
-                let rows = rows.get(at).copied().flatten();
+                // A model between the ends brings tokens, and no row is looked for in it.
+                let rows = rows[at].or(Some(usize::MAX)).filter(|_| at < merged);
                 (model.clone(), VocabularyInput { tokenizer, rows })
             })
             .collect();
-        let base = recipe
-            .base_model
-            .as_ref()
-            .map(|_| 0)
-            .filter(|_| !merged.is_empty());
+        let base = recipe.base_model.as_ref().map(|_| 0); // it comes first
         let found = plan_vocabulary(spec, &inputs, base)?;
+        let mut maps: Maps = Vec::new();
+        for output in plan.tensors.iter().filter(|output| output.is_embedding) {
+            let among: Vec<usize> = numbered(output).iter().map(|input| input.model).collect();
+            if maps.iter().all(|(known, _)| *known != among) {
+                let inputs = inputs.iter().enumerate().map(|(at, (model, input))| {
+                    let rows = input.rows.filter(|_| among.contains(&at));
+                    (model.clone(), VocabularyInput { rows, ..*input })
+                });
+                let inputs: Vec<_> = inputs.collect();
+                maps.push((among, found.maps_among(spec, &inputs, base)?));
+            }
+        }
         for output in plan.tensors.iter_mut().filter(|output| output.is_embedding) {
             if let Some(first) = output.shape.first_mut() {
                 *first = found.rows;
@@ -87,8 +87,14 @@ impl Vocabulary {
         if let Some(config) = &mut plan.config {
             set_size(config, found.rows);
         }
-        let home = homes[found.model].1.clone();
-        Ok(Some(Self { plan: found, home }))
+        let origin = origins[found.model];
+        let model = tokenizers[found.model].0.clone();
+        Ok(Some(Self {
+            plan: found,
+            maps,
+            origin,
+            model,
+        }))
     }
 
     /// The operand `input` of an embedding, with the rows of the result.
@@ -109,25 +115,38 @@ impl Vocabulary {
             model: refit_merge::ModelName::Plain(format!("model {number}")),
             source: Box::new(error),
         };
-        let rows = Rows::new(tensors, number, &self.plan.maps[number]).map_err(failed)?;
+        let among = inputs.iter().map(|input| input.model);
+        let maps = self
+            .maps
+            .iter()
+            .find(|(known, _)| among.clone().eq(known.iter().copied()));
+        let Some(map) = maps.and_then(|(_, maps)| maps.get(number)) else {
+            return Ok(tensor(input)); // never: every tensor over tokens was planned
+        };
+        let rows = Rows::new(tensors, number, map).map_err(failed)?;
         Ok(Arc::new(rows))
     }
 
-    /// The folder of the model whose tokenizer the result has.
-    pub(super) fn home(&self) -> &Path {
-        &self.home
+    /// Models with tokens that their embedding has no row for.
+    pub(super) fn rowless(&self) -> &[RowlessTokens] {
+        &self.plan.rowless
     }
 
-    /// `tokenizer.json` of the result, and `tokenizer_config.json` where that model has one.
-    pub(super) fn documents(&self) -> Result<Vec<(&'static str, Value)>, MergingError> {
-        let mut documents = vec![("tokenizer.json", self.plan.tokenizer_json.clone())];
-        let config = self.home.join("tokenizer_config.json");
-        if config.is_file() {
-            let mut config = read_tokenizer(&config)?;
+    /// The model whose tokenizer the result has.
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Sets `tokenizer.json` of the result, and what is new in `tokenizer_config.json` where that model has one.
+    pub(super) fn describe(&self, beside: &mut Companions) -> Result<(), MergingError> {
+        let original = beside.read(TOKENIZER)?.unwrap_or_default();
+        beside.set(TOKENIZER, rewrite(&original, &self.plan.tokenizer_json));
+        if let Some(original) = beside.read(TOKENIZER_CONFIG)? {
+            let mut config = parse(&self.model, TOKENIZER_CONFIG, &original)?;
             self.plan.extend_config(&mut config);
-            documents.push(("tokenizer_config.json", config));
+            beside.set(TOKENIZER_CONFIG, rewrite(&original, &config));
         }
-        Ok(documents)
+        Ok(())
     }
 }
 
@@ -158,25 +177,10 @@ fn rows(
     rows
 }
 
-/// The folder in which the tokenizer of a model lies.
-fn tokenizer_home(
-    origin: Origin,
-    models: &Models,
-    steps: &[StepPlan],
-) -> Result<PathBuf, MergingError> {
-    match origin {
-        Origin::Opened(at) => Ok(models.get(at).home().to_path_buf()),
-        Origin::Step(at) if steps[at].vocabulary.is_some() => Err(MergingError::TwoVocabularies),
-        Origin::Step(at) => match steps[at].origins.first() {
-            Some(&first) => tokenizer_home(first, models, steps),
-            None => Err(MergingError::TwoVocabularies),
-        },
-    }
-}
-
-fn read_tokenizer(path: &Path) -> Result<Value, MergingError> {
-    let bytes = read_file(path, MAX_TOKENIZER_BYTES)?;
-    serde_json::from_slice(&bytes).map_err(|problem| MergingError::config(path, problem))
+/// The JSON document `name` of a model.
+fn parse(model: &ModelRef, name: &str, bytes: &[u8]) -> Result<Value, MergingError> {
+    let place = Path::new(&model.to_string()).join(name);
+    serde_json::from_slice(bytes).map_err(|problem| MergingError::config(&place, problem))
 }
 
 /// Sets `vocab_size` wherever the configuration says it.
@@ -189,12 +193,5 @@ fn set_size(config: &mut Value, rows: usize) {
     }
     if let Some(text) = config.get_mut("text_config") {
         set_size(text, rows);
-    }
-}
-
-impl MergeJob {
-    /// The tokenizer of the output, where a recipe says what it is.
-    pub(super) fn vocabulary(&self) -> Option<&Vocabulary> {
-        self.steps[self.steps.len() - 1].vocabulary.as_ref()
     }
 }

@@ -63,6 +63,9 @@ pub enum RecipeError {
     /// A small file beside the models cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A small file beside the models is not what it should be.
+    #[error(transparent)]
+    Companion(CompanionError),
     /// The result could not be written.
     #[error(transparent)]
     Output(#[from] AtomicError),
@@ -84,6 +87,7 @@ impl From<CompanionError> for RecipeError {
         match error {
             CompanionError::Read(error) => error.into(),
             CompanionError::Write(error) => error.into(),
+            error => Self::Companion(error),
         }
     }
 }
@@ -109,6 +113,7 @@ impl Hint for RecipeError {
             Self::Data { problem, .. } => problem.hint(),
             Self::Output(error) => error.hint(),
             Self::File(error) => error.hint(),
+            Self::Companion(error) => error.hint(),
             Self::Run(error) => error.hint(),
             Self::State { .. } => {
                 Some("begin again with `refit merge RECIPE.yaml --out RUN --force`".into())

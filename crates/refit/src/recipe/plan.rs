@@ -3,7 +3,7 @@
 use super::{How, Recipe, RecipeError, adapt};
 use crate::{
     classifier::{CONFIG, ModelFolder, PREPROCESSOR, check_set, remove_model},
-    companions,
+    companions::Companions,
     outcome::CurvePoint,
     source::folder_options,
 };
@@ -34,6 +34,8 @@ pub struct MergePlan {
     recipe: Recipe,
     base: Checkpoint,
     experts: Vec<Checkpoint>,
+    /// What stands beside the weights of the result.
+    companions: Companions,
 }
 
 /// What a merge would do.
@@ -102,10 +104,13 @@ impl Recipe {
             .iter()
             .map(|e| Checkpoint::open(&e.path))
             .collect::<Result<Vec<_>, _>>()?;
+        let homes: Vec<&Path> = std::iter::once(&base).chain(&experts).map(home).collect();
+        let companions = Companions::of(&homes)?;
         let plan = MergePlan {
             recipe: self,
             base,
             experts,
+            companions,
         };
         // Names and shapes are compared without looking at a value.
         let headers_only = Checks {
@@ -340,10 +345,7 @@ impl MergePlan {
         for checkpoint in std::iter::once(&self.base).chain(&self.experts) {
             checkpoint.check_unchanged()?;
         }
-        let models = std::iter::once(&self.base).chain(&self.experts);
-        let homes: Vec<&Path> = models.map(home).collect();
-        companions::copy(&homes, folder, &[])?;
-        Ok(())
+        Ok(self.companions.write(folder)?)
     }
 }
 

@@ -6,6 +6,7 @@
 )]
 
 mod adapters;
+mod beside;
 mod examples;
 mod hostile;
 mod interrupt;

@@ -12,7 +12,7 @@ use refit_testkit::http::{Server, answer};
 use std::{path::Path, process::Stdio, time::Duration};
 
 /// Names and shapes of a small model with `layers` layers.
-fn metas(layers: usize, width: usize, words: usize) -> Vec<TensorMeta> {
+pub(crate) fn metas(layers: usize, width: usize, words: usize) -> Vec<TensorMeta> {
     let meta = |name: String, shape: &[usize]| TensorMeta {
         path: name.into(),
         dtype: DType::BF16,
@@ -36,7 +36,7 @@ fn value(seed: u64, tensor: usize, at: usize) -> f32 {
 }
 
 /// Writes a model whose values depend on its name's seed; `spoil` may change them.
-fn model(
+pub(crate) fn model(
     sandbox: &Sandbox,
     name: &str,
     seed: u64,
@@ -239,6 +239,10 @@ fn what_does_not_fit_is_told_before_anything_is_written() {
         (
             format!("{LINEAR}chat_template: chatnl\n"),
             "did you mean `chatml`?",
+        ),
+        (
+            format!("name: first\n{LINEAR}---\n{}", with("first+tuned")),
+            "`first+tuned` is an adapter on the result of a recipe",
         ),
         ("merge_method: [".to_owned(), "line"),
         ("merge_method: linear\nslices: []\n".to_owned(), "`slices`"),

@@ -20,14 +20,14 @@ const PER_LAYER: &[&str] = &[
     "no_rope_layers",
 ];
 
-/// The configuration of the first model with what the merge has changed.
+/// The configuration of the first model that has one, with what the merge has changed.
 pub(super) fn patched(
     plan: &Plan,
     parts: &[Part<'_>],
     headers: &[Header<'_>],
     structure: &Structure,
 ) -> Option<Value> {
-    let mut config = headers[0].config()?.clone();
+    let mut config = headers.iter().find_map(Header::config)?.clone();
     for part in parts.iter().filter(|part| !part.whole) {
         let counts = structure.modules()[part.module].counts;
         stack(&mut config, part, headers, counts);

@@ -6,6 +6,9 @@ use refit_core::TensorMeta;
 use serde_json::Value;
 use std::collections::HashMap;
 
+/// Most characters of a foreign value in a message.
+const MOST_SHOWN: usize = 40;
+
 /// The tensors of a model and its `config.json`.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelHeader<'a> {
@@ -42,6 +45,14 @@ impl<'a> Header<'a> {
         let layers = structure.modules().iter().map(|module| {
             let found = module.count(names());
             let told = model.config.and_then(|config| layers_told(config, module));
+            let told = told.transpose().unwrap_or_else(|(key, found)| {
+                problems.push(PlanProblem::Count {
+                    model: name.to_owned(),
+                    key,
+                    found,
+                });
+                None
+            });
             let Some(expected) = told.filter(|_| module.prefix.is_some()) else {
                 return found;
             };
@@ -110,11 +121,18 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The number of layers of `module` in a configuration.
-fn layers_told(config: &Value, module: &ModuleShape) -> Option<usize> {
-    let count = |key: &&str| value_at(config, key)?.as_u64();
-    let told = module.counts.iter().find_map(count)?;
-    usize::try_from(told).ok()
+/// The number of layers of `module` in a configuration; the key and what is there where that is no number of layers.
+fn layers_told(
+    config: &Value,
+    module: &ModuleShape,
+) -> Option<Result<usize, (&'static str, String)>> {
+    let present = |key: &&'static str| {
+        let found = value_at(config, key).filter(|found| !found.is_null());
+        Some((*key, found?))
+    };
+    let (key, found) = module.counts.iter().find_map(present)?;
+    let count = found.as_u64().and_then(|count| usize::try_from(count).ok());
+    Some(count.ok_or_else(|| (key, found.to_string().chars().take(MOST_SHOWN).collect())))
 }
 
 /// The value of a key, dots leading into nested objects.

@@ -61,8 +61,8 @@ pub struct Plan {
     /// Tensors that a model has beside those that are merged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<InputRef>,
-    /// `config.json` of the result: that of the first model with the new number of layers and element type. The size
-    /// of the vocabulary is left as it is.
+    /// `config.json` of the result: that of the first model that has one, with the new number of layers and element
+    /// type. The size of the vocabulary is left as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<Value>,
 }

@@ -168,6 +168,16 @@ pub enum PlanProblem {
         /// Layers of the configuration.
         expected: usize,
     },
+    /// A number of layers that is none.
+    #[error("`{key}` in `config.json` of `{model}` is {found}, expected a number of layers")]
+    Count {
+        /// The model.
+        model: String,
+        /// The key, dots leading into nested objects.
+        key: &'static str,
+        /// What is there.
+        found: String,
+    },
     /// A model without tensors that others have.
     #[error("`{model}` has no `{path}`{}", also(*more))]
     Missing {

@@ -547,6 +547,41 @@ fn models_of_unequal_depth_are_not_merged_whole() {
 }
 
 #[test]
+fn a_number_of_layers_that_is_none_is_no_number_of_layers() {
+    let recipe =
+        parse(&json!({"merge_method": "optional", "models": [{"model": "a"}, {"model": "b"}]}));
+    let a = llama(4, 16, true);
+    for (count, shown) in [
+        (json!("four"), "\"four\""),
+        (json!(-1), "-1"),
+        (json!(4.0), "4.0"),
+        (json!(1e20), "1e+20"),
+    ] {
+        let mut wrong = config(4);
+        wrong["num_hidden_layers"] = count;
+        let found = plan_of(&recipe, &[(&a, &config(4)), (&a, &wrong)]);
+        let text = format!(
+            "`num_hidden_layers` in `config.json` of `b` is {shown}, expected a number of layers"
+        );
+        assert_eq!(problems(found), [text]);
+    }
+    let mut silent = config(4);
+    silent["num_hidden_layers"] = Value::Null;
+    assert!(plan_of(&recipe, &[(&a, &silent), (&a, &config(4))]).is_ok());
+}
+
+#[test]
+fn the_configuration_is_that_of_the_first_model_that_has_one() {
+    let recipe =
+        parse(&json!({"merge_method": "optional", "models": [{"model": "a"}, {"model": "b"}]}));
+    let a = llama(4, 16, true);
+    let plan = plan_of(&recipe, &[(&a, &Value::Null), (&a, &config(4))]).unwrap();
+    assert_eq!(plan.config, Some(config(4)));
+    let plan = plan_of(&recipe, &[(&a, &Value::Null), (&a, &Value::Null)]).unwrap();
+    assert_eq!(plan.config, None);
+}
+
+#[test]
 fn buffers_and_counters_are_copied_and_not_missed() {
     let mut a = llama(4, 16, true);
     a.push(meta(

@@ -160,6 +160,9 @@ fn work(job: &MergeJob, folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
     for tensor in job.left_out() {
         ui.say(format_args!("warning: {tensor} has no place in the result"));
     }
+    for warning in job.warnings() {
+        ui.say(format_args!("warning: {warning}"));
+    }
     if let Err(error) = job.run(folder.path(), ui) {
         return Err(stopped(error, folder));
     }
@@ -250,6 +253,9 @@ impl Show for JobSummary {
             for tensor in step.left_out.iter().take(shown) {
                 line("left out", tensor.clone());
             }
+        }
+        for warning in &self.warnings {
+            line("warning", warning.clone());
         }
         line("reads", bytes(self.input_bytes));
         line(
