@@ -267,11 +267,17 @@ impl From<FileError> for CkptError {
     }
 }
 
+/// What Unix calls `EMFILE`.
+const TOO_MANY_FILES: i32 = 24;
+
 impl Hint for CkptError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path; a model is a `.safetensors` file or its folder".into())
+            }
+            Self::Read { source, .. } if source.raw_os_error() == Some(TOO_MANY_FILES) => {
+                Some("let a program open more files: `ulimit -n 65536`".into())
             }
             Self::NotAFile { .. } => {
                 Some("give a `.safetensors` file, an index, or the folder of either".into())

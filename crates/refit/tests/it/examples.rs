@@ -45,6 +45,7 @@ fn the_examples_of_every_verb_work_as_printed() {
     let sandbox = Sandbox::new();
     let printed = std::fs::read(repository().join(PERCEPTRON)).unwrap();
     sandbox.file(PERCEPTRON, printed);
+    let mut printed = Vec::new();
     for verb in VERBS {
         let help = sandbox.done(&format!("{verb} --help")).out;
         let lines = examples(&help);
@@ -52,6 +53,7 @@ fn the_examples_of_every_verb_work_as_printed() {
         for line in lines {
             assert!(line.starts_with("refit "), "{line}");
             run(&sandbox, &line);
+            printed.push(line);
         }
         if verb == "train" {
             // The recipes merge a second expert, which the help of `merge` speaks of.
@@ -61,7 +63,8 @@ fn the_examples_of_every_verb_work_as_printed() {
             );
         }
     }
-    for line in lines_of_recipes(&sandbox) {
+    let of_recipes = lines_of_recipes(&sandbox).into_iter();
+    for line in of_recipes.filter(|line| !printed.contains(line)) {
         run(&sandbox, &line);
     }
     let page = std::fs::read_to_string(sandbox.path().join("runs/quick/report.html")).unwrap();
