@@ -50,6 +50,7 @@ pub mod subspace;
 mod task_vector;
 mod tensor_set;
 pub mod tokenizer;
+mod transcendental;
 mod values;
 mod weights;
 

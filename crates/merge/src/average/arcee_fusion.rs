@@ -9,8 +9,9 @@ use crate::{
     layout::BLOCK,
     recipe::{BaseUse, NoSettings, RecipeRule, Target},
     select::{Selection, Taken},
-    simd::kernel,
+    simd::{LANES, Lanes, kernel, total},
     stream::{Block, Look, Span, StreamRule, Tally},
+    transcendental::{exp_not_positive, ln_positive},
 };
 use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess};
 
@@ -107,10 +108,9 @@ impl StreamRule for Rule {
                 });
         } else if let (Some(base), [model]) = (block.base, block.models) {
             let rows = base.chunks(self.row).zip(model.chunks(self.row));
-            tally.add(
-                block.number,
-                rows.map(|(base, model)| divergence(model, base)).collect(),
-            );
+            let mut desk = Default::default();
+            let divergences = rows.map(|(base, model)| divergence(model, base, &mut desk));
+            tally.add(block.number, divergences.collect());
         }
     }
 
@@ -141,29 +141,76 @@ impl StreamRule for Rule {
     }
 }
 
-/// The divergence of `softmax(row)` from `softmax(base)`, both raised by 1e-8; never negative.
-fn divergence(row: &[f32], base: &[f32]) -> f64 {
-    const FLOOR: f64 = 1e-8;
-    let ((p, p_sum), (q, q_sum)) = (exponentials(row), exponentials(base));
-    let term = |(p, q): (&f64, &f64)| {
-        let (p, q) = (p / p_sum + FLOOR, q / q_sum + FLOOR);
-        p * (p / q).ln()
-    };
-    match p.iter().zip(&q).map(term).sum::<f64>() {
+/// The divergence of `softmax(row)` from `softmax(base)`, both raised by 1e-8; never negative. `desk` is working memory.
+fn divergence(row: &[f32], base: &[f32], desk: &mut [Vec<f64>; 2]) -> f64 {
+    let [p, q] = desk;
+    let (p_sum, q_sum) = (exponentials(row, p), exponentials(base, q));
+    probabilities(p, q, 1.0 / p_sum, 1.0 / q_sum);
+    ln_positive(q);
+    let mut sums = [0.0; LANES];
+    dot_doubles(&mut sums, p, q);
+    match total(sums) {
         sum if sum < 0.0 => 0.0, // rounding
         sum => sum,
     }
 }
 
 /// `exp(v - max v)`, and the sum of these.
-fn exponentials(row: &[f32]) -> (Vec<f64>, f64) {
+fn exponentials(row: &[f32], out: &mut Vec<f64>) -> f64 {
     let highest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let values: Vec<f64> = row
-        .iter()
-        .map(|&v| (f64::from(v) - highest).exp())
-        .collect();
-    let sum = values.iter().sum();
-    (values, sum)
+    out.clear();
+    out.extend(row.iter().map(|&v| f64::from(v) - highest));
+    exp_not_positive(out);
+    let mut sums = [0.0; LANES];
+    sum_doubles(&mut sums, out);
+    total(sums)
+}
+
+/// Keeps logarithms of probabilities finite.
+const FLOOR: f64 = 1e-8;
+
+kernel! {
+    /// `p = p p_scale + floor`, `q = p / (q q_scale + floor)`.
+    fn probabilities(p: &'a mut [f64], q: &'a mut [f64], p_scale: f64, q_scale: f64) {
+        for (p, q) in p.iter_mut().zip(q) {
+            *p = *p * p_scale + FLOOR;
+            *q = *p / (*q * q_scale + FLOOR);
+        }
+    }
+}
+
+kernel! {
+    /// `lanes[i mod LANES] += a_i`.
+    fn sum_doubles(lanes: &'a mut Lanes, a: &'a [f64]) {
+        let (a, rest) = a.as_chunks::<LANES>();
+        let mut sums = *lanes;
+        for a in a {
+            for i in 0..LANES {
+                sums[i] += a[i];
+            }
+        }
+        for (sum, a) in sums.iter_mut().zip(rest) {
+            *sum += a;
+        }
+        *lanes = sums;
+    }
+}
+
+kernel! {
+    /// `lanes[i mod LANES] += a_i b_i`.
+    fn dot_doubles(lanes: &'a mut Lanes, a: &'a [f64], b: &'a [f64]) {
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        let mut sums = *lanes;
+        for (a, b) in a.iter().zip(b) {
+            for i in 0..LANES {
+                sums[i] += a[i] * b[i];
+            }
+        }
+        for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+            *sum += a * b;
+        }
+        *lanes = sums;
+    }
 }
 
 kernel! {
@@ -206,9 +253,10 @@ mod tests {
     fn the_divergence_of_two_coins_is_that_of_the_book() {
         // logits ln 3 and 0: probabilities 3/4, 1/4 against 1/2, 1/2
         let expected = 0.75 * 1.5f64.ln() + 0.25 * 0.5f64.ln();
-        let found = divergence(&[3f32.ln(), 0.0], &[0.0, 0.0]);
+        let found = divergence(&[3f32.ln(), 0.0], &[0.0, 0.0], &mut Default::default());
         assert!((found - expected).abs() < 1e-7, "{found}");
-        assert!(divergence(&[1.0, 2.0], &[1.0, 2.0]).abs() < 1e-15);
+        let same = divergence(&[1.0, 2.0], &[1.0, 2.0], &mut Default::default());
+        assert!(same.abs() < 1e-15, "{same}");
     }
 
     #[test]
