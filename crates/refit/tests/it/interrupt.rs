@@ -24,11 +24,7 @@ fn an_interrupted_training_goes_on_bit_for_bit() {
     let child = start(&sandbox, &format!("{TRAIN} --steps 4000 --out runs/half"));
     // Training has begun when the first measurements are written.
     wait_for(&sandbox, "runs/half.part/metrics.jsonl");
-    let id = child.id().to_string();
-    let pressed = Command::new("kill").args(["-INT", &id]).status().unwrap();
-    assert!(pressed.success());
-    let said: Said = child.wait_with_output().unwrap().into();
-    assert_eq!(said.code, Some(130), "{}", said.err);
+    let said = interrupted(child);
     for words in [
         "stopping at the next safe point",
         "the state is in `runs/half.part`\n",
@@ -75,11 +71,7 @@ fn a_merge_that_learns_goes_on_bit_for_bit() {
 
     let child = start(&sandbox, "merge learn.yaml --out runs/half");
     wait_for(&sandbox, "runs/half.part/metrics.jsonl");
-    let id = child.id().to_string();
-    let pressed = Command::new("kill").args(["-INT", &id]).status().unwrap();
-    assert!(pressed.success());
-    let said: Said = child.wait_with_output().unwrap().into();
-    assert_eq!(said.code, Some(130), "{}", said.err);
+    let said = interrupted(child);
     for words in [
         "interrupted; the state after step ",
         "is in `runs/half.part`\nhint: go on with `refit merge --resume runs/half`",
@@ -366,6 +358,16 @@ fn who_goes_on_from_elsewhere_hears_where_paths_were_given() {
     let words = "hint: paths were given relative to the folder where the run was begun";
     let said = said_in("runs", "b");
     assert!(said.err.contains(words), "{}", said.err);
+}
+
+/// Presses Ctrl-C, and returns what the program says to that.
+fn interrupted(child: Child) -> Said {
+    let id = child.id().to_string();
+    let pressed = Command::new("kill").args(["-INT", &id]).status().unwrap();
+    assert!(pressed.success());
+    let said: Said = child.wait_with_output().unwrap().into();
+    assert_eq!(said.code, Some(130), "{}", said.err);
+    said
 }
 
 /// Twenty dark and twenty light pictures, and `mine.json` for them.

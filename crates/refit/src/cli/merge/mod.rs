@@ -88,7 +88,7 @@ struct Named {
     recipe: PathBuf,
 }
 
-/// The user wants to stop here, or cannot go on: what there is stays.
+/// The user wants to stop here: what there is stays.
 fn paused(what: &str, folder: RunFolder) -> CliError {
     let next = folder.how_to_go_on("merge");
     match folder.pause() {
