@@ -59,6 +59,7 @@ pub use header::{Header, MAX_HEADER_BYTES, MAX_METADATA, MAX_NAME_BYTES, MAX_RAN
 pub use health::{DTypeTotal, Health, TensorHealth, health};
 pub use index::{ShardIndex, parse_index};
 pub use key::{Key, TensorView};
+pub use plan::shard_count;
 pub use reader::{FileTensor, TensorReader};
 pub use stats::ValueStats;
 pub use tensor_writer::TensorWriter;

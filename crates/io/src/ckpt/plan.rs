@@ -129,6 +129,23 @@ fn sizes(metas: &[TensorMeta]) -> Result<Vec<u64>, HeaderError> {
     }
 }
 
+/// How many files hold these tensors at `shard_bytes` of values each, as [`TensorWriter`](super::TensorWriter) and
+/// [`CheckpointWriter`](super::CheckpointWriter) cut them.
+///
+/// ```
+/// use refit_core::{DType, TensorMeta};
+/// use refit_io::ckpt::shard_count;
+/// let meta = |name: &str| TensorMeta { path: name.into(), dtype: DType::F32, shape: vec![2] };
+/// let metas = [meta("a"), meta("b"), meta("c")];
+/// assert_eq!(shard_count(&metas, 16), 2);
+/// // A tensor that is larger than a file has one of its own.
+/// assert_eq!(shard_count(&metas, 1), 3);
+/// ```
+pub fn shard_count(metas: &[TensorMeta], shard_bytes: u64) -> usize {
+    let sizes = metas.iter().map(|meta| meta.size_bytes() as u64);
+    runs(&sizes.collect::<Vec<_>>(), shard_bytes).len()
+}
+
 /// Cuts the tensors into runs of at most `limit` bytes, greedily and in order; at least one run.
 fn runs(sizes: &[u64], limit: u64) -> Vec<Range<usize>> {
     let mut runs = Vec::new();

@@ -2,6 +2,7 @@
 
 use super::{MergeJob, Origin, StepPlan, dtypes, size};
 use refit_core::Seed;
+use refit_io::ckpt::shard_count;
 use refit_merge::{
     engine,
     recipe::{Recipe, Work},
@@ -57,7 +58,7 @@ impl MergeJob {
         let shards = self
             .options
             .shard_bytes
-            .map_or(1, |most| shards(last, most));
+            .map_or(1, |most| shard_count(last, most));
         JobSummary {
             steps: steps.collect(),
             input_bytes: self.steps.iter().map(|step| self.input_bytes(step)).sum(),
@@ -122,17 +123,4 @@ fn memory_bytes(step: &StepPlan, budget: u64) -> u64 {
     };
     let outputs = step.plan.tensors.iter().enumerate();
     outputs.map(held).max().unwrap_or(0)
-}
-
-/// How many files hold tensors of these sizes.
-fn shards(metas: &[refit_core::TensorMeta], most: u64) -> usize {
-    let (mut count, mut bytes) = (1, 0);
-    for meta in metas {
-        let size = meta.size_bytes() as u64;
-        if bytes > 0 && bytes + size > most {
-            (count, bytes) = (count + 1, 0);
-        }
-        bytes += size;
-    }
-    count
 }
