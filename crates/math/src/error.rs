@@ -53,6 +53,9 @@ pub enum MathError {
         /// The first pivot that fails, counted from 0.
         pivot: usize,
     },
+    /// A caller that wants no result any more.
+    #[error("the computation was stopped")]
+    Stopped,
     /// Nothing to work on.
     #[error("{what} is empty, expected at least one")]
     Empty {

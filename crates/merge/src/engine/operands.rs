@@ -56,6 +56,7 @@ impl Operands<'_> {
             shape: &self.at.shape,
             base,
             models: &models,
+            progress,
         })
     }
 

@@ -1,10 +1,11 @@
 //! Stretches of a tensor, and how a tensor is cut into them.
 
 use crate::layout::UNIT;
+use refit_core::Progress;
 use std::ops::Range;
 
 /// The same stretch of one tensor in every model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Block<'a> {
     /// Which block of the tensor, counted from 0.
     pub number: usize,
@@ -16,6 +17,8 @@ pub struct Block<'a> {
     pub base: Option<&'a [f32]>,
     /// Every model in the order of the recipe; a base that is also listed as a model is here too.
     pub models: &'a [&'a [f32]],
+    /// Asked by rules that take long for one block whether they should stop.
+    pub progress: &'a dyn Progress,
 }
 
 impl Block<'_> {

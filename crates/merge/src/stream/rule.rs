@@ -5,6 +5,7 @@ use super::{
     tally::Tally,
 };
 use crate::error::MergeError;
+use refit_core::Silent;
 use std::ops::Range;
 
 /// How one output tensor is merged from the same tensor of several models.
@@ -89,6 +90,7 @@ pub fn merge_values(
                 shape,
                 base,
                 models,
+                progress: &Silent,
             })
         };
     let mut round = 0;

@@ -10,7 +10,7 @@ use crate::{
     simd::kernel,
     stream::{Block, StreamRule},
 };
-use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess};
+use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess, Silent};
 use serde::Deserialize;
 
 /// Settings of [`Consensus`] for one tensor.
@@ -149,6 +149,7 @@ pub fn consensus(tasks: &[&[f32]], threshold: f64, agree: usize) -> Result<Vec<f
         shape: &[out.len()],
         base: Some(&base),
         models: tasks,
+        progress: &Silent,
     };
     rule.merge(&block, &mut out)?;
     Ok(out)

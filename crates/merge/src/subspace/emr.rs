@@ -11,7 +11,7 @@ use crate::{
     simd::{self, kernel},
     stream::{Block, StreamRule},
 };
-use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess};
+use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess, Silent};
 use serde::Deserialize;
 
 /// Settings of [`EmrUnified`] for one tensor.
@@ -181,6 +181,7 @@ pub fn emr(tasks: &[&[f32]]) -> Result<Emr, MergeError> {
         shape: &[unified.len()],
         base: Some(&base),
         models: tasks,
+        progress: &Silent,
     };
     rule.merge(&block, &mut unified)?;
     let tasks = tasks.iter().map(|task| task_of(task, &unified)).collect();

@@ -2,12 +2,14 @@
 //! Source: Marczak et al. 2025, arXiv:2502.04959. Deviation: directions without any strength, which the authors' code
 //! fills arbitrarily, stay empty; the sum of singular values is the same.
 
-use super::matrices::{Embeddings, MODEL_KEYS, MatrixRule, NO_TASKS, OnMatrices, TaskModel, total};
+use super::matrices::{
+    Embeddings, MODEL_KEYS, MatrixRule, NO_TASKS, OnMatrices, TaskModel, go_on, total,
+};
 use crate::{
     recipe::{BaseUse, RecipeRule, Target},
     stream::StreamRule,
 };
-use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess};
+use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess, Progress};
 use refit_math::{MathError, Matrix, Svd, polar_factor, svd};
 use serde::Deserialize;
 
@@ -84,6 +86,7 @@ impl OnMatrices for IsoC {
     fn merge(
         &self,
         tasks: impl ExactSizeIterator<Item = Matrix> + Clone,
+        _progress: &dyn Progress,
     ) -> Result<Matrix, MathError> {
         iso_c(tasks)
     }
@@ -128,8 +131,9 @@ impl OnMatrices for IsoCts {
     fn merge(
         &self,
         tasks: impl ExactSizeIterator<Item = Matrix> + Clone,
+        progress: &dyn Progress,
     ) -> Result<Matrix, MathError> {
-        iso_cts(tasks, self.common)
+        iso_cts(tasks, self.common, progress)
     }
 }
 
@@ -176,7 +180,7 @@ pub fn iso_c(tasks: impl IntoIterator<Item = Matrix>) -> Result<Matrix, MathErro
 /// `K` matrices `[m, n]` -> `[m, n]`. `common` is a share in `[0, 1]`; other values are taken to the nearest end.
 ///
 /// # Errors
-/// [`MathError::Empty`], [`MathError::Shape`], [`MathError::NotFinite`], [`MathError::NotConverged`].
+/// [`MathError::Empty`], [`MathError::Shape`], [`MathError::NotFinite`], [`MathError::NotConverged`], [`MathError::Stopped`] when `progress` asks for it.
 ///
 /// # Cost
 /// `K + 3` singular value decompositions.
@@ -186,6 +190,7 @@ pub fn iso_c(tasks: impl IntoIterator<Item = Matrix>) -> Result<Matrix, MathErro
 pub fn iso_cts(
     tasks: impl IntoIterator<Item = Matrix, IntoIter: ExactSizeIterator + Clone>,
     common: f64,
+    progress: &dyn Progress,
 ) -> Result<Matrix, MathError> {
     let tasks = tasks.into_iter();
     let sum = total(tasks.clone())?.ok_or(NO_TASKS)?;
@@ -196,6 +201,7 @@ pub fn iso_cts(
     let shared = parts.head(rank);
     let (mut left, mut right, mut values) = (vec![], vec![], vec![]);
     for task in tasks {
+        go_on(progress)?;
         let parts = outside(&shared.left, task)?.head(each);
         left.push(parts.left);
         right.push(parts.right);
@@ -205,7 +211,9 @@ pub fn iso_cts(
     right.push(shared.right);
     values.extend(shared.values);
     flatten(&mut values);
+    go_on(progress)?;
     let left = polar_factor(&Matrix::stacked(left)?)?;
+    go_on(progress)?;
     let mut right = polar_factor(&Matrix::stacked(right)?)?;
     right.scale_rows(&values);
     left.transposed_times(&right)
@@ -242,6 +250,7 @@ mod tests {
     use super::*;
     use crate::subspace::testing::{Case, begins, reference_tasks, scaled, sum, uniform};
     use proptest::prelude::*;
+    use refit_core::Silent;
     use serde_json::json;
 
     #[test]
@@ -260,7 +269,7 @@ mod tests {
     fn without_own_directions_both_are_the_same() {
         let tasks = [uniform(1, 6, 9), uniform(2, 6, 9), uniform(3, 6, 9)];
         let common = iso_c(tasks.clone()).unwrap();
-        assert!(iso_cts(tasks, 1.0).unwrap().distance(&common) < 1e-13);
+        assert!(iso_cts(tasks, 1.0, &Silent).unwrap().distance(&common) < 1e-13);
     }
 
     #[test]
@@ -274,7 +283,7 @@ mod tests {
             diagonal([6.0, 0.0, 2.0, 0.0]),
             diagonal([0.0, 5.0, 0.0, 1.0]),
         );
-        let merged = iso_cts([a, b], 0.5).unwrap();
+        let merged = iso_cts([a, b], 0.5, &Silent).unwrap();
         assert!(merged.distance(&scaled(Matrix::identity(4), 3.5)) < 1e-13);
     }
 
@@ -283,12 +292,12 @@ mod tests {
         let a = Matrix::from_rows([[4.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0]]);
         let expected = Matrix::from_rows([[3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 0.0]]);
         assert!(iso_c([a.clone()]).unwrap().distance(&expected) < 1e-14);
-        assert!(iso_cts([a], 0.7).unwrap().distance(&expected) < 1e-14);
+        assert!(iso_cts([a], 0.7, &Silent).unwrap().distance(&expected) < 1e-14);
         let zeros = Matrix::zeros(3, 2);
         assert_eq!(iso_c([zeros.clone()]).unwrap(), zeros);
-        assert_eq!(iso_cts([zeros.clone()], 0.5).unwrap(), zeros);
+        assert_eq!(iso_cts([zeros.clone()], 0.5, &Silent).unwrap(), zeros);
         assert_eq!(
-            (iso_c([]), iso_cts([], 0.5)),
+            (iso_c([]), iso_cts([], 0.5, &Silent)),
             (Err(NO_TASKS), Err(NO_TASKS))
         );
     }
@@ -323,7 +332,7 @@ mod tests {
         ];
         assert_eq!(directions(5, 3, 0.4), (2, 1));
         assert!(begins(
-            &iso_cts(reference_tasks(), 0.4).unwrap(),
+            &iso_cts(reference_tasks(), 0.4, &Silent).unwrap(),
             expected,
             1e-12
         ));
@@ -340,10 +349,10 @@ mod tests {
             let mean = whole.iter().sum::<f64>() / whole.len() as f64;
             let found = svd(&iso_c([a.clone(), b.clone()]).unwrap()).unwrap().values;
             prop_assert!(found.iter().all(|v| (v - mean).abs() < 1e-11));
-            let merged = iso_cts([a.clone(), b.clone()], common).unwrap();
+            let merged = iso_cts([a.clone(), b.clone()], common, &Silent).unwrap();
             let found = svd(&merged).unwrap().values;
             prop_assert!(found.iter().all(|v| (v - found[0]).abs() < 1e-9));
-            let other = iso_cts([b, a], common).unwrap();
+            let other = iso_cts([b, a], common, &Silent).unwrap();
             prop_assert!(merged.distance(&other) < 1e-7);
         }
     }

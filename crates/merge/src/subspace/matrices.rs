@@ -8,7 +8,7 @@ use crate::{
     simd,
     stream::{Block, Span, StreamRule},
 };
-use refit_core::{ConfigError, ParamPath};
+use refit_core::{ConfigError, ParamPath, Progress};
 use refit_math::{MathError, Matrix};
 use serde::Deserialize;
 
@@ -59,10 +59,12 @@ pub(crate) trait OnMatrices: std::fmt::Debug + Send + Sync + 'static {
     /// Whether it holds the task vectors of all tasks at once, in double precision.
     const HOLDS_ALL: bool = false;
 
-    /// The merged task vector. Matrices are made one by one, when the iterator is asked.
+    /// The merged task vector. Matrices are made one by one, when the iterator is asked; `progress` is asked between
+    /// decompositions whether to stop.
     fn merge(
         &self,
         tasks: impl ExactSizeIterator<Item = Matrix> + Clone,
+        progress: &dyn Progress,
     ) -> Result<Matrix, MathError>;
 }
 
@@ -101,18 +103,22 @@ impl<M: OnMatrices> MatrixRule<M> {
     fn merge_matrices(
         &self,
         (rows, cols): (usize, usize),
-        base: &[f32],
-        models: &[&[f32]],
+        block: &Block<'_>,
         out: &mut [f32],
     ) -> Result<(), MathError> {
-        let tasks = models.iter().zip(&self.weights).map(|(model, &weight)| {
-            let value = |i, j| {
-                let at = i * cols + j;
-                weight * f64::from(model[at] - base[at])
-            };
-            Matrix::from_fn(rows, cols, value)
-        });
-        let mut merged = self.method.merge(tasks)?.into_values();
+        let base = block.base.unwrap_or_default(); // recipes require one
+        let tasks = block
+            .models
+            .iter()
+            .zip(&self.weights)
+            .map(|(model, &weight)| {
+                let value = |i, j| {
+                    let at = i * cols + j;
+                    weight * f64::from(model[at] - base[at])
+                };
+                Matrix::from_fn(rows, cols, value)
+            });
+        let mut merged = self.method.merge(tasks, block.progress)?.into_values();
         for value in &mut merged {
             *value *= self.lambda;
         }
@@ -140,17 +146,19 @@ impl<M: OnMatrices> StreamRule for MatrixRule<M> {
     }
 
     fn merge(&self, block: &Block<'_>, out: &mut [f32]) -> Result<(), MergeError> {
-        let base = block.base.unwrap_or_default(); // recipes require one
         let Some(shape) = self.matrix else {
             let share = self.lambda / self.weights.len().max(1) as f64;
             let factors: Vec<f64> = self.weights.iter().map(|weight| share * weight).collect();
-            add_changes(base, block.models, &factors, out);
+            add_changes(block.base.unwrap_or_default(), block.models, &factors, out);
             return Ok(());
         };
-        self.merge_matrices(shape, base, block.models, out)
-            .map_err(|source| MergeError::Matrix {
-                path: self.path.clone(),
-                source,
+        self.merge_matrices(shape, block, out)
+            .map_err(|source| match source {
+                MathError::Stopped => MergeError::Cancelled,
+                source => MergeError::Matrix {
+                    path: self.path.clone(),
+                    source,
+                },
             })
     }
 }
@@ -202,6 +210,14 @@ pub(crate) fn total(tasks: impl Iterator<Item = Matrix>) -> Result<Option<Matrix
     Ok(sum)
 }
 
+/// Ends a computation that `progress` wants stopped.
+pub(crate) fn go_on(progress: &dyn Progress) -> Result<(), MathError> {
+    if progress.cancelled() {
+        return Err(MathError::Stopped);
+    }
+    Ok(())
+}
+
 /// The error of a method without task vectors.
 pub(crate) const NO_TASKS: MathError = MathError::Empty {
     what: "the list of task vectors",
@@ -210,7 +226,12 @@ pub(crate) const NO_TASKS: MathError = MathError::Empty {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subspace::testing::Case;
+    use crate::subspace::{
+        Components, WudiConfig, iso_cts,
+        testing::{Case, uniform},
+        tsv_m, wudi,
+    };
+    use refit_core::Cancel;
     use serde_json::json;
 
     #[test]
@@ -254,7 +275,7 @@ mod tests {
     #[test]
     fn threads_change_no_bit() {
         let values = |seed| {
-            let matrix = crate::subspace::testing::uniform(seed, 90, 130);
+            let matrix = uniform(seed, 90, 130);
             matrix.values().iter().map(|&v| v as f32).collect()
         };
         let [base, a, b]: [Vec<f32>; 3] = [1, 2, 3].map(values);
@@ -276,6 +297,36 @@ mod tests {
                 "{method}"
             );
         }
+    }
+
+    #[test]
+    fn a_stop_ends_the_work_between_decompositions() {
+        let stop = Cancel::default();
+        let tasks = || [uniform(1, 4, 6), uniform(2, 4, 6)];
+        let config = WudiConfig::default();
+        assert!(wudi(tasks(), config, &stop).is_ok());
+        stop.raise();
+        let stopped = Err(MathError::Stopped);
+        assert_eq!(wudi(tasks(), config, &stop), stopped);
+        assert_eq!(tsv_m(tasks(), Components::All, &stop), stopped);
+        assert_eq!(iso_cts(tasks(), 0.5, &stop), stopped);
+        let rule = MatrixRule {
+            method: config,
+            path: "w".into(),
+            matrix: Some((1, 2)),
+            weights: vec![1.0],
+            lambda: 1.0,
+        };
+        let block = Block {
+            number: 0,
+            start: 0,
+            shape: &[1, 2],
+            base: Some(&[0.0; 2]),
+            models: &[&[1.0, 2.0]],
+            progress: &stop,
+        };
+        let cancelled = rule.merge(&block, &mut [0.0; 2]);
+        assert!(matches!(cancelled, Err(MergeError::Cancelled)));
     }
 
     #[test]

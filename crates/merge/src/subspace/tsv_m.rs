@@ -2,12 +2,12 @@
 //! Source: Gargiulo et al. 2025, arXiv:2412.00081. Deviation: directions without strength, and copies of those that
 //! tasks share exactly, are left out; the authors' code puts arbitrary ones in their place.
 
-use super::matrices::{Embeddings, MODEL_KEYS, MatrixRule, NO_TASKS, OnMatrices, TaskModel};
+use super::matrices::{Embeddings, MODEL_KEYS, MatrixRule, NO_TASKS, OnMatrices, TaskModel, go_on};
 use crate::{
     recipe::{BaseUse, RecipeRule, Target},
     stream::StreamRule,
 };
-use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess};
+use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess, Progress};
 use refit_math::{MathError, Matrix, polar_factor, svd};
 use serde::Deserialize;
 
@@ -75,8 +75,9 @@ impl OnMatrices for Components {
     fn merge(
         &self,
         tasks: impl ExactSizeIterator<Item = Matrix> + Clone,
+        progress: &dyn Progress,
     ) -> Result<Matrix, MathError> {
-        tsv_m(tasks, *self)
+        tsv_m(tasks, *self, progress)
     }
 }
 
@@ -97,19 +98,20 @@ pub enum Components {
 /// `K` matrices `[m, n]` -> `[m, n]`.
 ///
 /// # Errors
-/// [`MathError::Empty`], [`MathError::Shape`], [`MathError::NotFinite`], [`MathError::NotConverged`].
+/// [`MathError::Empty`], [`MathError::Shape`], [`MathError::NotFinite`], [`MathError::NotConverged`], [`MathError::Stopped`] when `progress` asks for it.
 ///
 /// # Cost
 /// `K + 2` singular value decompositions; those of all components are of `m x K min(m, n)`.
 ///
 /// # Example
 /// ```
+/// use refit_core::Silent;
 /// use refit_math::Matrix;
 /// use refit_merge::subspace::{Components, tsv_m};
 /// // Tasks that use directions of their own do not disturb each other.
 /// let a = Matrix::from_rows([[3.0, 0.0], [0.0, 0.0]]);
 /// let b = Matrix::from_rows([[0.0, 0.0], [0.0, 2.0]]);
-/// let merged = tsv_m([a, b], Components::Share)?;
+/// let merged = tsv_m([a, b], Components::Share, &Silent)?;
 /// assert!(merged.distance(&Matrix::from_rows([[3.0, 0.0], [0.0, 2.0]])) < 1e-14);
 /// # Ok::<(), refit_math::MathError>(())
 /// ```
@@ -119,6 +121,7 @@ pub enum Components {
 pub fn tsv_m(
     tasks: impl IntoIterator<Item = Matrix, IntoIter: ExactSizeIterator>,
     components: Components,
+    progress: &dyn Progress,
 ) -> Result<Matrix, MathError> {
     let tasks = tasks.into_iter();
     let count = tasks.len();
@@ -128,6 +131,7 @@ pub fn tsv_m(
             Components::Share => (task.rows().min(task.cols()) / count).max(1),
             Components::All => usize::MAX,
         };
+        go_on(progress)?;
         let parts = svd(&task)?;
         // Directions without strength would only take room from those of other tasks.
         let kept = kept.min(parts.rank());
@@ -139,7 +143,9 @@ pub fn tsv_m(
     if count == 0 {
         return Err(NO_TASKS);
     }
+    go_on(progress)?;
     let left = polar_factor(&Matrix::stacked(left)?)?;
+    go_on(progress)?;
     let mut right = polar_factor(&Matrix::stacked(right)?)?;
     right.scale_rows(&values);
     left.transposed_times(&right)
@@ -150,6 +156,7 @@ mod tests {
     use super::*;
     use crate::subspace::testing::{Case, begins, reference_tasks, scaled, sum, uniform};
     use proptest::prelude::*;
+    use refit_core::Silent;
     use serde_json::json;
 
     #[test]
@@ -168,35 +175,41 @@ mod tests {
                 0.0
             }
         });
-        let merged = tsv_m([a, b], Components::Share).unwrap();
+        let merged = tsv_m([a, b], Components::Share, &Silent).unwrap();
         assert!(merged.distance(&expected) < 1e-14, "{merged:?}");
     }
 
     #[test]
     fn a_share_cuts_small_components_and_all_does_not() {
         let a = Matrix::from_rows([[3.0, 0.0], [0.0, 1.0]]);
-        let cut = tsv_m([a.clone(), a.clone()], Components::Share).unwrap();
+        let cut = tsv_m([a.clone(), a.clone()], Components::Share, &Silent).unwrap();
         assert!(cut.distance(&Matrix::from_rows([[3.0, 0.0], [0.0, 0.0]])) < 1e-14);
-        let all = tsv_m([a.clone(), a.clone()], Components::All).unwrap();
+        let all = tsv_m([a.clone(), a.clone()], Components::All, &Silent).unwrap();
         assert!(all.distance(&a) < 1e-14); // equal tasks share their directions
     }
 
     #[test]
     fn more_tasks_than_dimensions_keep_one_component_each() {
         let tasks: Vec<Matrix> = (0..5).map(|seed| uniform(seed, 2, 3)).collect();
-        assert_eq!(tsv_m(tasks, Components::Share).unwrap().shape(), (2, 3));
+        assert_eq!(
+            tsv_m(tasks, Components::Share, &Silent).unwrap().shape(),
+            (2, 3)
+        );
     }
 
     #[test]
     fn no_task_and_unequal_shapes_are_refused() {
-        assert_eq!(tsv_m([], Components::Share), Err(NO_TASKS));
+        assert_eq!(tsv_m([], Components::Share, &Silent), Err(NO_TASKS));
         let unequal = [uniform(1, 2, 3), uniform(2, 3, 3)];
         assert!(matches!(
-            tsv_m(unequal, Components::All),
+            tsv_m(unequal, Components::All, &Silent),
             Err(MathError::Shape { .. })
         ));
         let zeros = Matrix::zeros(2, 3);
-        assert_eq!(tsv_m([zeros.clone()], Components::Share).unwrap(), zeros);
+        assert_eq!(
+            tsv_m([zeros.clone()], Components::Share, &Silent).unwrap(),
+            zeros
+        );
     }
 
     #[test]
@@ -210,7 +223,7 @@ mod tests {
 
     #[test]
     fn results_agree_with_the_formulas_of_the_authors_code() {
-        let share = tsv_m(reference_tasks(), Components::Share).unwrap();
+        let share = tsv_m(reference_tasks(), Components::Share, &Silent).unwrap();
         let expected = [
             1.020_930_348_764,
             -0.842_154_595_530,
@@ -218,7 +231,7 @@ mod tests {
             -0.424_852_907_689,
         ];
         assert!(begins(&share, expected, 1e-11));
-        let all = tsv_m(reference_tasks(), Components::All).unwrap();
+        let all = tsv_m(reference_tasks(), Components::All, &Silent).unwrap();
         let expected = [
             -0.081_665_951_098,
             0.146_130_233_369,
@@ -236,14 +249,14 @@ mod tests {
         ) {
             let (a, b) = (uniform(seed, m, n), uniform(seed ^ 1, m, n));
             for components in [Components::Share, Components::All] {
-                let alone = tsv_m([a.clone()], components).unwrap();
+                let alone = tsv_m([a.clone()], components, &Silent).unwrap();
                 prop_assert!(alone.distance(&a) < 1e-12);
             }
-            let merged = tsv_m([a.clone(), b.clone()], Components::Share).unwrap();
-            let other = tsv_m([b.clone(), a.clone()], Components::Share).unwrap();
+            let merged = tsv_m([a.clone(), b.clone()], Components::Share, &Silent).unwrap();
+            let other = tsv_m([b.clone(), a.clone()], Components::Share, &Silent).unwrap();
             prop_assert!(merged.distance(&other) < 1e-9);
             let larger = [scaled(a, scale), scaled(b, scale)];
-            let larger = tsv_m(larger, Components::Share).unwrap();
+            let larger = tsv_m(larger, Components::Share, &Silent).unwrap();
             prop_assert!(larger.distance(&scaled(merged, scale)) < 1e-9 * scale.max(1.0));
         }
 
@@ -257,7 +270,7 @@ mod tests {
                 if inside { full.row(i)[j] } else { 0.0 }
             });
             let (a, b) = (part(false), part(true));
-            let merged = tsv_m([a.clone(), b.clone()], Components::All).unwrap();
+            let merged = tsv_m([a.clone(), b.clone()], Components::All, &Silent).unwrap();
             prop_assert!(merged.distance(&sum(&a, &b)) < 1e-12);
         }
     }

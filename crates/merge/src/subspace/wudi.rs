@@ -1,13 +1,15 @@
 //! WUDI: the merged task vector that disturbs each task least in the inputs that the task uses.
 //! Source: Cheng et al. 2025, arXiv:2503.08099.
 
-use super::matrices::{Embeddings, MODEL_KEYS, MatrixRule, NO_TASKS, OnMatrices, TaskModel, total};
+use super::matrices::{
+    Embeddings, MODEL_KEYS, MatrixRule, NO_TASKS, OnMatrices, TaskModel, go_on, total,
+};
 use crate::{
     recipe::{BaseUse, RecipeRule, Target},
     simd::kernel,
     stream::StreamRule,
 };
-use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess};
+use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess, Progress};
 use refit_math::{MathError, Matrix};
 use serde::Deserialize;
 
@@ -87,8 +89,9 @@ impl OnMatrices for WudiConfig {
     fn merge(
         &self,
         tasks: impl ExactSizeIterator<Item = Matrix> + Clone,
+        progress: &dyn Progress,
     ) -> Result<Matrix, MathError> {
-        wudi(tasks, *self)
+        wudi(tasks, *self, progress)
     }
 }
 
@@ -122,7 +125,8 @@ impl Default for WudiConfig {
 /// `K` matrices `[m, n]` -> `[m, n]`.
 ///
 /// # Errors
-/// [`MathError::Empty`], [`MathError::Shape`], [`MathError::NotFinite`].
+/// [`MathError::Empty`], [`MathError::Shape`], [`MathError::NotFinite`], [`MathError::Stopped`] when `progress` asks
+/// for it.
 ///
 /// # Cost
 /// `2 K m n^2` multiply-adds in double precision for `G` and `D`, then `m n^2` in single precision in each step, on one
@@ -130,12 +134,13 @@ impl Default for WudiConfig {
 ///
 /// # Example
 /// ```
+/// use refit_core::Silent;
 /// use refit_math::Matrix;
 /// use refit_merge::subspace::{WudiConfig, wudi};
 /// // Tasks that use different inputs do not disturb each other: their sum is left as it is.
 /// let a = Matrix::from_rows([[1.0, 0.0], [2.0, 0.0]]);
 /// let b = Matrix::from_rows([[0.0, 1.0], [0.0, -1.0]]);
-/// let merged = wudi([a, b], WudiConfig::default())?;
+/// let merged = wudi([a, b], WudiConfig::default(), &Silent)?;
 /// assert_eq!(merged, Matrix::from_rows([[1.0, 1.0], [2.0, -1.0]]));
 /// # Ok::<(), refit_math::MathError>(())
 /// ```
@@ -145,11 +150,12 @@ impl Default for WudiConfig {
 pub fn wudi(
     tasks: impl IntoIterator<Item = Matrix, IntoIter: Clone>,
     config: WudiConfig,
+    progress: &dyn Progress,
 ) -> Result<Matrix, MathError> {
     let tasks = tasks.into_iter();
     let mut sum = total(tasks.clone())?.ok_or(NO_TASKS)?;
     let problem = Problem::new(&sum, tasks)?;
-    let moved = problem.descend(config)?;
+    let moved = problem.descend(config, progress)?;
     for (sum, moved) in sum.values_mut().iter_mut().zip(moved.values()) {
         *sum += f64::from(*moved);
     }
@@ -188,11 +194,16 @@ impl Problem {
     }
 
     /// How far from the sum Adam ends.
-    fn descend(&self, config: WudiConfig) -> Result<Matrix<f32>, MathError> {
+    fn descend(
+        &self,
+        config: WudiConfig,
+        progress: &dyn Progress,
+    ) -> Result<Matrix<f32>, MathError> {
         let (m, n) = self.at_sum.shape();
         let [mut moved, mut product] = [(); 2].map(|()| Matrix::zeros(m, n));
         let [mut mean, mut square] = [(); 2].map(|()| vec![0.0; m * n]);
         for step in 1..=config.iterations {
+            go_on(progress)?;
             moved.times_into(&self.gram, &mut product)?;
             adam(
                 moved.values_mut(),
@@ -277,6 +288,7 @@ mod tests {
     use super::*;
     use crate::subspace::testing::{Case, begins, reference_tasks, scaled, sum, uniform};
     use proptest::prelude::*;
+    use refit_core::Silent;
     use serde_json::json;
 
     /// The objective as the paper writes it.
@@ -318,7 +330,7 @@ mod tests {
             learning_rate: 0.25,
             iterations: 1,
         };
-        let merged = wudi(tasks, config).unwrap();
+        let merged = wudi(tasks, config, &Silent).unwrap();
         assert!((merged.values()[0] - 2.75).abs() < 1e-6);
     }
 
@@ -326,24 +338,27 @@ mod tests {
     fn one_task_zeros_and_no_steps_leave_the_sum() {
         let (a, zeros) = (uniform(1, 3, 5), Matrix::zeros(3, 5));
         let config = WudiConfig::default();
-        assert!(wudi([a.clone()], config).unwrap().distance(&a) < 1e-12);
+        assert!(wudi([a.clone()], config, &Silent).unwrap().distance(&a) < 1e-12);
         assert!(
-            wudi([a.clone(), zeros.clone()], config)
+            wudi([a.clone(), zeros.clone()], config, &Silent)
                 .unwrap()
                 .distance(&a)
                 < 1e-12
         );
-        assert_eq!(wudi([zeros.clone()], config).unwrap(), zeros);
+        assert_eq!(wudi([zeros.clone()], config, &Silent).unwrap(), zeros);
         let none = WudiConfig {
             iterations: 0,
             ..config
         };
         let b = uniform(2, 3, 5);
-        assert_eq!(wudi([a.clone(), b.clone()], none).unwrap(), sum(&a, &b));
-        assert_eq!(wudi([], config), Err(NO_TASKS));
+        assert_eq!(
+            wudi([a.clone(), b.clone()], none, &Silent).unwrap(),
+            sum(&a, &b)
+        );
+        assert_eq!(wudi([], config, &Silent), Err(NO_TASKS));
         let wild = Matrix::from_rows([[1.0, f64::NAN]]);
         assert!(matches!(
-            wudi([wild], config),
+            wudi([wild], config, &Silent),
             Err(MathError::NotFinite { col: 1, .. })
         ));
     }
@@ -368,7 +383,7 @@ mod tests {
             learning_rate: 1e-2,
             ..WudiConfig::default()
         };
-        let merged = wudi(reference_tasks(), config).unwrap();
+        let merged = wudi(reference_tasks(), config, &Silent).unwrap();
         let expected = [
             -1.722_866_855_921,
             0.732_291_210_141,
@@ -385,7 +400,7 @@ mod tests {
             // Values of the size that fine-tuning changes, so that the paper's settings fit.
             let tasks: Vec<Matrix> = (0..k).map(|i| scaled(uniform(seed ^ i, m, n), 1e-3)).collect();
             let start = total(tasks.iter().cloned()).unwrap().unwrap();
-            let merged = wudi(tasks.clone(), WudiConfig::default()).unwrap();
+            let merged = wudi(tasks.clone(), WudiConfig::default(), &Silent).unwrap();
             prop_assert!(objective(&merged, &tasks) < 0.9 * objective(&start, &tasks));
         }
     }

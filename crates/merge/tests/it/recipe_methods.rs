@@ -1,7 +1,7 @@
 //! What holds for every method of recipes, and what a recipe tool makes of the same operands.
 
 use rayon::prelude::*;
-use refit_core::{ParamPath, Seed};
+use refit_core::{ParamPath, Seed, Silent};
 use refit_merge::{
     MergeError,
     recipe::{BaseUse, RecipeMethod, Target},
@@ -139,6 +139,7 @@ fn merge_on_threads(
             shape,
             base: (spec_base != BaseUse::None).then_some(&base[range.clone()]),
             models: &models,
+            progress: &Silent,
         });
     };
     let mut round = 0;
