@@ -20,7 +20,8 @@ import tempfile
 import venv
 from pathlib import Path
 
-MERGEKIT = "mergekit==0.1.5"
+# What outputs are compared with; another version may do something else.
+TOOLS = {"mergekit": "0.1.5", "peft": "0.21.2"}
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -178,8 +179,10 @@ def prepare(folder):
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
-    if subprocess.run([python, "-c", "import mergekit"], capture_output=True).returncode:
-        subprocess.run([python, "-m", "pip", "install", "--quiet", MERGEKIT], check=True)
+    check = f"from importlib.metadata import version; assert {{n: version(n) for n in {list(TOOLS)}}} == {TOOLS}"
+    if subprocess.run([python, "-c", check], capture_output=True).returncode:
+        wanted = [f"{name}=={version}" for name, version in TOOLS.items()]
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
     return str(python)
 
 

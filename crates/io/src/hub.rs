@@ -10,7 +10,9 @@ mod client;
 mod env;
 mod error;
 mod name;
+mod request;
 mod select;
+mod transfer;
 
 pub use cache::resolve_model;
 pub use client::Hub;

@@ -15,7 +15,7 @@ pub(crate) mod slerp;
 
 use crate::{
     error::MergeError,
-    rule::{Operand, TensorRule, check_operands, finite_weights, weighted_sum, weights_for},
+    rule::{Operand, TensorRule, finite_weights, sum_with, weights_for},
     task_vector::TaskVectors,
 };
 use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess, ParamPath};
@@ -110,13 +110,14 @@ fn average_into(
     normalize: bool,
     out: &mut [f32],
 ) -> Result<(), MergeError> {
-    check_operands(models, weights, out)?;
-    let mut factors = weights_for(weights, models.len())?;
-    if normalize {
-        factors = normalized(factors)?;
-    }
-    weighted_sum(models, &factors, out);
-    Ok(())
+    let factors = |weights| {
+        if normalize {
+            normalized(weights)
+        } else {
+            Ok(weights)
+        }
+    };
+    sum_with(models, weights, factors, out)
 }
 
 impl TensorRule for Average {

@@ -74,6 +74,14 @@ pub enum MergeError {
         /// What stands there.
         value: f32,
     },
+    /// A factor or a difference that the output cannot hold.
+    #[error("`{path}` of the adapter has values beyond those of {dtype}")]
+    TooLarge {
+        /// The tensor.
+        path: ParamPath,
+        /// Element type of the adapter.
+        dtype: DType,
+    },
     /// A merged value that the output cannot hold.
     #[error(
         "`{path}` of the merged model is {value} at position {position}, which is no finite {dtype} value"
@@ -222,6 +230,7 @@ impl Hint for MergeError {
             Self::NotFinite { .. } => {
                 "repair or leave out that model, or allow values that are not finite".into()
             }
+            Self::TooLarge { .. } => "store the adapter as BF16 or F32".into(),
             Self::Overflow { .. } => {
                 "lower the scale or the weights, or allow values that are not finite".into()
             }

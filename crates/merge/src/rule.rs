@@ -131,6 +131,19 @@ pub(crate) fn finite_weights(weights: &[f64]) -> Result<(), ConfigError> {
     weights.iter().try_for_each(|&w| finite("weights", w))
 }
 
+/// `out = sum_k f_k operands_k`, where `factors` makes `f` of the weights, or of 1 for every operand where none are given.
+pub(crate) fn sum_with(
+    operands: &[&[f32]],
+    weights: &[f64],
+    factors: impl FnOnce(Vec<f64>) -> Result<Vec<f64>, ConfigError>,
+    out: &mut [f32],
+) -> Result<(), MergeError> {
+    check_operands(operands, weights, out)?;
+    let factors = factors(weights_for(weights, operands.len())?)?;
+    weighted_sum(operands, &factors, out);
+    Ok(())
+}
+
 /// Refuses slices of unequal length, and weights that are not one per operand.
 pub(crate) fn check_operands(
     operands: &[&[f32]],

@@ -29,6 +29,7 @@ mod error;
 mod name;
 mod pattern;
 mod read;
+mod settings;
 mod write;
 
 pub use config::{AdapterConfig, MAX_CONFIG_BYTES};

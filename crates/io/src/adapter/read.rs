@@ -7,7 +7,7 @@ use super::{
 use crate::ckpt::{FileTensor, TensorReader};
 use refit_core::{Adapter, AdapterTensor, Change, LowRank, ParamPath, Placement, TensorRead};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -29,7 +29,8 @@ pub struct StoredAdapter {
 ///
 /// Every change is in the orientation of a weight that is stored as the settings say (`fan_in_fan_out`), and scaled as
 /// PEFT does: `alpha / r`, with the patterns for single modules. A `lora_B.bias` is a shift of the module's bias,
-/// whatever `lora_bias` says.
+/// whatever `lora_bias` says. Where the weight of an adapted layer is stored too, as PEFT does for embeddings and heads,
+/// the change comes second.
 ///
 /// # Errors
 /// When a file is missing or damaged, the adapter is of another kind, a name means nothing, a part is missing, or
@@ -40,7 +41,7 @@ pub fn read_adapter(folder: impl AsRef<Path>) -> Result<StoredAdapter, AdapterEr
     let file = weights_file(folder)?;
     let reader = Arc::new(TensorReader::open(&file)?);
     let mut modules: BTreeMap<String, Module> = BTreeMap::new();
-    let mut tensors = Vec::new();
+    let (mut tensors, mut layers) = (Vec::new(), HashSet::new());
     for (index, meta) in reader.tensors().iter().enumerate() {
         let name = meta.path.as_str();
         let place = match role(name) {
@@ -48,6 +49,9 @@ pub fn read_adapter(folder: impl AsRef<Path>) -> Result<StoredAdapter, AdapterEr
             Some(Role::Full(target)) => {
                 let change = Change::Replace(Arc::new(reader.tensor(index)?));
                 let target = ParamPath::from(target);
+                if name.contains(".base_layer.") {
+                    layers.insert(target.clone());
+                }
                 tensors.push(AdapterTensor { target, change });
                 continue;
             }
@@ -67,11 +71,15 @@ pub fn read_adapter(folder: impl AsRef<Path>) -> Result<StoredAdapter, AdapterEr
         let module = Whole::new(&file, &name, module)?;
         tensors.extend(module.changes(&config, &file)?);
     }
+    // Stable: what replaces a tensor stays before what is added to it.
     tensors.sort_by(|a, b| a.target.cmp(&b.target));
-    if let Some(pair) = tensors
-        .windows(2)
-        .find(|two| two[0].target == two[1].target)
-    {
+    let on_top = |two: &[AdapterTensor]| {
+        let [first, second] = [&two[0].change, &two[1].change];
+        let adds = !matches!(second, Change::Replace(_));
+        adds && matches!(first, Change::Replace(_)) && layers.contains(&two[0].target)
+    };
+    let mut pairs = tensors.windows(2);
+    if let Some(pair) = pairs.find(|two| two[0].target == two[1].target && !on_top(two)) {
         let twice = "is changed twice";
         return Err(part_error(&file, pair[0].target.as_str(), twice));
     }

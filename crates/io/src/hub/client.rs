@@ -7,47 +7,34 @@ use super::{
     HubEnv, HubError,
     cache::{DEFAULT_REVISION, folder_name},
     name::{check_commit, check_file, check_repo, check_revision},
+    request::{MOST_REDIRECTS, Method, connection, redirect, text},
     select::model_files,
+    transfer::{create_folder, link},
 };
-use crate::{
-    atomic::{Overwrite, write_file},
-    ckpt::digest_file,
-};
+use crate::atomic::{Overwrite, write_file};
 use refit_core::Progress;
 use serde::Deserialize;
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    fs,
+    io::Read,
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
-use ureq::{
-    Body,
-    http::{Response, Uri},
-};
+use ureq::http::Uri;
 
-/// Most redirects of one request; the hub uses two.
-const MOST_REDIRECTS: usize = 5;
-/// Attempts in a row that brought nothing.
-const MOST_ATTEMPTS: u32 = 5;
-/// Longest wait that is followed without asking the user.
-const MOST_WAIT_SECS: u64 = 120;
 /// Longest answer that is no file.
 const MAX_ANSWER_BYTES: u64 = 32 << 20;
 /// Most files of a model.
 const MAX_FILES: usize = 100_000;
-/// Bytes moved at a time.
-const BLOCK_BYTES: usize = 256 << 10;
 
 /// A hub and how to talk to it. Makes no request before [`download`](Self::download) is called.
 #[derive(Debug)]
 pub struct Hub {
-    agent: ureq::Agent,
-    env: HubEnv,
-    home: Uri,
+    pub(super) agent: ureq::Agent,
+    pub(super) env: HubEnv,
+    pub(super) home: Uri,
     /// First wait after a failure; each further one is twice as long.
-    pause: Duration,
+    pub(super) pause: Duration,
 }
 
 /// What the hub says about a model.
@@ -64,10 +51,10 @@ struct Sibling {
 
 /// What the hub says about a file.
 #[derive(Debug)]
-struct FileInfo {
+pub(super) struct FileInfo {
     /// Checksum of large files, version of small ones.
-    etag: String,
-    bytes: u64,
+    pub(super) etag: String,
+    pub(super) bytes: u64,
 }
 
 impl Hub {
@@ -264,206 +251,14 @@ impl Hub {
             bytes: bytes.ok_or_else(|| wrong("has no size"))?,
         })
     }
-
-    /// Downloads into an unfinished file beside `blob`, and renames it when it is whole and right.
-    fn fill(
-        &self,
-        blob: &Path,
-        info: &FileInfo,
-        name: &str,
-        address: &str,
-        progress: &dyn Progress,
-    ) -> Result<(), HubError> {
-        let unfinished = blob.with_file_name(format!("{}.incomplete", info.etag));
-        let failed = |source| HubError::Cache {
-            path: unfinished.clone(),
-            source,
-        };
-        let options = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&unfinished);
-        let mut file = options.map_err(failed)?;
-        file.try_lock().map_err(|_| HubError::Locked {
-            path: unfinished.clone(),
-        })?;
-        let mut have = file.metadata().map_err(failed)?.len();
-        if have > info.bytes {
-            file.set_len(0).map_err(failed)?;
-            have = 0;
-        }
-        progress.advance(have);
-        let mut attempts = 0;
-        while have < info.bytes {
-            let before = have;
-            let answer = self.ask(Method::Get, address, Some(have), name, progress)?;
-            if answer.status() != 206 && have > 0 {
-                file.set_len(0).map_err(failed)?;
-                have = 0;
-            }
-            file.seek(SeekFrom::Start(have)).map_err(failed)?;
-            let end = Stream {
-                name,
-                bytes: info.bytes,
-                progress,
-            };
-            let moved = end
-                .copy(answer, &mut file, &mut have)
-                .map_err(|end| match end {
-                    End::Disk(source) => failed(source),
-                    End::Hub(e) => {
-                        // More than was announced is not worth keeping.
-                        if matches!(e, HubError::Mismatch { .. }) {
-                            let _ = file.set_len(0);
-                        }
-                        e
-                    }
-                })?;
-            attempts = if have > before { 0 } else { attempts + 1 };
-            if let Some(problem) = moved {
-                if attempts == MOST_ATTEMPTS {
-                    return Err(problem);
-                }
-                Self::wait(self.pause * 2u32.pow(attempts), name, progress)?;
-            }
-        }
-        file.sync_all().map_err(failed)?;
-        check_sum(&unfinished, info, name).inspect_err(|_| {
-            let _ = fs::remove_file(&unfinished);
-        })?;
-        drop(file);
-        fs::rename(&unfinished, blob).map_err(failed)
-    }
-
-    /// The answer at the end of redirects.
-    fn ask(
-        &self,
-        method: Method,
-        address: &str,
-        from: Option<u64>,
-        name: &str,
-        progress: &dyn Progress,
-    ) -> Result<Response<Body>, HubError> {
-        let mut address = address.to_owned();
-        for _ in 0..=MOST_REDIRECTS {
-            let answer = self.ask_once(method, &address, from, name, progress)?;
-            match redirect(&answer, &address) {
-                Some(next) => address = next,
-                None if answer.status().is_success() => return Ok(answer),
-                None => break,
-            }
-        }
-        Err(HubError::Answer {
-            name: name.into(),
-            problem: "redirects without end, or to no address",
-        })
-    }
-
-    /// One answer that is a success or a redirect, after waiting as the hub says and trying again when it fails.
-    fn ask_once(
-        &self,
-        method: Method,
-        address: &str,
-        from: Option<u64>,
-        name: &str,
-        progress: &dyn Progress,
-    ) -> Result<Response<Body>, HubError> {
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let last = attempts == MOST_ATTEMPTS;
-            let pause = self.pause * 2u32.pow(attempts - 1);
-            let wait = match self.send(method, address, from) {
-                Err(e) if last => return Err(connection(name, &e)),
-                Err(_) => pause,
-                Ok(answer) => match answer.status().as_u16() {
-                    200..=399 => return Ok(answer),
-                    status @ (401 | 403) => {
-                        return Err(HubError::Refused {
-                            name: name.into(),
-                            status,
-                        });
-                    }
-                    404 | 410 => return Err(HubError::NotFound { name: name.into() }),
-                    429 | 503 => {
-                        let wait_secs = text(&answer, "retry-after").and_then(|t| t.parse().ok());
-                        match wait_secs {
-                            Some(wait_secs) if last || wait_secs > MOST_WAIT_SECS => {
-                                return Err(HubError::Busy { wait_secs });
-                            }
-                            Some(wait_secs) => Duration::from_secs(wait_secs),
-                            None if last => return Err(HubError::Busy { wait_secs: 60 }),
-                            None => pause,
-                        }
-                    }
-                    500..=599 if !last => pause,
-                    status => {
-                        return Err(HubError::Status {
-                            name: name.into(),
-                            status,
-                        });
-                    }
-                },
-            };
-            Self::wait(wait, name, progress)?;
-        }
-    }
-
-    fn send(
-        &self,
-        method: Method,
-        address: &str,
-        from: Option<u64>,
-    ) -> Result<Response<Body>, ureq::Error> {
-        let mut request = match method {
-            Method::Get => self.agent.get(address),
-            Method::Head => self.agent.head(address),
-        };
-        if let (Some(token), true) = (&self.env.token, self.is_home(address)) {
-            request = request.header("authorization", token.header());
-        }
-        if let Some(from @ 1..) = from {
-            request = request.header("range", format!("bytes={from}-"));
-        }
-        request.call()
-    }
-
-    /// Whether the address is on the hub itself, which alone may see the token.
-    fn is_home(&self, address: &str) -> bool {
-        address.parse::<Uri>().is_ok_and(|uri| {
-            uri.scheme() == self.home.scheme() && uri.authority() == self.home.authority()
-        })
-    }
-
-    fn wait(time: Duration, name: &str, progress: &dyn Progress) -> Result<(), HubError> {
-        const STEP: Duration = Duration::from_millis(100);
-        let mut left = time;
-        while !left.is_zero() {
-            if progress.cancelled() {
-                return Err(HubError::Cancelled { name: name.into() });
-            }
-            let step = left.min(STEP);
-            thread::sleep(step);
-            left -= step;
-        }
-        Ok(())
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Method {
-    Get,
-    Head,
 }
 
 /// A file of a model, and where it goes.
-struct Place<'a> {
-    repo: &'a str,
-    commit: &'a str,
-    file: &'a str,
-    folder: &'a Path,
+pub(super) struct Place<'a> {
+    pub(super) repo: &'a str,
+    pub(super) commit: &'a str,
+    pub(super) file: &'a str,
+    pub(super) folder: &'a Path,
 }
 
 impl Place<'_> {
@@ -476,133 +271,5 @@ impl Place<'_> {
 
     fn name(&self) -> String {
         format!("{}/{}", self.repo, self.file)
-    }
-}
-
-/// Where an answer goes.
-struct Stream<'a> {
-    name: &'a str,
-    bytes: u64,
-    progress: &'a dyn Progress,
-}
-
-/// Why a stream ended for good.
-enum End {
-    Disk(io::Error),
-    Hub(HubError),
-}
-
-impl Stream<'_> {
-    /// Appends the answer. `Ok(Some(..))`: the connection was cut, another attempt may go on.
-    fn copy(
-        &self,
-        answer: Response<Body>,
-        file: &mut File,
-        have: &mut u64,
-    ) -> Result<Option<HubError>, End> {
-        let mut body = answer.into_body().into_reader();
-        let mut block = vec![0; BLOCK_BYTES];
-        loop {
-            if self.progress.cancelled() {
-                let name = self.name.into();
-                return Err(End::Hub(HubError::Cancelled { name }));
-            }
-            let n = match body.read(&mut block) {
-                Ok(0) if *have == self.bytes => return Ok(None),
-                Ok(0) => return Ok(Some(connection(self.name, &"it ended early"))),
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Ok(Some(connection(self.name, &e))),
-            };
-            if n as u64 > self.bytes - *have {
-                return Err(End::Hub(HubError::Mismatch {
-                    name: self.name.into(),
-                    what: "size",
-                    found: format!("{} or more", *have + n as u64),
-                    expected: self.bytes.to_string(),
-                }));
-            }
-            file.write_all(&block[..n]).map_err(End::Disk)?;
-            *have += n as u64;
-            self.progress.advance(n as u64);
-        }
-    }
-}
-
-/// Compares the file with the checksum that the hub gives of large files.
-fn check_sum(path: &Path, info: &FileInfo, name: &str) -> Result<(), HubError> {
-    let is_sha256 = info.etag.len() == 64 && info.etag.bytes().all(|b| b.is_ascii_hexdigit());
-    if !is_sha256 {
-        return Ok(());
-    }
-    let found = digest_file(path).map_err(|e| HubError::Cache {
-        path: path.into(),
-        source: io::Error::other(e),
-    })?;
-    if found.sha256.eq_ignore_ascii_case(&info.etag) {
-        return Ok(());
-    }
-    Err(HubError::Mismatch {
-        name: name.into(),
-        what: "SHA-256",
-        found: found.sha256,
-        expected: info.etag.clone(),
-    })
-}
-
-/// Gives a blob the name of its file: a link, as other tools make it.
-fn link(place: &Place<'_>, etag: &str, target: &Path) -> Result<(), HubError> {
-    let failed = |source| HubError::Cache {
-        path: target.into(),
-        source,
-    };
-    create_folder(target.parent().unwrap_or(place.folder))?;
-    #[cfg(unix)]
-    let linked = {
-        let up = "../".repeat(2 + place.file.matches('/').count());
-        // A link to a blob that is gone is in the way.
-        if target.is_symlink() {
-            fs::remove_file(target).map_err(failed)?;
-        }
-        std::os::unix::fs::symlink(format!("{up}blobs/{etag}"), target)
-    };
-    #[cfg(not(unix))]
-    let linked = fs::hard_link(place.folder.join("blobs").join(etag), target);
-    linked.map_err(failed)
-}
-
-fn create_folder(path: &Path) -> Result<(), HubError> {
-    fs::create_dir_all(path).map_err(|source| HubError::Cache {
-        path: path.into(),
-        source,
-    })
-}
-
-fn text<'a>(answer: &'a Response<Body>, header: &str) -> Option<&'a str> {
-    answer.headers().get(header)?.to_str().ok()
-}
-
-/// Where the answer of `address` sends us; never from a private connection to an open one.
-fn redirect(answer: &Response<Body>, address: &str) -> Option<String> {
-    if !answer.status().is_redirection() {
-        return None;
-    }
-    let to = text(answer, "location")?;
-    let from = address.parse::<Uri>().ok()?;
-    let scheme = from.scheme_str()?;
-    let next = if to.starts_with('/') && !to.starts_with("//") {
-        format!("{scheme}://{}{to}", from.authority()?)
-    } else {
-        to.to_owned()
-    };
-    let next_scheme = next.parse::<Uri>().ok()?.scheme_str()?.to_owned();
-    let allowed = next_scheme == "https" || next_scheme == "http" && scheme == "http";
-    allowed.then_some(next)
-}
-
-fn connection(name: &str, problem: &dyn std::fmt::Display) -> HubError {
-    HubError::Connection {
-        name: name.into(),
-        problem: problem.to_string(),
     }
 }

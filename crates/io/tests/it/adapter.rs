@@ -4,13 +4,13 @@ use crate::{
     ckpt_support::{meta, save},
     data_files::{Member, zip},
 };
-use refit_core::{Adapter, AdapterTensor, Change, DType, LowRank, Placement, Sink};
+use refit_core::{Adapter, AdapterTensor, Change, DType, LowRank, Placement, Sink, TensorMeta};
 use refit_io::{
     adapter::{AdapterError, AdapterOptions, read_adapter, write_adapter},
     atomic::Overwrite,
-    ckpt::{CheckpointWriter, WriteOptions, encode_f32},
+    ckpt::{CheckpointWriter, TensorReader, WriteOptions, encode_f32},
 };
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 use tempfile::TempDir;
 
 type Tensors<'a> = [(&'a str, &'a [usize], &'a [f32])];
@@ -287,6 +287,81 @@ fn what_is_written_is_read_back() {
         panic!()
     };
     assert_eq!(*placement, Placement::Transposed);
+}
+
+#[test]
+fn a_stored_layer_comes_before_what_is_added_to_it() {
+    let tensors: &Tensors<'_> = &[
+        ("lm_head.lora_A.weight", &[1, 2], &[1.0, 2.0]),
+        ("lm_head.lora_B.weight", &[2, 1], &[3.0, 4.0]),
+        ("lm_head.base_layer.weight", &[2, 2], &[5.0, 6.0, 7.0, 8.0]),
+    ];
+    let config = r#"{"peft_type": "LORA", "r": 1, "lora_alpha": 1}"#;
+    let found = read_adapter(folder(config, tensors).path())
+        .unwrap()
+        .adapter;
+    let [first, second] = &found.tensors[..] else {
+        panic!("{:?}", found.tensors.len())
+    };
+    assert_eq!(first.target, second.target);
+    assert!(matches!(first.change, Change::Replace(_)));
+    assert!(matches!(second.change, Change::LowRank { .. }));
+    // Two weights for one layer are one too many.
+    let tensors = [tensors, &[("lm_head.weight", &[2, 2], &[0.0; 4])]].concat();
+    let text = error_of(config, &tensors).to_string();
+    assert!(text.contains("is changed twice"), "{text}");
+}
+
+#[test]
+fn modules_are_named_once_and_biases_stand_in_their_layers() {
+    let home = tempfile::tempdir().unwrap();
+    // Tensors to replace others with come from a file.
+    let metas = [("a", 3), ("b", 2)].map(|(name, len)| TensorMeta {
+        path: name.into(),
+        dtype: DType::F32,
+        shape: vec![len],
+    });
+    let file = home.path().join("values.safetensors");
+    let mut writer =
+        CheckpointWriter::create(&file, metas.to_vec(), WriteOptions::default()).unwrap();
+    for meta in &metas {
+        writer.put(meta, &vec![0; meta.size_bytes()]).unwrap();
+    }
+    writer.finish().unwrap();
+    let reader = Arc::new(TensorReader::open(&file).unwrap());
+    let whole = |at: usize| Change::Replace(Arc::new(reader.tensor(at).unwrap()));
+    let tensors = vec![
+        ("q.weight", low_rank(Placement::Linear, [3, 2], 1, 1.0)),
+        ("q.bias", whole(0)),
+        ("table.token", whole(1)),
+        ("table.inner.weight", whole(1)),
+        ("scale", whole(1)),
+    ];
+    let at = home.path().join("a");
+    let found = written(tensors, &at).unwrap();
+    let names: Vec<&str> = found.tensors.iter().map(|t| t.target.as_str()).collect();
+    let expected = [
+        "q.bias",
+        "q.weight",
+        "scale",
+        "table.inner.weight",
+        "table.token",
+    ];
+    assert_eq!(names, expected);
+    let config = read_adapter(&at).unwrap().config.other;
+    assert_eq!(
+        (&config["bias"], &config["lora_bias"]),
+        (&"lora_only".into(), &false.into())
+    );
+    assert_eq!(config["modules_to_save"], serde_json::json!(["table"]));
+    let stored = TensorReader::open(at.join("adapter_model.safetensors")).unwrap();
+    let bias = "base_model.model.q.base_layer.bias";
+    assert!(
+        stored
+            .tensors()
+            .iter()
+            .any(|meta| meta.path.as_str() == bias)
+    );
 }
 
 #[test]

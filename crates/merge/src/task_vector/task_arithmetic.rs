@@ -4,9 +4,7 @@
 use super::TaskVectors;
 use crate::{
     error::MergeError,
-    rule::{
-        Operand, TensorRule, check_operands, finite, finite_weights, weighted_sum, weights_for,
-    },
+    rule::{Operand, TensorRule, finite, finite_weights, sum_with, weights_for},
 };
 use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess, ParamPath};
 use serde::{Deserialize, Serialize};
@@ -78,13 +76,9 @@ fn task_arithmetic_into(
     scale: f64,
     out: &mut [f32],
 ) -> Result<(), MergeError> {
-    check_operands(tasks, weights, out)?;
-    let mut factors = weights_for(weights, tasks.len())?;
-    for factor in &mut factors {
-        *factor *= scale;
-    }
-    weighted_sum(tasks, &factors, out);
-    Ok(())
+    let factors =
+        |weights: Vec<f64>| Ok(weights.into_iter().map(|weight| weight * scale).collect());
+    sum_with(tasks, weights, factors, out)
 }
 
 impl TensorRule for TaskArithmetic {

@@ -135,6 +135,10 @@ impl From<RunError> for CliError {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Output(error) => error.into(),
+            // Nothing that the user gave is wrong.
+            error @ RunError::Io {
+                action: "write", ..
+            } => Self::new(Exit::Failed, &error),
             error => Self::bad_input(&error),
         }
     }

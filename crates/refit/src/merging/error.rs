@@ -85,14 +85,6 @@ pub enum MergingError {
     /// Tokenizers that cannot be brought together.
     #[error(transparent)]
     Tokenizer(#[from] Box<TokenizerError>),
-    /// An adapter on what another recipe of the file makes.
-    #[error(
-        "`{model}` is an adapter on the result of a recipe, expected one on a model that is there"
-    )]
-    AdapterOnResult {
-        /// The model with its adapter.
-        model: String,
-    },
     /// A model without `tokenizer.json` in a merge of tokenizers.
     #[error("`{model}` has no `tokenizer.json`, which the recipe needs to match rows by token")]
     NoTokenizer {
@@ -211,10 +203,6 @@ impl Hint for MergingError {
             Self::Combine(error) => error.hint(),
             Self::Setting(error) => error.hint(),
             Self::Tokenizer(error) => error.hint(),
-            Self::AdapterOnResult { .. } => Some(
-                "merge in two commands, and put the adapter on the folder of the first result"
-                    .into(),
-            ),
             Self::NoTokenizer { .. } => Some(
                 "make it with transformers: `AutoTokenizer.from_pretrained(MODEL).save_pretrained(MODEL)`"
                     .into(),

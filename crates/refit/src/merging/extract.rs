@@ -4,7 +4,7 @@ use super::{
     MergingError,
     models::{Form, Models, OpenModel},
 };
-use refit_core::Progress;
+use refit_core::{Change, DType, ParamPath, Progress};
 use refit_io::{
     adapter::{AdapterOptions, write_adapter_files},
     atomic::{Overwrite, write_file},
@@ -17,7 +17,10 @@ use refit_merge::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 /// Name of the list of tensors inside an output.
 const EXTRACTION: &str = "extraction.json";
@@ -65,6 +68,10 @@ pub struct ExtractSummary {
     pub shifts: usize,
     /// Tensors that go with the adapter as they are where they changed.
     pub whole: usize,
+    /// Those of them that are no vectors: embeddings, heads, convolutions.
+    pub whole_matrices: Vec<String>,
+    /// Element type of factors and differences.
+    pub dtype: DType,
     /// Tensors that are not looked at.
     pub left_out: Vec<String>,
     /// Bytes that are read.
@@ -135,6 +142,11 @@ impl ExtractJob {
         self.models.files()
     }
 
+    /// Folders that were named as models and adapters: a result inside one would be read with it.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        self.models.folders()
+    }
+
     /// What would be done.
     pub fn summary(&self) -> ExtractSummary {
         let tensors = self.plan.tensors();
@@ -143,11 +155,10 @@ impl ExtractJob {
         let read = |tensor: &PlannedTensor| {
             bytes(self.base(), tensor.base) + bytes(self.tuned(), tensor.model)
         };
-        let most_bytes: u64 = tensors.iter().map(PlannedTensor::stored_bytes).sum();
         let factors = tensors
             .iter()
             .filter(|t| matches!(t.part, Part::LowRank(_)));
-        let factors: u64 = factors.map(PlannedTensor::stored_bytes).sum();
+        let factors: u64 = factors.map(|t| self.plan.stored_bytes(t)).sum();
         let largest = tensors
             .iter()
             .map(PlannedTensor::held_bytes)
@@ -162,9 +173,15 @@ impl ExtractJob {
             low_rank: count(|part| matches!(part, Part::LowRank(_))),
             shifts: count(|part| part == Part::Shift),
             whole: count(|part| part == Part::Whole),
+            whole_matrices: tensors
+                .iter()
+                .filter(|t| t.part == Part::Whole && t.shape.len() > 1)
+                .map(|t| t.path.to_string())
+                .collect(),
+            dtype: self.options.config.dtype,
             left_out: self.plan.left_out().to_vec(),
             input_bytes: tensors.iter().map(read).sum(),
-            most_bytes,
+            most_bytes: self.plan.most_bytes(),
             // The result is encoded before it is written.
             memory_bytes: 2 * factors + largest.max(all.min(self.options.memory_bytes)),
         }
@@ -183,7 +200,8 @@ impl ExtractJob {
             .run(&self.plan, base, model, memory, progress)?;
         let options = AdapterOptions {
             base_model: Some(self.base.to_string()),
-            task_type: self.tuned().config().and_then(task_type).map(str::to_owned),
+            dtype: self.options.config.dtype,
+            task_type: self.task_type(&found).map(str::to_owned),
             tied: found.ties_embedding,
             ..AdapterOptions::default()
         };
@@ -195,6 +213,24 @@ impl ExtractJob {
         let file = folder.join(EXTRACTION);
         write_file(file, document.as_bytes(), Overwrite::Replace)?;
         Ok(done)
+    }
+
+    /// What the model is for, as PEFT calls it. Loaders take for granted that a model for a task brings its head as a
+    /// whole; where it does not, nothing is said.
+    fn task_type(&self, found: &Extraction) -> Option<&'static str> {
+        let (kind, heads) = task_type(self.tuned().config()?)?;
+        let in_head = |tensor: &&PlannedTensor| {
+            let module = tensor.path.module();
+            heads.iter().any(|head| module.ends_with(head))
+        };
+        let parts = found.adapter.tensors.iter();
+        let whole: HashSet<&ParamPath> = parts
+            .filter(|tensor| matches!(tensor.change, Change::Replace(_)))
+            .map(|tensor| &tensor.target)
+            .collect();
+        let mut head = self.plan.tensors().iter().filter(in_head).peekable();
+        let there = heads.is_empty() || head.peek().is_some();
+        (there && head.all(|tensor| whole.contains(&tensor.path))).then_some(kind)
     }
 
     fn base(&self) -> &OpenModel {
@@ -222,11 +258,7 @@ impl Extracted {
                 .unwrap_or(0),
             residual: found.residual(),
             tensors: found.tensors.clone(),
-            entangled: found
-                .entangled()
-                .into_iter()
-                .map(ToString::to_string)
-                .collect(),
+            entangled: found.entangled.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -237,17 +269,18 @@ impl Extracted {
     }
 }
 
-/// What the model is for, as PEFT calls it.
-fn task_type(config: &Value) -> Option<&'static str> {
+/// What the model is for, as PEFT calls it, and ends of the names of the heads that it looks for then.
+fn task_type(config: &Value) -> Option<(&'static str, &'static [&'static str])> {
     let name = config.get("architectures")?.get(0)?.as_str()?;
-    let kinds = [
-        ("ForCausalLM", "CAUSAL_LM"),
-        ("LMHeadModel", "CAUSAL_LM"),
-        ("ForSequenceClassification", "SEQ_CLS"),
-        ("ForTokenClassification", "TOKEN_CLS"),
-        ("ForQuestionAnswering", "QUESTION_ANS"),
-        ("ForConditionalGeneration", "SEQ_2_SEQ_LM"),
+    let classes: &[&str] = &["classifier", "score"];
+    let kinds: [(&str, &str, &[&str]); 6] = [
+        ("ForCausalLM", "CAUSAL_LM", &[]),
+        ("LMHeadModel", "CAUSAL_LM", &[]),
+        ("ForConditionalGeneration", "SEQ_2_SEQ_LM", &[]),
+        ("ForSequenceClassification", "SEQ_CLS", classes),
+        ("ForTokenClassification", "TOKEN_CLS", classes),
+        ("ForQuestionAnswering", "QUESTION_ANS", &["qa_outputs"]),
     ];
-    let found = kinds.into_iter().find(|(end, _)| name.ends_with(end));
-    found.map(|(_, kind)| kind)
+    let found = kinds.into_iter().find(|(end, ..)| name.ends_with(end));
+    found.map(|(_, kind, heads)| (kind, heads))
 }

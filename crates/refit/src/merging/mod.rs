@@ -28,6 +28,7 @@ use crate::{companions::Companions, yaml::read_documents};
 use models::{Form, Models, Origin};
 use refit_core::{DType, Progress, Seed, TensorMeta};
 use refit_io::{
+    adapter::StoredAdapter,
     atomic::{Overwrite, write_file},
     ckpt::TensorWriter,
     hub::{Hub, HubEnv},
@@ -36,8 +37,8 @@ use refit_merge::{
     MergeError, ModelName,
     engine::{self, EngineConfig, Job, Operand},
     recipe::{
-        Body, InputRef, ModelHeader, OutputTensor, Plan, Recipe, RecipeMethod, RecipeSet, Target,
-        Work,
+        Body, InputRef, ModelHeader, ModelRef, OutputTensor, Plan, Recipe, RecipeMethod, RecipeSet,
+        Target, Work,
     },
 };
 use serde_json::{Map, Value};
@@ -45,6 +46,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use templates::chat_template;
 use vocabulary::Vocabulary;
@@ -73,6 +75,8 @@ struct StepPlan {
     plan: Plan,
     /// Where each model of the plan comes from.
     origins: Vec<Origin>,
+    /// For each of them, the adapter that is folded into the result of an earlier recipe.
+    adapters: Vec<Option<Arc<StoredAdapter>>>,
     metas: Vec<TensorMeta>,
     /// Where the recipe says what the vocabulary is.
     vocabulary: Option<Vocabulary>,
@@ -117,9 +121,9 @@ impl MergeJob {
         let hub = Hub::new(env)?;
         let mut seen = HashSet::new();
         for step in set.steps() {
-            let named = step.recipe.references().into_iter();
-            for model in named.filter(|model| set.result(model).is_none()) {
-                let places = [Some(&model.model), model.adapter.as_ref()];
+            for model in step.recipe.references() {
+                let made = set.result(model).is_some();
+                let places = [Some(&model.model).filter(|_| !made), model.adapter.as_ref()];
                 for place in places.into_iter().flatten() {
                     if !Path::new(&place.path).exists() && seen.insert(place.clone()) {
                         hub.download_model(&place.path, place.revision.as_deref(), progress)?;
@@ -151,13 +155,14 @@ impl MergeJob {
             // Models that are merged, then those that only lend their tokenizer.
             let named = step.recipe.references().into_iter();
             let origins = named.map(|model| match set.result(model) {
-                Some(_) if model.adapter.is_some() => Err(MergingError::AdapterOnResult {
-                    model: model.to_string(),
-                }),
-                Some(result) => Ok(Origin::Step(result)),
-                None => models.open(model, form).map(Origin::Opened),
+                Some(result) => Ok((
+                    Origin::Step(result),
+                    on_result(model, &steps[result], &models)?,
+                )),
+                None => Ok((Origin::Opened(models.open(model, form)?), None)),
             });
-            let mut origins = origins.collect::<Result<Vec<_>, _>>()?;
+            let origins = origins.collect::<Result<Vec<_>, MergingError>>()?;
+            let (mut origins, mut adapters): (Vec<_>, Vec<_>) = origins.into_iter().unzip();
             let merged = step.recipe.models().len();
             let headers: Vec<ModelHeader<'_>> = origins[..merged]
                 .iter()
@@ -181,6 +186,7 @@ impl MergeJob {
                 return Err(MergingError::vocabulary(&plan, mismatch));
             }
             origins.truncate(merged);
+            adapters.truncate(merged);
             let vocab = vocabulary.as_ref();
             let companions =
                 beside::of_step(&step.recipe, &plan, vocab, &origins, &models, &steps)?;
@@ -195,6 +201,7 @@ impl MergeJob {
             steps.push(StepPlan {
                 plan,
                 origins,
+                adapters,
                 metas,
                 vocabulary,
                 companions,
@@ -237,11 +244,21 @@ impl MergeJob {
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = vec![self.path.clone()];
         files.extend(self.models.files());
+        let adapters = self
+            .steps
+            .iter()
+            .flat_map(|step| step.adapters.iter().flatten());
+        files.extend(adapters.flat_map(|adapter| adapter.files.clone()));
         let last = &self.steps[self.steps.len() - 1];
         files.extend(last.companions.files());
         let mut seen = HashSet::new();
         files.retain(|file| seen.insert(file.clone()));
         files
+    }
+
+    /// Folders that the recipes name as models and adapters: a result inside one would be read with it.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        self.models.folders()
     }
 
     /// Merges into `folder`, which is the caller's alone, and goes on with what is there.
@@ -286,6 +303,7 @@ impl MergeJob {
         let StepPlan {
             plan,
             origins,
+            adapters,
             metas,
             vocabulary,
             ..
@@ -293,10 +311,15 @@ impl MergeJob {
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         let shards = self.options.shard_bytes;
         let sink = TensorWriter::resume(home, metas.clone(), &metadata, shards)?;
-        let readers = origins.iter().map(|origin| match origin {
-            Origin::Opened(at) => Ok(self.models.get(*at).clone()),
-            Origin::Step(at) => models::reopen(&self.step_folder(folder, *at)),
-        });
+        let readers = origins
+            .iter()
+            .zip(adapters)
+            .map(|(origin, adapter)| match origin {
+                Origin::Opened(at) => Ok(self.models.get(*at).clone()),
+                Origin::Step(at) => {
+                    models::reopen(&self.step_folder(folder, *at), adapter.as_deref())
+                }
+            });
         let readers = readers.collect::<Result<Vec<_>, _>>()?;
         let seed = self.options.seed;
         let job = |index| job(plan, vocabulary.as_ref(), &readers, index, seed);
@@ -325,6 +348,20 @@ impl MergeJob {
         )?;
         Ok(())
     }
+}
+
+/// The adapter of `model`, checked against the result that it is on.
+fn on_result(
+    model: &ModelRef,
+    result: &StepPlan,
+    models: &Models,
+) -> Result<Option<Arc<StoredAdapter>>, MergingError> {
+    let Some(place) = &model.adapter else {
+        return Ok(None);
+    };
+    let adapter = models.adapter(place)?;
+    models::check_adapter(&result.metas, &adapter)?;
+    Ok(Some(Arc::new(adapter)))
 }
 
 fn recipes(path: &Path, documents: &[Value]) -> Result<RecipeSet, MergingError> {

@@ -5,19 +5,20 @@ use super::{
     error::MergingError,
 };
 use crate::companions;
-use refit_core::{TensorMeta, TensorRead};
+use refit_core::{ReadError, TensorMeta, TensorRead};
 use refit_io::{
-    adapter::read_adapter,
+    adapter::{StoredAdapter, read_adapter},
     ckpt::{CkptError, TensorReader},
-    hub::resolve_model,
+    hub::{HubError, resolve_model},
 };
 use refit_merge::{
-    adapter::attach,
+    adapter::{FoldError, attach},
     recipe::{ModelHeader, ModelPath, ModelRef},
 };
 use serde_json::Value;
 use std::{
     collections::HashMap,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -61,6 +62,8 @@ pub(super) struct OpenModel {
     metas: Vec<TensorMeta>,
     config: Option<Value>,
     home: PathBuf,
+    /// Whether the folder itself was named, and not a file in it.
+    is_folder: bool,
     /// Files of the adapter.
     adapter: Vec<PathBuf>,
 }
@@ -88,19 +91,23 @@ impl Models {
         if let Some(&at) = self.places.get(&key) {
             return Ok(at);
         }
-        let find = |place: &ModelPath| {
-            resolve_model(
-                &place.path,
-                place.revision.as_deref(),
-                self.cache.as_deref(),
-            )
-        };
-        let adapter = model.adapter.as_ref().map(find).transpose()?;
-        let opened = OpenModel::open(&find(&model.model)?, adapter.as_deref(), form)?;
+        let adapter = model.adapter.as_ref().map(|place| self.adapter(place));
+        let adapter = adapter.transpose()?;
+        let opened = OpenModel::open(&self.find(&model.model)?, adapter.as_ref(), form)?;
         self.opened.push(opened);
         let at = self.opened.len() - 1;
         self.places.insert(key, at);
         Ok(at)
+    }
+
+    fn find(&self, place: &ModelPath) -> Result<PathBuf, HubError> {
+        let revision = place.revision.as_deref();
+        resolve_model(&place.path, revision, self.cache.as_deref())
+    }
+
+    /// Reads the adapter of that name.
+    pub(super) fn adapter(&self, place: &ModelPath) -> Result<StoredAdapter, MergingError> {
+        Ok(read_adapter(self.find(place)?)?)
     }
 
     pub(super) fn get(&self, at: usize) -> &OpenModel {
@@ -119,6 +126,21 @@ impl Models {
         files
     }
 
+    /// Folders that were named as models: a result inside one would be read with it.
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
+        let mut folders: Vec<PathBuf> = Vec::new();
+        for model in &self.opened {
+            folders.extend(model.is_folder.then(|| model.home.clone()));
+            folders.extend(
+                model
+                    .adapter
+                    .iter()
+                    .filter_map(|file| Some(file.parent()?.into())),
+            );
+        }
+        folders
+    }
+
     /// Whether every file is still what it was when it was opened.
     pub(super) fn check_unchanged(&self) -> Result<(), CkptError> {
         let mut models = self.opened.iter();
@@ -127,8 +149,13 @@ impl Models {
 }
 
 impl OpenModel {
-    fn open(path: &Path, adapter: Option<&Path>, form: Form) -> Result<Self, MergingError> {
-        let home = if path.is_dir() {
+    fn open(
+        path: &Path,
+        adapter: Option<&StoredAdapter>,
+        form: Form,
+    ) -> Result<Self, MergingError> {
+        let is_folder = path.is_dir();
+        let home = if is_folder {
             path.to_path_buf()
         } else {
             path.parent().unwrap_or(Path::new("")).to_path_buf()
@@ -151,10 +178,9 @@ impl OpenModel {
             .map(tensor)
             .collect::<Result<Vec<_>, _>>()?;
         let mut files = Vec::new();
-        if let Some(adapter) = adapter {
-            let stored = read_adapter(adapter)?;
+        if let Some(stored) = adapter {
             tensors = attach(tensors, &stored.adapter)?;
-            files = stored.files;
+            files.clone_from(&stored.files);
         }
         let metas = tensors.iter().map(|tensor| tensor.meta().clone()).collect();
         Ok(Self {
@@ -163,6 +189,7 @@ impl OpenModel {
             metas,
             config,
             home,
+            is_folder,
             adapter: files,
         })
     }
@@ -195,9 +222,41 @@ impl OpenModel {
     }
 }
 
-/// Opens the result of an earlier recipe.
-pub(super) fn reopen(folder: &Path) -> Result<OpenModel, MergingError> {
-    OpenModel::open(folder, None, Form::Weights)
+/// Opens the result of an earlier recipe, with an adapter folded in where there is one.
+pub(super) fn reopen(
+    folder: &Path,
+    adapter: Option<&StoredAdapter>,
+) -> Result<OpenModel, MergingError> {
+    OpenModel::open(folder, adapter, Form::Weights)
+}
+
+/// Whether `adapter` goes with a result of these tensors, which is not there yet.
+pub(super) fn check_adapter(
+    metas: &[TensorMeta],
+    adapter: &StoredAdapter,
+) -> Result<(), FoldError> {
+    let tensors = metas
+        .iter()
+        .map(|meta| Arc::new(Expected(meta.clone())) as Arc<dyn TensorRead>);
+    attach(tensors.collect(), &adapter.adapter).map(|_| ())
+}
+
+/// A tensor of which only the header is known.
+#[derive(Debug)]
+struct Expected(TensorMeta);
+
+impl TensorRead for Expected {
+    fn meta(&self) -> &TensorMeta {
+        &self.0
+    }
+
+    fn read_f32(&self, _: Range<usize>, _: &mut [f32], _: &mut Vec<u8>) -> Result<(), ReadError> {
+        Err(format!("`{}` is not there yet", self.0.path).into())
+    }
+
+    fn read_bytes(&self, _: Range<usize>, _: &mut [u8]) -> Result<(), ReadError> {
+        Err(format!("`{}` is not there yet", self.0.path).into())
+    }
 }
 
 fn read_config(home: &Path) -> Result<Option<Value>, MergingError> {

@@ -9,7 +9,7 @@ use crate::{
     trace::{self, SavedAdaptation},
 };
 use burn::tensor::{Device, Tensor, TensorData};
-use refit_core::{ParamPath, Progress, Seed, StopReason};
+use refit_core::{Cancel, ParamPath, Progress, Seed, StopReason};
 use refit_io::{
     atomic::Overwrite,
     ckpt::Checkpoint,
@@ -80,7 +80,13 @@ pub(super) fn adapt(
         write_document(&file, &saved, Overwrite::Replace)
     };
     let (mut saved, mut failure) = (Instant::now(), None);
-    let outcome = session.run(&mut model, progress, |record, session| {
+    // What cannot be measured is told at once, not after hours.
+    let stop = Cancel::default();
+    let listener = Stoppable {
+        inner: progress,
+        stop: stop.clone(),
+    };
+    let outcome = session.run(&mut model, &listener, |record, session| {
         let point = trace::point(record, None);
         points.push(point);
         let mut written = metrics.write(name, point.step, &trace::point_values(&point));
@@ -88,7 +94,10 @@ pub(super) fn adapt(
             written = save(session, &points);
             saved = Instant::now();
         }
-        failure = failure.take().or(written.err());
+        if let Err(error) = written {
+            failure = failure.take().or(Some(error));
+            stop.raise();
+        }
     })?;
     if outcome.stop == StopReason::Diverged {
         return Err(RecipeError::Diverged {
@@ -96,10 +105,11 @@ pub(super) fn adapt(
         });
     }
     // Whatever happens from here on, no step is lost.
-    save(&session, &points)?;
+    let kept = save(&session, &points);
     if let Some(error) = failure {
         return Err(error.into());
     }
+    kept?;
     merged.steps = outcome.steps;
     merged.stop = outcome.stop;
     if outcome.stop == StopReason::Interrupted {
@@ -117,6 +127,30 @@ pub(super) fn adapt(
     merged.coefficients = Some(outcome.coefficients);
     merged.curve = points;
     Ok(Some(session.into_merged()))
+}
+
+/// Hands progress on, and stops the work when either side asks for it.
+struct Stoppable<'a> {
+    inner: &'a dyn Progress,
+    stop: Cancel,
+}
+
+impl Progress for Stoppable<'_> {
+    fn begin(&self, phase: &str, total: Option<u64>) {
+        self.inner.begin(phase, total);
+    }
+
+    fn advance(&self, units: u64) {
+        self.inner.advance(units);
+    }
+
+    fn note(&self, text: &str) {
+        self.inner.note(text);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.stop.is_raised() || self.inner.cancelled()
+    }
 }
 
 /// A run at its beginning, or as `file` has it, with its curve up to there.

@@ -127,6 +127,25 @@ fn a_merge_that_learns_loses_at_most_a_second_to_a_kill() {
     assert!(names.contains(&"x".to_owned()), "{names:?}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_merge_that_learns_stops_when_it_cannot_be_measured() {
+    let sandbox = Sandbox::new();
+    sandbox.train_experts();
+    let recipe = std::fs::read_to_string(sandbox.path().join("recipes/adamerging.yaml")).unwrap();
+    // Without a stop it would go on for days.
+    sandbox.file("learn.yaml", recipe.replace("steps: 500", "steps: 1000000"));
+    let said = where_files_end(&sandbox, 48, "merge learn.yaml --out runs/x");
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    let words = ["cannot write", "--resume runs/x"];
+    assert!(
+        words.iter().all(|words| said.err.contains(words)),
+        "{}",
+        said.err
+    );
+    assert!(sandbox.path().join("runs/x.part").is_dir());
+}
+
 #[test]
 fn a_training_that_was_killed_before_its_first_save_starts_again() {
     let sandbox = Sandbox::new();

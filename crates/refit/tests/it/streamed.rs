@@ -205,6 +205,55 @@ dtype: float32
 }
 
 #[test]
+fn an_adapter_is_folded_into_the_result_of_an_earlier_recipe() {
+    let sandbox = Sandbox::new();
+    small(&sandbox);
+    tuned(&sandbox, "model.layers.0.mlp.up_proj.weight");
+    let last = "merge_method: slerp
+base_model: a
+models: [{model: a}, {model: FIRST+tuned}]
+parameters: {t: 0.25}
+dtype: float32
+";
+    sandbox.file("first.yaml", LINEAR);
+    sandbox.done("merge first.yaml --out first-out");
+    sandbox.file("last.yaml", last.replace("FIRST", "first-out"));
+    sandbox.done("merge last.yaml --out two");
+    let last = last.replace("FIRST", "first");
+    sandbox.file("one.yaml", format!("name: first\n{LINEAR}---\n{last}"));
+    sandbox.done("merge one.yaml --out one");
+    let weights =
+        |name: &str| std::fs::read(sandbox.path().join(name).join("model.safetensors")).unwrap();
+    assert!(weights("one") == weights("two"));
+    // The adapter is among what is read.
+    let own = sandbox.refit("merge one.yaml --out tuned --force");
+    assert!(
+        own.code == Some(3) && own.err.contains("which is read"),
+        "{}",
+        own.err
+    );
+}
+
+#[test]
+fn an_output_inside_a_model_is_refused() {
+    let sandbox = Sandbox::new();
+    small(&sandbox);
+    sandbox.file("r.yaml", LINEAR);
+    for command in [
+        "merge r.yaml --out b/merged",
+        "extract b --base a --out a/lora",
+    ] {
+        let said = sandbox.refit(command);
+        assert_eq!(said.code, Some(3), "{}", said.err);
+        assert!(said.err.contains("lies inside"), "{}", said.err);
+    }
+    // A file alone does not make its folder a model.
+    let file = LINEAR.replace("model: a", "model: a/model.safetensors");
+    sandbox.file("r.yaml", file);
+    sandbox.done("merge r.yaml --out a/merged");
+}
+
+#[test]
 fn what_does_not_fit_is_told_before_anything_is_written() {
     let sandbox = Sandbox::new();
     small(&sandbox);
@@ -216,6 +265,8 @@ fn what_does_not_fit_is_told_before_anything_is_written() {
         }
     };
     model(&sandbox, "spoilt", 6, &metas(2, 6, 10), spoil);
+    tuned(&sandbox, "model.layers.7.mlp.up_proj.weight");
+    std::fs::rename(sandbox.path().join("tuned"), sandbox.path().join("other")).unwrap();
     let with = |model: &str| LINEAR.replace("model: b", &format!("model: {model}"));
     for (recipe, words) in [
         (
@@ -241,8 +292,12 @@ fn what_does_not_fit_is_told_before_anything_is_written() {
             "did you mean `chatml`?",
         ),
         (
-            format!("name: first\n{LINEAR}---\n{}", with("first+tuned")),
-            "`first+tuned` is an adapter on the result of a recipe",
+            format!("name: first\n{LINEAR}---\n{}", with("first+none")),
+            "`none`",
+        ),
+        (
+            format!("name: first\n{LINEAR}---\n{}", with("first+other")),
+            "the adapter `other` changes `model.layers.7.mlp.up_proj.weight`, which the model has not",
         ),
         ("merge_method: [".to_owned(), "line"),
         ("merge_method: linear\nslices: []\n".to_owned(), "`slices`"),

@@ -2,7 +2,7 @@
 //! Sources: Eckart and Young 1936, doi:10.1007/BF02288367; Halko, Martinsson and Tropp 2011, arXiv:0909.4061.
 
 use crate::{adapter::product::add_product, layout::UNIT, simd};
-use refit_core::{LowRank, Seed};
+use refit_core::{DType, LowRank, Seed};
 use refit_math::{MathError, Matrix, Sketch, Svd, svd, truncated_svd};
 
 /// A matrix cut to its largest singular components.
@@ -14,6 +14,26 @@ pub struct Cut {
     pub square: f64,
     /// `|tau - B A|^2`, with the factors as they are stored.
     pub lost: f64,
+}
+
+impl Cut {
+    /// The same components as they are stored in `dtype`, and what is lost of `matrix` then; `None` where a value is
+    /// beyond what it can hold.
+    pub(super) fn stored_as(self, dtype: DType, matrix: &[f32]) -> Option<Self> {
+        if dtype == DType::F32 {
+            return Some(self);
+        }
+        let old = &self.factors;
+        let (left, right) = (rounded(old.left(), dtype)?, rounded(old.right(), dtype)?);
+        let shape = [old.rows(), old.cols()];
+        let factors = LowRank::new(shape, old.rank(), left, right, old.scale());
+        let factors = factors.expect("invariant: as many values as before");
+        Some(Self {
+            lost: distance(matrix, &factors),
+            factors,
+            ..self
+        })
+    }
 }
 
 /// Cuts `matrix` to at most `most` singular components, or to the fewest that hold `energy` of its sum of squares.
@@ -126,6 +146,17 @@ fn distance(matrix: &[f32], factors: &LowRank) -> f64 {
     simd::total(sums)
 }
 
+/// What is read back of `values` that are stored in `dtype`; `None` where one is beyond what it can hold.
+pub(super) fn rounded(values: &[f32], dtype: DType) -> Option<Vec<f32>> {
+    let round = |v: &f32| match dtype {
+        DType::F16 => half::f16::from_f32(*v).to_f32(),
+        DType::BF16 => half::bf16::from_f32(*v).to_f32(),
+        _ => *v,
+    };
+    let values: Vec<f32> = values.iter().map(round).collect();
+    simd::first_not_finite(&values).is_none().then_some(values)
+}
+
 /// The sum of squares, in double precision.
 pub(super) fn sum_of_squares(values: &[f32]) -> f64 {
     let mut sums = [0.0; simd::LANES];
@@ -171,6 +202,28 @@ mod tests {
             let found = cut(&diagonal, [3, 3], most, Some(energy), seed()).unwrap();
             assert_eq!(found.factors.rank(), rank, "{energy}");
         }
+    }
+
+    #[test]
+    fn what_is_lost_counts_the_rounding_of_factors() {
+        // 9.5 = 2^3 + 1.5 has a root that no short type holds; one component is the whole matrix.
+        let matrix = [9.5, 0.0, 0.0, 0.0];
+        let found = |dtype| {
+            let cut = cut(&matrix, [2, 2], 1, None, seed()).unwrap();
+            cut.stored_as(dtype, &matrix).unwrap()
+        };
+        for (dtype, bits) in [(DType::BF16, 8), (DType::F16, 11)] {
+            let found = found(dtype);
+            let root = found.factors.left()[0].abs();
+            assert_eq!(root.to_bits() << (bits + 8) & 0x7fff_ffff, 0, "{dtype}");
+            let lost = f64::from(9.5 - root * root).powi(2);
+            assert!(lost > 0.0 && (found.lost - lost).abs() < 1e-12 + 1e-5 * lost);
+        }
+        assert!(found(DType::F32).lost < 1e-12);
+        let large = [1e12, 0.0, 0.0, 1.0];
+        let cut = cut(&large, [2, 2], 1, None, seed()).unwrap();
+        assert!(cut.clone().stored_as(DType::F16, &large).is_none());
+        assert!(cut.stored_as(DType::BF16, &large).is_some());
     }
 
     #[test]

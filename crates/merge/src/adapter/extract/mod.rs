@@ -6,10 +6,12 @@
 //! known for every tensor.
 
 mod factors;
+mod gather;
 mod part;
 mod plan;
 mod result;
 mod run;
+mod tied;
 
 pub(in crate::adapter) use factors::balanced;
 pub use factors::{Cut, cut};
@@ -17,7 +19,7 @@ pub use part::Part;
 pub use plan::{ExtractPlan, PlannedTensor};
 pub use result::{ExtractedTensor, Extraction};
 
-use refit_core::{Area, Card, ConfigError, DataAccess, ModelAccess, Seed};
+use refit_core::{Area, Card, ConfigError, DType, DataAccess, ModelAccess, Seed};
 use serde::{Deserialize, Serialize};
 
 /// Settings of [`Extract`].
@@ -29,12 +31,14 @@ pub struct ExtractConfig {
     /// Share of the squared change that is kept, by as few components as that takes; in `(0, 1]`, and never beyond
     /// [`rank`](Self::rank). None for all components that the rank allows (default).
     pub energy: Option<f64>,
-    /// What becomes of embeddings and output heads (default: whole, as recipe tools have it).
+    /// What becomes of embeddings and heads (default: whole, as recipe tools have it).
     pub embeddings: Embeddings,
     /// What becomes of other tensors that are no linear layer, such as norms and convolutions (default: whole).
     pub others: Others,
     /// Beginnings of the names of tensors that are not looked at, such as heads of different tasks (default: none).
     pub skip: Vec<String>,
+    /// Element type of factors and differences: F32, F16 or BF16 (default F32); whole tensors keep their own.
+    pub dtype: DType,
     /// Where chance comes from: large matrices are looked at through a random subspace (default 0).
     pub seed: Seed,
 }
@@ -47,12 +51,13 @@ impl Default for ExtractConfig {
             embeddings: Embeddings::Whole,
             others: Others::Whole,
             skip: Vec::new(),
+            dtype: DType::F32,
             seed: Seed::new(0),
         }
     }
 }
 
-/// What becomes of embeddings and output heads that changed.
+/// What becomes of embeddings and heads that changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Embeddings {
@@ -87,6 +92,13 @@ impl TryFrom<ExtractConfig> for Extract {
         if !(1..=MAX_RANK).contains(&config.rank) {
             let expected = "1 to 65536";
             return Err(ConfigError::range("rank", config.rank, expected));
+        }
+        if !matches!(config.dtype, DType::F32 | DType::F16 | DType::BF16) {
+            return Err(ConfigError::range(
+                "dtype",
+                config.dtype,
+                "F32, F16 or BF16",
+            ));
         }
         match config.energy {
             Some(energy) if !(energy > 0.0 && energy <= 1.0) => {

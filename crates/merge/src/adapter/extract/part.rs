@@ -30,6 +30,9 @@ impl Serialize for Part {
 /// Model types whose blocks are made of layers that store their weights `[in, out]`.
 const TRANSPOSED_TYPES: [&str; 4] = ["gpt2", "openai-gpt", "imagegpt", "decision_transformer"];
 
+/// Heads of tasks, as classes of models call them.
+const TASK_HEADS: [&str; 3] = ["classifier", "qa_outputs", "score"];
+
 /// What `config.json` tells of layers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Traits {
@@ -67,6 +70,7 @@ impl Traits {
         let placement = match vocabulary(name) {
             Some(Vocabulary::Head) => Placement::Linear,
             Some(_) => Placement::Embedding,
+            None if is_task_head(module) => Placement::Linear,
             None if is_embedding(layer) => Placement::Embedding,
             // A name that speaks of embeddings and is none of theirs may be a table or a layer.
             None if layer.contains("embed") => return Part::Whole,
@@ -82,6 +86,11 @@ impl Traits {
             Embeddings::LowRank => Part::LowRank(placement),
         }
     }
+}
+
+/// Whether a module of this name tells classes or spans apart: trained from nothing, and expected whole by loaders.
+fn is_task_head(module: &str) -> bool {
+    TASK_HEADS.contains(&module)
 }
 
 /// Whether a module of this name looks up rows.
@@ -177,6 +186,15 @@ mod tests {
             ),
             ("lm_head.weight", &[9, 4], "gpt2", None, None),
             ("score.weight", &[2, 4], "gpt2", None, None),
+            ("score.weight", &[2, 4], "llama", None, Some(Linear)),
+            ("classifier.weight", &[2, 4], "bert", None, Some(Linear)),
+            (
+                "classifier.dense.weight",
+                &[4, 4],
+                "roberta",
+                Some(Linear),
+                Some(Linear),
+            ),
         ] {
             let expected = |part: Option<Placement>| part.map_or(Part::Whole, Part::LowRank);
             let found = |embeddings| part(name, shape, kind, embeddings);

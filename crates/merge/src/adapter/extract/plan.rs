@@ -4,12 +4,13 @@ use super::{
     Extract, Others,
     factors::is_exact,
     part::{Part, Traits},
+    tied,
 };
 use crate::{
     error::{MergeError, ModelName, NameList, Shape},
     recipe::{ModelHeader, Vocabulary, is_buffer, vocabulary},
 };
-use refit_core::{ParamPath, TensorMeta};
+use refit_core::{DType, ParamPath, Placement, TensorMeta};
 use std::collections::{HashMap, HashSet};
 
 /// What becomes of every tensor of two models, should it have changed.
@@ -18,7 +19,10 @@ pub struct ExtractPlan {
     pub(super) names: Pair,
     pub(super) tensors: Vec<PlannedTensor>,
     pub(super) tied: bool,
+    /// Tensors of other modules that are the embedding, as readers of whole models name them.
+    pub(super) twins: Vec<ParamPath>,
     pub(super) left_out: Vec<String>,
+    dtype: DType,
 }
 
 /// How messages speak of both models.
@@ -35,6 +39,8 @@ pub struct PlannedTensor {
     pub path: ParamPath,
     /// Its extents, in both models.
     pub shape: Vec<usize>,
+    /// Its element type in the fine-tuned model.
+    pub dtype: DType,
     /// What becomes of it.
     pub part: Part,
     /// Most components, where it becomes factors.
@@ -59,6 +65,29 @@ impl ExtractPlan {
     /// Tensors of either model that are not looked at: heads that are embeddings, buffers, integers, what is skipped.
     pub fn left_out(&self) -> &[String] {
         &self.left_out
+    }
+
+    /// Bytes of the adapter, should every tensor have changed and take all components.
+    pub fn most_bytes(&self) -> u64 {
+        let twins = self.twins.len() as u64;
+        let bytes = |planned: &PlannedTensor| {
+            let copies = match planned.part {
+                Part::Whole if self.tied && planned.is_embedding() => 1 + twins,
+                _ => 1,
+            };
+            copies * self.stored_bytes(planned)
+        };
+        self.tensors.iter().map(bytes).sum()
+    }
+
+    /// Bytes of the adapter that a tensor takes at most.
+    pub fn stored_bytes(&self, planned: &PlannedTensor) -> u64 {
+        let (values, dtype) = match (planned.part, &planned.shape[..]) {
+            (Part::LowRank(_), &[rows, cols]) => (planned.rank * (rows + cols), self.dtype),
+            (Part::Shift, _) => (planned.len(), self.dtype),
+            _ => (planned.len(), planned.dtype),
+        };
+        (dtype.size_bytes() * values) as u64
     }
 }
 
@@ -89,13 +118,9 @@ impl PlannedTensor {
         BLOCKS + work
     }
 
-    /// Bytes of the adapter that it takes at most, in single precision.
-    pub fn stored_bytes(&self) -> u64 {
-        let values = match (self.part, &self.shape[..]) {
-            (Part::LowRank(_), &[rows, cols]) => self.rank * (rows + cols),
-            _ => self.len(),
-        };
-        (values * size_of::<f32>()) as u64
+    /// Whether its rows are tokens that become vectors.
+    pub(super) fn is_embedding(&self) -> bool {
+        vocabulary(self.path.as_str()) == Some(Vocabulary::Embedding)
     }
 }
 
@@ -145,11 +170,17 @@ impl Extract {
             let other = &base.tensors[place];
             names.check(meta, other)?;
             let part = traits.part(meta, &self.0);
+            let untied = |part| tied && part == Part::LowRank(Placement::Embedding);
             let most = meta.shape.iter().copied().min().unwrap_or(1).max(1);
             Ok(PlannedTensor {
                 path: meta.path.clone(),
                 shape: meta.shape.clone(),
-                part,
+                dtype: meta.dtype,
+                part: if untied(part) && !is_tied_by_loaders(&meta.path) {
+                    Part::Whole
+                } else {
+                    part
+                },
                 rank: self.0.rank.min(most),
                 base: place,
                 model: at,
@@ -159,9 +190,15 @@ impl Extract {
         bring_biases_to_layers(&mut tensors);
         Ok(ExtractPlan {
             names,
+            twins: if tied {
+                tied::twins(base, model)
+            } else {
+                Vec::new()
+            },
             tensors,
             tied,
             left_out,
+            dtype: self.0.dtype,
         })
     }
 
@@ -179,6 +216,12 @@ fn is_tied(told: Option<bool>, base: ModelHeader<'_>, model: ModelHeader<'_>) ->
         names.any(|name| vocabulary(name) == Some(Vocabulary::Head))
     };
     told.unwrap_or_else(|| has_head(base) != has_head(model))
+}
+
+/// Whether loaders tie the factors of this embedding to its head; they know a table of one name.
+fn is_tied_by_loaders(path: &ParamPath) -> bool {
+    let is_table = vocabulary(path.as_str()) == Some(Vocabulary::Embedding);
+    !is_table || path.as_str().ends_with("embed_tokens.weight")
 }
 
 /// Numbers that no training changes, such as positions.

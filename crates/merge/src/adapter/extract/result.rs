@@ -1,7 +1,7 @@
 //! What was extracted, and what it lacks.
 
 use super::part::Part;
-use refit_core::{Adapter, Change, ParamPath};
+use refit_core::{Adapter, ParamPath};
 use serde::Serialize;
 
 /// An adapter and what is known of it.
@@ -9,12 +9,15 @@ use serde::Serialize;
 pub struct Extraction {
     /// The adapter: base and adapter together are the fine-tuned model, up to [`residual`](Self::residual).
     pub adapter: Adapter,
-    /// Every tensor that changed, in the order of the fine-tuned model.
+    /// Every tensor that changed, in the order of the fine-tuned model, and those that complete the modules of whole ones.
     pub tensors: Vec<ExtractedTensor>,
     /// How many tensors did not change.
     pub unchanged: usize,
-    /// Whether the head is the embedding, and the embedding is in the adapter.
+    /// Whether the head is the embedding, and the embedding has factors: loaders have to tie them.
     pub ties_embedding: bool,
+    /// Whole tensors of modules that hold other things, too, such as layers with factors. Folding knows them; loaders
+    /// that replace whole modules would replace the rest with them, or miss it.
+    pub entangled: Vec<ParamPath>,
 }
 
 /// What became of a tensor that changed.
@@ -53,29 +56,5 @@ impl Extraction {
     /// How many tensors became this.
     pub fn count(&self, wanted: impl Fn(Part) -> bool) -> usize {
         self.tensors.iter().filter(|t| wanted(t.part)).count()
-    }
-
-    /// Whole tensors of modules in which others have factors. Folding knows them; loaders that replace whole modules
-    /// would replace the factors with them.
-    pub fn entangled(&self) -> Vec<&ParamPath> {
-        let layers: Vec<&str> = self
-            .adapter
-            .tensors
-            .iter()
-            .filter(|tensor| matches!(tensor.change, Change::LowRank { .. }))
-            .map(|tensor| tensor.target.module())
-            .collect();
-        let holds = |module: &str| {
-            let inside = |layer: &&str| {
-                let rest = layer.strip_prefix(module);
-                module.is_empty()
-                    || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            };
-            layers.iter().any(inside)
-        };
-        let tensors = self.adapter.tensors.iter();
-        let whole = tensors.filter(|tensor| matches!(tensor.change, Change::Replace(_)));
-        let targets = whole.map(|tensor| &tensor.target);
-        targets.filter(|target| holds(target.module())).collect()
     }
 }

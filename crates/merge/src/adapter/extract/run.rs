@@ -2,10 +2,10 @@
 
 use super::{
     Extract,
-    factors::{cut, sum_of_squares},
+    factors::{cut, rounded, sum_of_squares},
     part::Part,
     plan::{ExtractPlan, PlannedTensor},
-    result::{ExtractedTensor, Extraction},
+    result::Extraction,
 };
 use crate::{
     error::{MergeError, ModelName},
@@ -13,11 +13,11 @@ use crate::{
     simd,
 };
 use rayon::prelude::*;
-use refit_core::{Adapter, AdapterTensor, Change, LowRank, Placement, Progress, TensorRead};
+use refit_core::{LowRank, Progress, TensorRead};
 use std::sync::Arc;
 
 /// What one tensor became.
-enum Found {
+pub(super) enum Found {
     /// It did not change.
     Same,
     LowRank {
@@ -28,6 +28,7 @@ enum Found {
     Shift {
         values: Vec<f32>,
         square: f64,
+        lost: f64,
     },
     Whole {
         square: f64,
@@ -102,7 +103,18 @@ impl Extract {
             })?;
             return match planned.part {
                 _ if square == 0.0 => Ok(Found::Same),
-                Part::Shift => Ok(Found::Shift { values, square }),
+                Part::Shift => {
+                    let stored = rounded(&values, self.config().dtype);
+                    let stored = stored.ok_or_else(|| self.too_large(planned))?;
+                    let pairs = values.iter().zip(&stored);
+                    let lost = pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum();
+                    let values = stored;
+                    Ok(Found::Shift {
+                        values,
+                        square,
+                        lost,
+                    })
+                }
                 _ if self.refuses(planned) => Err(MergeError::NotLinear {
                     path: planned.path.clone(),
                 }),
@@ -126,6 +138,8 @@ impl Extract {
             path: planned.path.clone(),
             source,
         })?;
+        let stored = cut.stored_as(config.dtype, &change);
+        let cut = stored.ok_or_else(|| self.too_large(planned))?;
         Ok(Found::LowRank {
             factors: cut.factors,
             square: cut.square,
@@ -133,115 +147,12 @@ impl Extract {
         })
     }
 
-    /// Makes an adapter of what was found.
-    fn gather(
-        &self,
-        plan: &ExtractPlan,
-        mut found: Vec<Found>,
-        model: &[Arc<dyn TensorRead>],
-    ) -> Result<Extraction, MergeError> {
-        self.bring_to_layers(plan, &mut found)?;
-        let (mut changes, mut tensors) = (Vec::new(), Vec::new());
-        let mut ties_embedding = false;
-        for (planned, found) in plan.tensors.iter().zip(found) {
-            let (change, part, rank, square, lost) = match (found, planned.part) {
-                (Found::Same, _) => continue,
-                (
-                    Found::LowRank {
-                        factors,
-                        square,
-                        lost,
-                    },
-                    Part::LowRank(placement),
-                ) => {
-                    let rank = Some(factors.rank());
-                    let change = Change::LowRank {
-                        factors,
-                        placement,
-                        magnitude: None,
-                    };
-                    (change, planned.part, rank, square, lost)
-                }
-                (Found::Shift { values, square }, _) => {
-                    (Change::Shift(values), Part::Shift, None, square, 0.0)
-                }
-                (Found::LowRank { square, .. } | Found::Whole { square }, _) => {
-                    let tensor = Arc::clone(&model[planned.model]);
-                    (Change::Replace(tensor), Part::Whole, None, square, 0.0)
-                }
-            };
-            ties_embedding |= plan.tied && is_embedding(planned);
-            changes.push(AdapterTensor {
-                target: planned.path.clone(),
-                change,
-            });
-            tensors.push(ExtractedTensor {
-                path: planned.path.clone(),
-                part,
-                rank,
-                norm: square.sqrt(),
-                residual: if square > 0.0 {
-                    (lost / square).sqrt()
-                } else {
-                    0.0
-                },
-            });
+    fn too_large(&self, planned: &PlannedTensor) -> MergeError {
+        MergeError::TooLarge {
+            path: planned.path.clone(),
+            dtype: self.config().dtype,
         }
-        if tensors.is_empty() {
-            return Err(MergeError::Unchanged {
-                model: plan.names.model.clone(),
-            });
-        }
-        Ok(Extraction {
-            unchanged: plan.tensors.len() - tensors.len(),
-            adapter: Adapter {
-                name: plan.names.model.clone(),
-                tensors: changes,
-            },
-            tensors,
-            ties_embedding,
-        })
     }
-
-    /// The bias of a layer whose weight did not change has no factors to go with, and goes as it is. Beside differences
-    /// of biases the format knows no factors of embeddings, so these go as they are, too.
-    fn bring_to_layers(&self, plan: &ExtractPlan, found: &mut [Found]) -> Result<(), MergeError> {
-        let changed: std::collections::HashSet<String> = plan
-            .tensors
-            .iter()
-            .zip(&*found)
-            .filter(|(_, found)| matches!(found, Found::LowRank { .. }))
-            .map(|(planned, _)| planned.path.module().to_owned())
-            .collect();
-        let mut shifts = false;
-        for (planned, found) in plan.tensors.iter().zip(&mut *found) {
-            let Found::Shift { square, .. } = found else {
-                continue;
-            };
-            if changed.contains(planned.path.module()) {
-                shifts = true;
-            } else if self.config().others == super::Others::Refuse {
-                let path = planned.path.clone();
-                return Err(MergeError::NotLinear { path });
-            } else {
-                *found = Found::Whole { square: *square };
-            }
-        }
-        for (planned, found) in plan.tensors.iter().zip(found) {
-            let (Found::LowRank { square, .. }, Part::LowRank(Placement::Embedding), true) =
-                (&*found, planned.part, shifts)
-            else {
-                continue;
-            };
-            *found = Found::Whole { square: *square };
-        }
-        Ok(())
-    }
-}
-
-fn is_embedding(planned: &PlannedTensor) -> bool {
-    use crate::recipe::{Vocabulary, vocabulary};
-    vocabulary(planned.path.as_str()) == Some(Vocabulary::Embedding)
 }
 
 /// How many of these tensors are worked on side by side: at least one.

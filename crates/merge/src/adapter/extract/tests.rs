@@ -155,7 +155,7 @@ fn base_and_adapter_are_the_model_again() {
     assert_eq!(found.tensors[1].rank, Some(2));
     // Rounding of the weights themselves: 2^-24 of values that are up to ten times the change.
     assert!(found.residual() < 1e-6 && residual(&base, &model, &found) < 2e-6);
-    assert!(found.entangled().is_empty());
+    assert!(found.entangled.is_empty());
 }
 
 #[test]
@@ -192,6 +192,70 @@ fn biases_go_as_differences_only_beside_factors() {
 }
 
 #[test]
+fn biases_go_whole_where_a_layer_with_factors_has_none() {
+    let shapes: &Shapes = &[
+        ("layers.0.q.weight", &[9, 6]),
+        ("layers.0.q.bias", &[9]),
+        ("layers.0.o.weight", &[5, 6]),
+    ];
+    let base = base(shapes);
+    let names = ["layers.0.q.weight", "layers.0.q.bias", "layers.0.o.weight"];
+    let config = ExtractConfig {
+        others: Others::Refuse,
+        ..rank(1)
+    };
+    for (names, part) in [(&names[..], Part::Whole), (&names[..2], Part::Shift)] {
+        let model = tuned(&base, names, 1);
+        let found = extracted(config.clone(), &base, &model, &json!({})).unwrap();
+        assert_eq!(parts(&found)[1], ("layers.0.q.bias", part));
+        assert!(found.entangled.is_empty() && residual(&base, &model, &found) < 2e-6);
+    }
+}
+
+#[test]
+fn modules_go_whole_with_all_of_their_tensors() {
+    let shapes: &Shapes = &[
+        ("ln.weight", &[6]),
+        ("ln.bias", &[6]),
+        ("embed.token", &[6]),
+        ("embed.conv.weight", &[4, 3, 2]),
+        ("other.weight", &[6]),
+        ("layers.0.q.weight", &[9, 6]),
+    ];
+    let base = base(shapes);
+    let model = tuned(&base, &["ln.bias", "embed.token", "layers.0.q.weight"], 1);
+    let found = extracted(rank(1), &base, &model, &json!({})).unwrap();
+    let names: Vec<&str> = parts(&found).iter().map(|(name, _)| *name).collect();
+    let expected = [
+        "ln.weight",
+        "ln.bias",
+        "embed.token",
+        "embed.conv.weight",
+        "layers.0.q.weight",
+    ];
+    assert_eq!(names, expected);
+    let norms: Vec<bool> = found.tensors.iter().map(|t| t.norm > 0.0).collect();
+    assert_eq!(norms, [false, true, true, false, true]);
+    assert!(found.entangled.is_empty() && found.unchanged == 1);
+}
+
+#[test]
+fn a_short_type_loses_what_it_rounds_away() {
+    let base = base(SHAPES);
+    let model = tuned(&base, &["layers.0.q.weight", "layers.0.q.bias"], 2);
+    let mut before = 0.0;
+    // 2^-24, 2^-12 and 2^-9 of each factor.
+    for (dtype, most) in [(DType::F32, 2e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
+        let config = ExtractConfig { dtype, ..rank(2) };
+        let found = extracted(config, &base, &model, &json!({})).unwrap();
+        let (stated, measured) = (found.residual(), residual(&base, &model, &found));
+        assert!(before < measured && measured < most, "{dtype} {measured}");
+        assert!((stated - measured).abs() < 2e-6, "{stated} {measured}");
+        before = measured;
+    }
+}
+
+#[test]
 fn embeddings_become_factors_when_asked_unless_biases_changed() {
     let base = base(SHAPES);
     let config = ExtractConfig {
@@ -216,7 +280,21 @@ fn a_head_that_is_the_embedding_is_not_stored_twice() {
     let told = json!({ "tie_word_embeddings": true });
     let found = extracted(rank(1), &base, &model, &told).unwrap();
     assert_eq!(parts(&found), [("embed_tokens.weight", Part::Whole)]);
-    assert!(found.ties_embedding);
+    // Loaders that replace modules find the same tensor for the head.
+    let stored: Vec<&str> = found
+        .adapter
+        .tensors
+        .iter()
+        .map(|t| t.target.as_str())
+        .collect();
+    assert_eq!(stored, ["lm_head.weight", "embed_tokens.weight"]);
+    assert!(!found.ties_embedding);
+    let config = ExtractConfig {
+        embeddings: Embeddings::LowRank,
+        ..rank(1)
+    };
+    let found = extracted(config, &base, &model, &told).unwrap();
+    assert!(found.ties_embedding && found.adapter.tensors.len() == 1);
     // Not told: the base has no head of its own.
     let (_, plan) = planned(rank(1), &base[..6].to_vec(), &model, &json!({})).unwrap();
     assert!(plan.is_tied());
@@ -372,10 +450,6 @@ fn whole_tensors_around_layers_with_factors_are_told_of() {
     ]);
     let model = tuned(&base, &["m.token", "m.q.weight", "n.token"], 1);
     let found = extracted(rank(1), &base, &model, &json!({})).unwrap();
-    let names: Vec<&str> = found
-        .entangled()
-        .into_iter()
-        .map(ParamPath::as_str)
-        .collect();
+    let names: Vec<&str> = found.entangled.iter().map(ParamPath::as_str).collect();
     assert_eq!(names, ["m.token"]);
 }

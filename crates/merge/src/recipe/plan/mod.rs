@@ -5,6 +5,7 @@ mod config;
 mod header;
 mod parts;
 mod problem;
+mod slot;
 
 pub use header::ModelHeader;
 pub use problem::{PlanError, PlanProblem};

@@ -12,7 +12,7 @@ use crate::{
     run::{InputFile, RunError, RunFolder, RunRecord},
 };
 use clap::ValueEnum;
-use refit_core::StopReason;
+use refit_core::{DType, StopReason};
 use refit_io::hub::HubEnv;
 use refit_merge::{
     MergeError,
@@ -57,6 +57,9 @@ pub(super) struct ExtractArgs {
     /// Leave out tensors whose names begin so, such as heads of different tasks; may be given several times
     #[arg(long, value_name = "PREFIX")]
     skip: Vec<String>,
+    /// Element type of the factors; what goes as a whole keeps its own
+    #[arg(long, value_enum, default_value_t = DTypeName::Float32)]
+    dtype: DTypeName,
     /// Most memory for tensors that are worked on side by side, such as 4GiB; one tensor may need more
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "2GiB")]
     memory: u64,
@@ -76,6 +79,17 @@ enum EmbeddingsName {
     LowRank,
 }
 
+/// Element types of adapters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DTypeName {
+    /// 24 bits of precision
+    Float32,
+    /// 11 bits, values up to 65504
+    Float16,
+    /// 8 bits, values as large as those of float32
+    Bfloat16,
+}
+
 /// What the record says.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -91,7 +105,8 @@ pub(super) fn run(args: &ExtractArgs, ui: &Ui) -> Result<(), CliError> {
     let options = args.options();
     let job = ExtractJob::open(&args.model, &args.base, options.clone())?;
     let files = job.files();
-    check_not_input(&args.out, files.iter().map(PathBuf::as_path))?;
+    let read = [files.clone(), job.folders()].concat();
+    check_not_input(&args.out, read.iter().map(PathBuf::as_path))?;
     if args.run.dry_run {
         return ui.show(&job.summary());
     }
@@ -121,7 +136,7 @@ pub(super) fn run(args: &ExtractArgs, ui: &Ui) -> Result<(), CliError> {
     if !found.entangled.is_empty() {
         let names = found.entangled.join("`, `");
         ui.say(format_args!(
-            "warning: PEFT cannot load `{names}` beside factors inside the same module; `refit merge` can"
+            "warning: PEFT cannot load `{names}`, which share a module with others; `refit merge` can"
         ));
     }
     let seconds = folder.elapsed();
@@ -149,6 +164,11 @@ impl ExtractArgs {
                     Others::Whole
                 },
                 skip: self.skip.clone(),
+                dtype: match self.dtype {
+                    DTypeName::Float32 => DType::F32,
+                    DTypeName::Float16 => DType::F16,
+                    DTypeName::Bfloat16 => DType::BF16,
+                },
                 seed: self.run.seed(),
             },
             memory_bytes: self.memory,

@@ -58,15 +58,27 @@ impl Show for ExtractSummary {
                 parts(self.low_rank, self.shifts, self.whole)
             ),
         );
-        let shown = if ui.verbose() { self.left_out.len() } else { 8 };
-        for name in self.left_out.iter().take(shown) {
-            line("left out", name.clone());
-        }
-        if self.left_out.len() > shown {
-            line("", format!("and {} more", self.left_out.len() - shown));
+        for (key, names) in [
+            ("whole", &self.whole_matrices),
+            ("left out", &self.left_out),
+        ] {
+            let shown = if ui.verbose() { names.len() } else { 8 };
+            for name in names.iter().take(shown) {
+                line(key, name.clone());
+            }
+            if names.len() > shown {
+                line("", format!("and {} more", names.len() - shown));
+            }
         }
         line("reads", bytes(self.input_bytes));
-        line("writes", format!("at most {}", bytes(self.most_bytes)));
+        line(
+            "writes",
+            format!(
+                "at most {}, factors as {}",
+                bytes(self.most_bytes),
+                self.dtype
+            ),
+        );
         line("memory", format!("about {}", bytes(self.memory_bytes)));
         text + "nothing was written (dry run)"
     }

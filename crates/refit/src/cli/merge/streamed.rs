@@ -110,7 +110,8 @@ pub(super) fn begin(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Res
         MergeJob::download(recipe, hub(), ui)?;
     }
     let job = MergeJob::open(recipe, options.clone())?;
-    check_not_input(out, job.files().iter().map(PathBuf::as_path))?;
+    let read = [job.files(), job.folders()].concat();
+    check_not_input(out, read.iter().map(PathBuf::as_path))?;
     let plan = job.summary();
     check_room(out, plan.written_bytes)?;
     if args.run.dry_run {
