@@ -12,14 +12,21 @@ pub struct Norm {
 }
 
 impl Norm {
-    /// Binds a layer norm of width `d`.
+    /// Binds a layer norm of width `d`. Old checkpoints call its tensors `gamma` and `beta`.
     ///
     /// # Errors
     /// A missing or misshapen tensor.
     pub fn layer(scope: &Scope<'_>, d: usize, eps: f64) -> Result<Self, NnError> {
-        let weight = Self::rms(scope, d, eps)?;
-        let bias = Some(scope.tensor("bias", [d], Init::Zeros)?);
-        Ok(Self { bias, ..weight })
+        let [weight, bias] = if scope.holds("gamma") {
+            ["gamma", "beta"]
+        } else {
+            ["weight", "bias"]
+        };
+        Ok(Self {
+            weight: scope.tensor(weight, [d], Init::Ones)?,
+            bias: Some(scope.tensor(bias, [d], Init::Zeros)?),
+            eps,
+        })
     }
 
     /// Binds a root-mean-square norm of width `d`: `x / sqrt(mean(x^2) + eps)` times the weight.

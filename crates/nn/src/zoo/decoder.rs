@@ -1,6 +1,6 @@
 //! What decoders of text have in common once their tensors are named.
 
-use super::{TextSize, TokenBatch};
+use super::{TextSize, TextTask, TokenBatch};
 use crate::{
     Init, NnError, Scope,
     blocks::{Cache, DEVIATION, Embedding, Layer, Linear, Look, Norm, Rotary, causal_mask},
@@ -20,23 +20,28 @@ pub struct TextDecoder {
     pub(super) norm: Option<Norm>,
     /// Back to the width of words.
     pub(super) narrow: Option<Linear>,
-    pub(super) head: Linear,
+    pub(super) head: Option<Linear>,
     /// How many tokens back a token can see.
     pub(super) window: Option<usize>,
 }
 
-/// The map from states to words: the table of words once more, or one of its own.
+/// The map from states to words: the table of words once more, or one of its own; none where states are the answer.
 pub(super) fn head(
     scope: &Scope<'_>,
+    task: TextTask,
     words: &Embedding,
     [d, outputs]: [usize; 2],
     tied: bool,
-) -> Result<Linear, NnError> {
+) -> Result<Option<Linear>, NnError> {
+    if task != TextTask::NextWord {
+        return Ok(None);
+    }
     if tied {
         scope.leave_out("lm_head.weight");
-        return Ok(Linear::tied(words.weight()));
+        return Ok(Some(Linear::tied(words.weight())));
     }
-    Linear::bind_plain(&scope.at("lm_head"), d, outputs, Init::Normal(DEVIATION))
+    let init = Init::Normal(DEVIATION);
+    Linear::bind_plain(&scope.at("lm_head"), d, outputs, init).map(Some)
 }
 
 /// How a decoder knows where a token stands.
@@ -145,15 +150,17 @@ impl TextDecoder {
         if let Some(norm) = &self.norm {
             x = norm.forward(x);
         }
-        Ok(x)
+        Ok(match &self.narrow {
+            Some(narrow) => narrow.forward(x),
+            None => x,
+        })
     }
 
-    /// Scores of every word as the next, `[.., words]`.
+    /// Scores of every word as the next, `[.., words]`; the states themselves in a model without a head.
     pub fn read(&self, states: Dual<3>) -> Dual<3> {
-        let states = match &self.narrow {
-            Some(narrow) => narrow.forward(states),
+        match &self.head {
+            Some(head) => head.forward(states),
             None => states,
-        };
-        self.head.forward(states)
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! GPT-2 (Radford et al. 2019), in the names of Hugging Face.
 
 use super::{
-    TextSize,
+    TextSize, TextTask,
     decoder::{Places, TextDecoder},
     settings::Settings,
 };
@@ -55,7 +55,7 @@ impl Gpt2Config {
         }
     }
 
-    pub(super) fn bind(&self, scope: &Scope<'_>) -> Result<TextDecoder, NnError> {
+    pub(super) fn bind(&self, scope: &Scope<'_>, task: TextTask) -> Result<TextDecoder, NnError> {
         let (place, d) = (scope.inside("transformer", "wte.weight"), self.width);
         let words = Embedding::bind(&place.at("wte"), self.words, d)?;
         let rows = Embedding::bind(&place.at("wpe"), self.positions, d)?;
@@ -69,7 +69,7 @@ impl Gpt2Config {
             layers,
             norm: Some(Norm::layer(&place.at("ln_f"), d, self.eps)?),
             narrow: None,
-            head: super::decoder::head(scope, &words, [d, self.words], self.tied)?,
+            head: super::decoder::head(scope, task, &words, [d, self.words], self.tied)?,
             words,
             window: None,
         })

@@ -2,7 +2,7 @@
 //! (arXiv:2505.09388), in the names of Hugging Face.
 
 use super::{
-    TextSize,
+    TextSize, TextTask,
     decoder::{Places, TextDecoder, head},
     rope,
     settings::Settings,
@@ -117,7 +117,7 @@ impl LlamaConfig {
         }
     }
 
-    pub(super) fn bind(&self, scope: &Scope<'_>) -> Result<TextDecoder, NnError> {
+    pub(super) fn bind(&self, scope: &Scope<'_>, task: TextTask) -> Result<TextDecoder, NnError> {
         let (place, d) = (scope.inside("model", "embed_tokens.weight"), self.hidden);
         let words = Embedding::bind(&place.at("embed_tokens"), self.words, d)?;
         let layers = (0..self.layers)
@@ -130,7 +130,7 @@ impl LlamaConfig {
             layers,
             norm: Some(Norm::rms(&place.at("norm"), d, self.eps)?),
             narrow: None,
-            head: head(scope, &words, [d, self.words], self.tied)?,
+            head: head(scope, task, &words, [d, self.words], self.tied)?,
             words,
             window: self.window,
         })

@@ -1,7 +1,7 @@
 //! OPT (Zhang et al. 2022, arXiv:2205.01068), in the names of Hugging Face.
 
 use super::{
-    TextSize,
+    TextSize, TextTask,
     decoder::{Places, TextDecoder},
     settings::Settings,
 };
@@ -69,14 +69,14 @@ impl OptConfig {
 
     pub(super) fn size(&self) -> TextSize {
         TextSize {
-            hidden: self.hidden,
+            hidden: self.word,
             words: self.words,
             segments: 0,
             longest: self.positions,
         }
     }
 
-    pub(super) fn bind(&self, scope: &Scope<'_>) -> Result<TextDecoder, NnError> {
+    pub(super) fn bind(&self, scope: &Scope<'_>, task: TextTask) -> Result<TextDecoder, NnError> {
         let place = scope
             .inside("model", "decoder.embed_tokens.weight")
             .at("decoder");
@@ -109,7 +109,7 @@ impl OptConfig {
             layers,
             norm,
             narrow,
-            head: super::decoder::head(scope, &words, [self.word, self.words], self.tied)?,
+            head: super::decoder::head(scope, task, &words, [self.word, self.words], self.tied)?,
             words,
             window: None,
         })

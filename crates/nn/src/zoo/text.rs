@@ -147,9 +147,9 @@ impl TextConfig {
         Ok(match &self.family {
             Family::Bert(config) => TextModel::Encoder(config.bind(scope, self.task)?),
             Family::DistilBert(config) => TextModel::Encoder(config.bind(scope, self.task)?),
-            Family::Gpt2(config) => TextModel::Decoder(config.bind(scope)?),
-            Family::Opt(config) => TextModel::Decoder(config.bind(scope)?),
-            Family::Llama(config) => TextModel::Decoder(config.bind(scope)?),
+            Family::Gpt2(config) => TextModel::Decoder(config.bind(scope, self.task)?),
+            Family::Opt(config) => TextModel::Decoder(config.bind(scope, self.task)?),
+            Family::Llama(config) => TextModel::Decoder(config.bind(scope, self.task)?),
         })
     }
 }
