@@ -161,44 +161,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use refit_io::atomic::{Overwrite, write_file};
+    use refit_testkit::tiny_tokenizer;
     use serde_json::json;
     use tempfile::TempDir;
 
-    /// Words and single letters, with marks around a text.
     fn folder(pad: &Value) -> TempDir {
-        let words = [
-            "[PAD]", "[UNK]", "[CLS]", "[SEP]", "learn", "from", "models", "##s", "model",
-        ];
-        let vocabulary: Map<String, Value> = words
-            .iter()
-            .zip(0..)
-            .map(|(word, at)| ((*word).into(), at.into()))
-            .collect();
-        let special = |id, content| json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true });
-        let mark = |name: &str, kind| json!({ "SpecialToken": { "id": name, "type_id": kind } });
-        let text = |id: &str, kind| json!({ "Sequence": { "id": id, "type_id": kind } });
-        let tokens = |name: &str, at| json!({ "id": name, "ids": [at], "tokens": [name] });
-        let file = json!({
-            "version": "1.0", "truncation": null,
-            "padding": { "strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]" },
-            "added_tokens": [special(0, "[PAD]"), special(1, "[UNK]"), special(2, "[CLS]"), special(3, "[SEP]")],
-            "normalizer": { "type": "Lowercase" },
-            "pre_tokenizer": { "type": "BertPreTokenizer" },
-            "post_processor": {
-                "type": "TemplateProcessing",
-                "single": [mark("[CLS]", 0), text("A", 0), mark("[SEP]", 0)],
-                "pair": [mark("[CLS]", 0), text("A", 0), mark("[SEP]", 0), text("B", 1), mark("[SEP]", 1)],
-                "special_tokens": { "[CLS]": tokens("[CLS]", 2), "[SEP]": tokens("[SEP]", 3) },
-            },
-            "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
-            "model": { "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocabulary },
-        });
         let home = tempfile::tempdir().unwrap();
         let put = |name: &str, value: &Value| {
             let bytes = value.to_string().into_bytes();
             write_file(&home.path().join(name), &bytes, Overwrite::Refuse).unwrap();
         };
-        put("tokenizer.json", &file);
+        put("tokenizer.json", &tiny_tokenizer());
         put("tokenizer_config.json", &json!({ "pad_token": pad }));
         home
     }

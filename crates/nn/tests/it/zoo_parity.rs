@@ -128,7 +128,11 @@ fn gradients_are_those_of_the_reference() {
             .sum()
             .into_value()
             .backward();
-        let names = case.expected.tensors().iter().map(|meta| meta.path.as_str());
+        let names = case
+            .expected
+            .tensors()
+            .iter()
+            .map(|meta| meta.path.as_str());
         let names: Vec<&str> = names.filter(|name| name.starts_with("grad.")).collect();
         let most = |name: &str| {
             let values = case.expected.tensor_f32(name).unwrap();
