@@ -2,15 +2,17 @@
 
     python3 parity/zoo.py DIR [--venv DIR]
 
-Writes DIR/NAME/{config.json, model.safetensors} as transformers saves them, and DIR/NAME/expected.safetensors: a batch
+Writes DIR/text/NAME/{config.json, model.safetensors} as transformers saves them, and DIR/text/NAME/expected.safetensors: a batch
 of token rows of different length (`ids`, `mask`), the states after the last layer, the logits, a fixed `probe` and the
 gradient of sum(probe * logits) for every weight, and for decoders 64 greedy words after prompts of different length.
+DIR/pictures holds the same for models that read pictures.
 `REFIT_ZOO=DIR cargo test -p refit-nn` compares; transformers and torch are installed from PyPI into the virtual
 environment if they are not there.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -81,18 +83,35 @@ def families():
     yield "qwen3", t.Qwen3ForCausalLM(t.Qwen3Config(**llama, head_dim=8))
 
 
+def picture_families():
+    import transformers as t
+
+    vit = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=4, image_size=16, patch_size=5)
+    tower = dict(hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4)
+    vision = dict(tower, image_size=16, patch_size=5)
+    text = dict(tower, vocab_size=61, max_position_embeddings=80)
+    clip = lambda end: t.CLIPConfig(text_config=dict(text, eos_token_id=end), vision_config=vision, projection_dim=12)
+    yield "vit", t.ViTModel(t.ViTConfig(**vit, intermediate_size=40))
+    yield "vit-classes", t.ViTForImageClassification(t.ViTConfig(**vit, intermediate_size=40, num_labels=3))
+    yield "dinov2", t.Dinov2Model(t.Dinov2Config(**vit))
+    yield "dinov2-classes", t.Dinov2ForImageClassification(t.Dinov2Config(**vit, num_labels=3))
+    yield "clip", t.CLIPModel(clip(60))
+    yield "clip-old", t.CLIPModel(clip(2))
+
+
 def make_all(out):
     import torch
 
-    for name, model in families():
-        torch.manual_seed(len(name))
-        for weight in model.parameters():  # starts are too tame to tell mistakes apart
-            weight.data += 0.2 * torch.randn_like(weight)
-        make(out / name, model.eval())
-        print(name, file=sys.stderr)
+    for kind, list_of, make in (("text", families, make_text), ("pictures", picture_families, make_picture)):
+        for name, model in list_of():
+            torch.manual_seed(len(name))
+            for weight in model.parameters():  # starts are too tame to tell mistakes apart
+                weight.data += 0.2 * torch.randn_like(weight)
+            make(out / kind / name, model.eval())
+            print(name, file=sys.stderr)
 
 
-def make(folder, model):
+def make_text(folder, model):
     import torch
     from safetensors.torch import save_file
 
@@ -109,15 +128,52 @@ def make(folder, model):
     if probe.dim() == 3:
         probe = probe * mask[:, :, None]
     (probe * logits).sum().backward()
-    tensors = {f"grad.{key}": value.grad for key, value in model.named_parameters() if value.grad is not None}
-    tensors |= dict(ids=ids, mask=mask, states=states, logits=logits, probe=probe)
+    tensors = dict(ids=ids, mask=mask, states=states, logits=logits, probe=probe)
     if decodes:
         ids, mask = batch(PROMPTS, left=True)
         with torch.no_grad():
             tensors["prompts"], tensors["prompt_mask"] = ids, mask
             words = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=WORDS, min_new_tokens=WORDS, eos_token_id=None, pad_token_id=1)
             tensors["words"] = words[:, ids.shape[1] :]
+    tensors |= gradients(model, folder)
     save_file({key: value.detach().contiguous().clone() for key, value in tensors.items()}, folder / "expected.safetensors")
+
+
+def make_picture(folder, model):
+    """What the model says of three pictures; for CLIP the scores of two texts."""
+    import torch
+    from safetensors.torch import save_file
+
+    model.save_pretrained(folder)
+    pixels = torch.randn(3, 3, 16, 16)
+    tensors = dict(pixels=pixels)
+    if model.config.model_type == "clip":
+        ids, mask = batch([6, 4], left=False)
+        for row, length in enumerate((6, 4)):
+            ids[row, length - 1] = 60  # the end of a text, and the highest of all words
+        tensors |= dict(ids=ids, mask=mask)
+        answer = model(input_ids=ids, attention_mask=mask, pixel_values=pixels)
+        logits = answer.logits_per_image
+    else:
+        answer = model(pixel_values=pixels)
+        logits = answer.logits if "logits" in answer else answer.last_hidden_state[:, 0]
+    probe = torch.randn_like(logits)
+    (probe * logits).sum().backward()
+    tensors |= dict(logits=logits, probe=probe) | gradients(model, folder)
+    save_file({key: value.detach().contiguous().clone() for key, value in tensors.items()}, folder / "expected.safetensors")
+
+
+def gradients(model, folder):
+    """Gradients by the names that weights have in files, which are not always those they have in memory."""
+    from safetensors.torch import load_file
+
+    for weight in model.parameters():
+        weight.data = weight.grad if weight.grad is not None else weight.data * float("nan")
+    place = folder / "gradients"
+    model.save_pretrained(place)
+    found = load_file(place / "model.safetensors")
+    shutil.rmtree(place)
+    return {f"grad.{key}": value for key, value in found.items() if not value.isnan().any()}
 
 
 def batch(lengths, left):

@@ -459,7 +459,7 @@ impl Scope<'_> {
         dims: [usize; D],
         init: Init,
     ) -> Result<Dual<D>, NnError> {
-        self.request(name, dims, init, Role::Weight)
+        Ok(self.request(name, &dims, init, Role::Weight)?.reshape(dims))
     }
 
     /// The running statistic `name` of length `len`.
@@ -467,7 +467,7 @@ impl Scope<'_> {
     /// # Errors
     /// When it is missing or has another shape.
     pub fn buffer(&self, name: &str, len: usize, init: Init) -> Result<Dual<1>, NnError> {
-        self.request(name, [len], init, Role::Buffer)
+        self.request(name, &[len], init, Role::Buffer)
     }
 
     /// Whether there is a tensor `name`: in the checkpoint that is read, or in the weights that are bound. Weights
@@ -502,20 +502,27 @@ impl Scope<'_> {
         }
     }
 
-    fn request<const D: usize>(
+    /// The trained number `name`, a tensor without axes, as `[1]`.
+    ///
+    /// # Errors
+    /// When it is missing or has axes.
+    pub fn scalar(&self, name: &str, init: Init) -> Result<Dual<1>, NnError> {
+        self.request(name, &[], init, Role::Weight)
+    }
+
+    fn request(
         &self,
         name: &str,
-        dims: [usize; D],
+        dims: &[usize],
         init: Init,
         role: Role,
-    ) -> Result<Dual<D>, NnError> {
+    ) -> Result<Dual<1>, NnError> {
         let path = self.prefix.join(name);
-        let flat = match self.mode {
-            Mode::Create(created) => created.borrow_mut().make(path, &dims, init, role)?,
-            Mode::Load(loading) => loading.take(path, &dims, role)?,
-            Mode::Bind(weights) => weights.find(&path, &dims)?,
-        };
-        Ok(flat.reshape(dims))
+        match self.mode {
+            Mode::Create(created) => created.borrow_mut().make(path, dims, init, role),
+            Mode::Load(loading) => loading.take(path, dims, role),
+            Mode::Bind(weights) => weights.find(&path, dims),
+        }
     }
 }
 

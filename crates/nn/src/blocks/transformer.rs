@@ -25,20 +25,31 @@ pub struct Layer {
     pub mlp_norm: Norm,
     /// Where both norms stand.
     pub order: NormOrder,
+    /// Factors `[d]` on what attention and perceptron add, where a model has them.
+    pub scales: Option<[Dual<1>; 2]>,
 }
 
 impl Layer {
     /// `x [n, tokens, d]` -> the same shape.
     pub fn forward(&self, x: Dual<3>, look: Look<'_>) -> Dual<3> {
+        let scaled = |x: Dual<3>, which: usize| match &self.scales {
+            Some(scales) => x * scales[which].clone().unsqueeze(),
+            None => x,
+        };
         match self.order {
             NormOrder::Before => {
-                let x = x.clone() + self.attention.forward(self.attention_norm.forward(x), look);
-                x.clone() + self.mlp.forward(self.mlp_norm.forward(x))
+                let mixed = self
+                    .attention
+                    .forward(self.attention_norm.forward(x.clone()), look);
+                let x = x + scaled(mixed, 0);
+                let made = self.mlp.forward(self.mlp_norm.forward(x.clone()));
+                x + scaled(made, 1)
             }
             NormOrder::After => {
-                let mixed = x.clone() + self.attention.forward(x, look);
-                let x = self.attention_norm.forward(mixed);
-                self.mlp_norm.forward(x.clone() + self.mlp.forward(x))
+                let mixed = self.attention.forward(x.clone(), look);
+                let x = self.attention_norm.forward(x + scaled(mixed, 0));
+                let made = self.mlp.forward(x.clone());
+                self.mlp_norm.forward(x + scaled(made, 1))
             }
         }
     }

@@ -139,6 +139,7 @@ impl BertConfig {
             ),
             mlp_norm: norm("output.LayerNorm")?,
             order: NormOrder::After,
+            scales: None,
         })
     }
 

@@ -92,6 +92,7 @@ impl DistilBertConfig {
             ),
             mlp_norm: norm("output_layer_norm")?,
             order: NormOrder::After,
+            scales: None,
         })
     }
 

@@ -96,6 +96,7 @@ impl Gpt2Config {
             mlp: Mlp::new(up, down, self.activation),
             mlp_norm,
             order: NormOrder::Before,
+            scales: None,
         })
     }
 }

@@ -154,6 +154,7 @@ impl LlamaConfig {
             mlp: Mlp::new(up, down, self.activation).gated(gate),
             mlp_norm: norm("post_attention_layernorm")?,
             order: NormOrder::Before,
+            scales: None,
         })
     }
 }

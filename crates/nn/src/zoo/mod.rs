@@ -1,8 +1,10 @@
 //! Whole models, each from its `config.json`.
 
 mod bert;
+mod clip;
 mod conv_net;
 mod decoder;
+mod dinov2;
 mod distilbert;
 mod encoder;
 mod generate;
@@ -19,8 +21,10 @@ mod tokens;
 mod vit;
 
 use crate::{NnError, Pass, Scope};
+pub use clip::{Clip, ClipConfig};
 pub use conv_net::{ConvNet, ConvNetConfig};
 pub use decoder::{Decoding, TextDecoder};
+pub use dinov2::{Dinov2, Dinov2Config};
 pub use encoder::TextEncoder;
 pub use generate::{Generator, Sampling};
 pub use mlp::{Mlp, MlpConfig};

@@ -128,6 +128,7 @@ impl OptConfig {
             ),
             mlp_norm: norm("final_layer_norm")?,
             order: self.order,
+            scales: None,
         })
     }
 }

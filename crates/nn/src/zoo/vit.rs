@@ -1,6 +1,6 @@
 //! The vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929), in the names of Hugging Face's `ViTModel`.
 
-use super::{divides, eps, layers, size};
+use super::{divides, eps, layers, settings::Settings, size};
 use crate::{
     Init, NnError, Scope,
     blocks::{
@@ -11,6 +11,7 @@ use crate::{
 use refit_core::ConfigError;
 use refit_kernels::dual::{AttentionMask, Dual};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// How tokens become one feature vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +68,39 @@ impl Default for VitConfig {
 }
 
 impl VitConfig {
+    /// Reads the keys of a published `config.json`, where the number of classes is that of their names.
+    ///
+    /// # Errors
+    /// A value of another type or out of range, or one that asks for what this model does not do.
+    pub fn read(keys: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let settings = Settings(keys);
+        settings.only("model_type", "vit".to_owned())?;
+        settings.only("hidden_act", "gelu".to_owned())?;
+        settings.only("qkv_bias", true)?;
+        let names: Vec<String> = settings.get("architectures", Vec::new())?;
+        let classifies = |name: &String| name.ends_with("ForImageClassification");
+        let labels: Option<Map<String, Value>> = settings.find("id2label")?;
+        let named = match labels {
+            Some(labels) if names.first().is_some_and(classifies) => labels.len(),
+            _ => 0,
+        };
+        let plain = Self::default();
+        let config = Self {
+            hidden_size: settings.get("hidden_size", plain.hidden_size)?,
+            num_hidden_layers: settings.get("num_hidden_layers", plain.num_hidden_layers)?,
+            num_attention_heads: settings.get("num_attention_heads", plain.num_attention_heads)?,
+            intermediate_size: settings.get("intermediate_size", plain.intermediate_size)?,
+            layer_norm_eps: settings.get("layer_norm_eps", plain.layer_norm_eps)?,
+            image_size: settings.get("image_size", plain.image_size)?,
+            patch_size: settings.get("patch_size", plain.patch_size)?,
+            num_channels: settings.get("num_channels", plain.num_channels)?,
+            pooling: settings.get("pooling", plain.pooling)?,
+            num_labels: settings.get("num_labels", named)?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         size("hidden_size", self.hidden_size)?;
         size("num_attention_heads", self.num_attention_heads)?;
@@ -101,6 +135,7 @@ impl VitConfig {
                 Activation::Gelu,
             ),
             order: NormOrder::Before,
+            scales: None,
         })
     }
 }
@@ -129,7 +164,8 @@ impl Vit {
     /// # Errors
     /// A missing or misshapen tensor.
     pub fn bind(config: &VitConfig, scope: &Scope<'_>) -> Result<Self, NnError> {
-        let d = config.hidden_size;
+        let (d, whole) = (config.hidden_size, scope);
+        let scope = &whole.inside("vit", "embeddings.position_embeddings");
         let embeddings = scope.at("embeddings");
         let start = Init::Normal(crate::blocks::DEVIATION);
         let cls = match config.pooling {
@@ -145,9 +181,13 @@ impl Vit {
             .map(|i| config.layer(&scope.at("encoder.layer").at(i)))
             .collect::<Result<_, _>>()?;
         let norm = Norm::layer(&scope.at("layernorm"), d, config.layer_norm_eps)?;
+        let pooler = scope.at("pooler.dense");
+        if pooler.holds("weight") {
+            dense(&pooler, d, d, true)?; // belongs to the checkpoint of a bare model, where nothing reads it
+        }
         let classifier = match config.num_labels {
             0 => None,
-            n => Some(Linear::bind(&scope.at("classifier"), d, n)?),
+            n => Some(Linear::bind(&whole.at("classifier"), d, n)?),
         };
         Ok(Self {
             cls,

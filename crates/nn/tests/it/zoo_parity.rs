@@ -6,9 +6,13 @@ use refit_core::{DType, Seed, Source};
 use refit_io::ckpt::Checkpoint;
 use refit_kernels::dual::Dual;
 use refit_nn::{
-    Weights, to_host,
-    zoo::{Generator, Sampling, Side, TextConfig, TextModel, TokenBatch},
+    NnError, Scope, Weights, to_host,
+    zoo::{
+        ClipConfig, Dinov2Config, Generator, Sampling, Side, TextConfig, TextModel, TokenBatch,
+        Vit, VitConfig,
+    },
 };
+use serde_json::{Map, Value};
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -20,7 +24,7 @@ const CLOSE: f32 = 1e-4;
 /// all: some gradients are zero but for rounding.
 const CLOSE_GRADIENT: f32 = 1e-3;
 
-fn folders() -> Vec<PathBuf> {
+fn folders(kind: &str, least: usize) -> Vec<PathBuf> {
     let Some(root) = std::env::var_os("REFIT_ZOO") else {
         let _ = writeln!(
             io::stderr(),
@@ -28,30 +32,38 @@ fn folders() -> Vec<PathBuf> {
         );
         return Vec::new();
     };
-    let mut found: Vec<PathBuf> = std::fs::read_dir(root)
+    let mut found: Vec<PathBuf> = std::fs::read_dir(PathBuf::from(root).join(kind))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_dir())
         .collect();
     found.sort();
-    assert!(found.len() >= 20, "{} models", found.len());
+    assert!(found.len() >= least, "{} models", found.len());
     found
 }
 
-struct Case {
+struct Case<C> {
+    name: String,
     expected: Checkpoint,
-    config: TextConfig,
+    config: C,
     weights: Weights,
 }
 
-impl Case {
-    fn open(folder: &Path) -> Self {
-        let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
-        let keys: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let config = TextConfig::read(keys.as_object().unwrap()).unwrap();
+fn keys(folder: &Path) -> Map<String, Value> {
+    let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+impl<C> Case<C> {
+    fn open<M>(
+        folder: &Path,
+        config: C,
+        bind: impl Fn(&C, &Scope<'_>) -> Result<M, NnError>,
+    ) -> Self {
         let source = Checkpoint::open(folder.join("model.safetensors")).unwrap();
-        let weights = Weights::load(&source, &Device::flex(), |s| config.bind(s)).unwrap();
+        let weights = Weights::load(&source, &Device::flex(), |s| bind(&config, s)).unwrap();
         Self {
+            name: folder.display().to_string(),
             expected: Checkpoint::open(folder.join("expected.safetensors")).unwrap(),
             config,
             weights,
@@ -82,6 +94,48 @@ impl Case {
     fn batch(&self) -> TokenBatch {
         TokenBatch::new(&self.rows("ids", "mask"), 1, Side::Right)
     }
+
+    fn pixels(&self) -> Dual<4> {
+        let view = self.expected.view("pixels").unwrap();
+        let shape: [usize; 4] = view.meta.shape.clone().try_into().unwrap();
+        let values = TensorData::new(self.expected.tensor_f32("pixels").unwrap(), shape);
+        Dual::constant(Tensor::from_data(values, &Device::flex()))
+    }
+
+    /// Compares the gradient of `sum(probe * logits)` for every weight.
+    fn compare_gradients<const D: usize>(&self, tracked: &Weights, logits: Dual<D>) {
+        let probe = self.expected.tensor_f32("probe").unwrap();
+        let probe = TensorData::new(probe, logits.dims());
+        let probe = Tensor::<D>::from_data(probe, &logits.device());
+        let sum = (logits * Dual::constant(probe)).sum();
+        let gradients = sum.into_value().backward();
+        let names = self.expected.tensors().iter();
+        let names = names.map(|meta| meta.path.as_str());
+        let names: Vec<&str> = names.filter(|name| name.starts_with("grad.")).collect();
+        let most = |name: &str| {
+            let values = self.expected.tensor_f32(name).unwrap();
+            values.iter().fold(0f32, |most, x| most.max(x.abs()))
+        };
+        let floor = 1e-3 * names.iter().map(|name| most(name)).fold(0.0, f32::max);
+        let mut compared = 0;
+        for (spec, value) in tracked.layout().specs().iter().zip(tracked.values()) {
+            let name = format!("grad.{}", spec.path);
+            let Ok(expected) = self.expected.tensor_f32(name.as_str()) else {
+                continue; // a part that nothing reads
+            };
+            let found = to_host(value.value().grad(&gradients).unwrap());
+            let difference = apart(&found, &expected, &[false]);
+            let limit = CLOSE_GRADIENT * most(&name).max(floor);
+            assert!(difference < limit, "{} {name}: {difference}", self.name);
+            compared += 1;
+        }
+        assert_eq!(compared, names.len(), "{}", self.name);
+    }
+}
+
+fn text_case(folder: &Path) -> Case<TextConfig> {
+    let config = TextConfig::read(&keys(folder)).unwrap();
+    Case::open(folder, config, TextConfig::bind)
 }
 
 /// The largest difference of tokens that are no padding.
@@ -96,8 +150,8 @@ fn apart(found: &[f32], expected: &[f32], padding: &[bool]) -> f32 {
 
 #[test]
 fn states_and_logits_are_those_of_the_reference() {
-    for folder in folders() {
-        let case = Case::open(&folder);
+    for folder in folders("text", 20) {
+        let case = text_case(&folder);
         let model = case.weights.bind(|s| case.config.bind(s)).unwrap();
         let batch = case.batch();
         let states = to_host(model.states(&batch).unwrap().into_value());
@@ -116,54 +170,62 @@ fn states_and_logits_are_those_of_the_reference() {
 
 #[test]
 fn gradients_are_those_of_the_reference() {
-    for folder in folders() {
-        let case = Case::open(&folder);
+    for folder in folders("text", 20) {
+        let case = text_case(&folder);
         let tracked = case.weights.tracked();
         let model = tracked.bind(|s| case.config.bind(s)).unwrap();
-        let logits = model.forward(&case.batch()).unwrap();
-        let probe = case.expected.tensor_f32("probe").unwrap();
-        let probe = TensorData::new(probe, logits.dims());
-        let probe = Tensor::<3>::from_data(probe, &logits.device());
-        let gradients = (logits * Dual::constant(probe))
-            .sum()
-            .into_value()
-            .backward();
-        let names = case
-            .expected
-            .tensors()
-            .iter()
-            .map(|meta| meta.path.as_str());
-        let names: Vec<&str> = names.filter(|name| name.starts_with("grad.")).collect();
-        let most = |name: &str| {
-            let values = case.expected.tensor_f32(name).unwrap();
-            values.iter().fold(0f32, |most, x| most.max(x.abs()))
-        };
-        let floor = 1e-3 * names.iter().map(|name| most(name)).fold(0.0, f32::max);
-        let mut compared = 0;
-        for (spec, value) in tracked.layout().specs().iter().zip(tracked.values()) {
-            let name = format!("grad.{}", spec.path);
-            let Ok(expected) = case.expected.tensor_f32(name.as_str()) else {
-                continue; // a pooler that nothing reads
-            };
-            let found = to_host(value.value().grad(&gradients).unwrap());
-            let largest = most(&name).max(floor);
-            let difference = apart(&found, &expected, &[false]);
-            let path = folder.display();
-            assert!(
-                difference < CLOSE_GRADIENT * largest,
-                "{path} {name}: {difference}"
-            );
-            compared += 1;
-        }
-        assert_eq!(compared, names.len(), "{}", folder.display());
+        case.compare_gradients(&tracked, model.forward(&case.batch()).unwrap());
     }
+}
+
+#[test]
+fn pictures_are_seen_as_by_the_reference() {
+    for folder in folders("pictures", 6) {
+        let keys = keys(&folder);
+        match keys["model_type"].as_str().unwrap() {
+            "vit" => {
+                let case = Case::open(&folder, VitConfig::read(&keys).unwrap(), Vit::bind);
+                compare(&case, Vit::bind, |case, model| model.forward(case.pixels()));
+            }
+            "dinov2" => {
+                let bind = Dinov2Config::bind;
+                let case = Case::open(&folder, Dinov2Config::read(&keys).unwrap(), bind);
+                compare(&case, bind, |case, model| model.forward(case.pixels()));
+            }
+            "clip" => {
+                let bind = ClipConfig::bind;
+                let case = Case::open(&folder, ClipConfig::read(&keys).unwrap(), bind);
+                compare(&case, bind, |case, model| {
+                    let texts = model.texts(&case.batch()).unwrap();
+                    model.logits(model.images(case.pixels()), texts)
+                });
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// Compares logits and gradients.
+fn compare<C, M>(
+    case: &Case<C>,
+    bind: impl Fn(&C, &Scope<'_>) -> Result<M, NnError>,
+    forward: impl Fn(&Case<C>, &M) -> Dual<2>,
+) {
+    let tracked = case.weights.tracked();
+    let model = tracked.bind(|s| bind(&case.config, s)).unwrap();
+    let logits = forward(case, &model);
+    let found = to_host(logits.value().clone().inner());
+    let expected = case.expected.tensor_f32("logits").unwrap();
+    let difference = apart(&found, &expected, &[false]);
+    assert!(difference < CLOSE, "{}: {difference}", case.name);
+    case.compare_gradients(&tracked, logits);
 }
 
 #[test]
 fn greedy_words_are_those_of_the_reference() {
     let mut written = 0;
-    for folder in folders() {
-        let case = Case::open(&folder);
+    for folder in folders("text", 20) {
+        let case = text_case(&folder);
         let TextModel::Decoder(model) = case.weights.bind(|s| case.config.bind(s)).unwrap() else {
             continue;
         };
