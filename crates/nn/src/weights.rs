@@ -177,21 +177,22 @@ impl Weights {
     ) -> Result<Self, NnError> {
         let stored = source.tensors().iter().enumerate();
         let stored: HashMap<&str, usize> = stored.map(|(i, m)| (m.path.as_str(), i)).collect();
-        let mode = Mode::Load(Loading {
+        let read = |at, shape: &[usize]| read_f32(source, at, shape, device);
+        let mode = Mode::Load(Box::new(Loading {
             stored: &stored,
-            read: &|at, shape| read_f32(source, at, shape, device),
+            read: &read,
             device: device.clone(),
             room: source.tensors().iter().map(TensorMeta::len).sum(),
             taken: RefCell::default(),
-        });
+        }));
         bind(&Scope {
             mode: &mode,
             prefix: ParamPath::root(),
         })?;
-        let Mode::Load(Loading { taken, .. }) = mode else {
+        let Mode::Load(loading) = mode else {
             unreachable!("the mode was set above")
         };
-        let taken = taken.into_inner();
+        let taken = loading.taken.into_inner();
         if !taken.missing.is_empty() {
             return Err(NnError::missing(taken.missing));
         }
@@ -421,7 +422,7 @@ struct Taken {
 
 enum Mode<'a> {
     Create(Box<RefCell<Created>>),
-    Load(Loading<'a>),
+    Load(Box<Loading<'a>>),
     Bind(&'a Weights),
 }
 

@@ -47,8 +47,8 @@ const ATTENTION: AttentionNames = AttentionNames {
 
 impl BertConfig {
     pub(super) fn read(settings: Settings<'_>, dialect: Dialect) -> Result<Self, ConfigError> {
-        settings.only("position_embedding_type", "absolute".to_owned())?;
-        settings.only("is_decoder", false)?;
+        settings.only("position_embedding_type", &"absolute".to_owned())?;
+        settings.only("is_decoder", &false)?;
         let (words, padding) = match dialect {
             Dialect::Bert => (30522, 0),
             Dialect::Roberta => (50265, 1),
@@ -74,7 +74,7 @@ impl BertConfig {
         Ok(config)
     }
 
-    /// Row of the first token's position: `RoBERTa` leaves the rows up to that of padding empty.
+    /// Row of the first token's position: RoBERTa leaves the rows up to that of padding empty.
     fn first(&self) -> u32 {
         match self.dialect {
             Dialect::Bert => 0,

@@ -99,7 +99,7 @@ impl ClipConfig {
     /// ```
     pub fn read(keys: &Map<String, Value>) -> Result<Self, ConfigError> {
         let settings = Settings(keys);
-        settings.only("model_type", "clip".to_owned())?;
+        settings.only("model_type", &"clip".to_owned())?;
         let part = |key| settings.get(key, Map::new());
         let (vision, text) = (part("vision_config")?, part("text_config")?);
         let (vision, text) = (Settings(&vision), Settings(&text));

@@ -46,6 +46,10 @@ pub(super) fn head(
 
 /// How a decoder knows where a token stands.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "bound once per step and never moved again"
+)]
 pub(super) enum Places {
     /// By a table whose row `first` is that of the first token.
     Table { rows: Embedding, first: u32 },

@@ -43,8 +43,8 @@ impl Dinov2Config {
     /// A value of another type or out of range; the gated perceptron of the largest model.
     pub fn read(keys: &Map<String, Value>) -> Result<Self, ConfigError> {
         let settings = Settings(keys);
-        settings.only("model_type", "dinov2".to_owned())?;
-        settings.only("use_swiglu_ffn", false)?;
+        settings.only("model_type", &"dinov2".to_owned())?;
+        settings.only("use_swiglu_ffn", &false)?;
         let hidden = settings.size("hidden_size", 768)?;
         let names: Vec<String> = settings.get("architectures", Vec::new())?;
         let classifies = names
@@ -126,7 +126,7 @@ impl Dinov2Config {
     }
 }
 
-/// A `DINOv2` bound to weights.
+/// A DINOv2 bound to weights.
 #[derive(Clone, Debug)]
 pub struct Dinov2 {
     class: Dual<3>,

@@ -14,7 +14,7 @@ use crate::{
 };
 use refit_core::ConfigError;
 
-/// What a `DistilBERT` is made of.
+/// What a DistilBERT is made of.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct DistilBertConfig {
     words: usize,

@@ -54,6 +54,10 @@ pub struct TextEncoder {
 
 /// What reads the states of an encoder.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "bound once per step and never moved again"
+)]
 pub(super) enum TextHead {
     /// Nothing.
     None,

@@ -29,9 +29,9 @@ pub(super) struct Gpt2Config {
 
 impl Gpt2Config {
     pub(super) fn read(settings: Settings<'_>) -> Result<Self, ConfigError> {
-        settings.only("scale_attn_weights", true)?;
-        settings.only("scale_attn_by_inverse_layer_idx", false)?;
-        settings.only("add_cross_attention", false)?;
+        settings.only("scale_attn_weights", &true)?;
+        settings.only("scale_attn_by_inverse_layer_idx", &false)?;
+        settings.only("add_cross_attention", &false)?;
         let width = settings.size("n_embd", 768)?;
         Ok(Self {
             words: settings.size("vocab_size", 50257)?,

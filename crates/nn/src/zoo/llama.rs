@@ -77,7 +77,7 @@ impl LlamaConfig {
             Variant::Mistral => true,
             Variant::Llama => false,
             Variant::Qwen2 | Variant::Qwen3 => {
-                settings.only("use_sliding_window", false)?;
+                settings.only("use_sliding_window", &false)?;
                 false
             }
         };

@@ -44,7 +44,7 @@ const EMPTY_ROWS: u32 = 2;
 
 impl OptConfig {
     pub(super) fn read(settings: Settings<'_>) -> Result<Self, ConfigError> {
-        settings.only("layer_norm_elementwise_affine", true)?;
+        settings.only("layer_norm_elementwise_affine", &true)?;
         let hidden = settings.size("hidden_size", 768)?;
         let before = settings.get("do_layer_norm_before", true)?;
         Ok(Self {

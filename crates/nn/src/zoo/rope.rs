@@ -16,7 +16,7 @@ pub(super) fn read(
     width: usize,
     positions: usize,
 ) -> Result<Rotary, ConfigError> {
-    settings.only("partial_rotary_factor", 1.0)?;
+    settings.only("partial_rotary_factor", &1.0)?;
     let keys: Option<Map<String, Value>> = match settings.find("rope_parameters")? {
         None => settings.find("rope_scaling")?,
         found => found,

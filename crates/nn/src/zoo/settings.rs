@@ -68,10 +68,10 @@ impl Settings<'_> {
     pub(super) fn only<T: DeserializeOwned + PartialEq + std::fmt::Display>(
         self,
         key: &'static str,
-        only: T,
+        only: &T,
     ) -> Result<(), ConfigError> {
         match self.find::<T>(key)? {
-            Some(found) if found != only => {
+            Some(found) if found != *only => {
                 Err(ConfigError::range(key, found, format!("`{only}`")))
             }
             _ => Ok(()),

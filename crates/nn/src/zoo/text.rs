@@ -157,6 +157,10 @@ impl TextConfig {
 /// A model that reads text, bound to weights.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "bound once per step and never moved again"
+)]
 pub enum TextModel {
     /// Every token sees every other.
     Encoder(TextEncoder),
@@ -189,38 +193,48 @@ impl TextModel {
     }
 }
 
+/// How names of architectures end.
+const ENDS: [&str; 7] = [
+    "Model",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMaskedLM",
+    "ForPreTraining",
+    "ForCausalLM",
+];
+
 /// What the first of `architectures` is for.
 fn task(settings: Settings<'_>, decodes: bool) -> Result<TextTask, ConfigError> {
-    const ENDS: [(&str, fn(usize) -> TextTask); 7] = [
-        ("Model", |_| TextTask::States),
-        ("ForSequenceClassification", |classes| TextTask::Sequence {
-            classes,
-        }),
-        ("ForTokenClassification", |classes| TextTask::Token {
-            classes,
-        }),
-        ("ForQuestionAnswering", |_| TextTask::Span),
-        ("ForMaskedLM", |_| TextTask::Words),
-        ("ForPreTraining", |_| TextTask::Words),
-        ("ForCausalLM", |_| TextTask::NextWord),
-    ];
     let names: Vec<String> = settings.get("architectures", Vec::new())?;
     let Some(name) = names.first() else {
         return Ok(TextTask::States);
     };
-    if name == "GPT2LMHeadModel" {
-        return Ok(TextTask::NextWord);
-    }
-    let task = ENDS.iter().find(|(end, _)| name.ends_with(end));
     let labels: Option<Map<String, Value>> = settings.find("id2label")?;
     let classes = labels.map_or(2, |labels| labels.len());
     let classes = settings.get("num_labels", classes)?;
     super::size("num_labels", classes)?;
-    let task = task.map(|(_, task)| task(classes));
-    task.filter(|task| !decodes || matches!(task, TextTask::States | TextTask::NextWord))
-        .ok_or_else(|| {
-            let known: Vec<&str> = ENDS.iter().map(|(end, _)| *end).collect();
-            let expected = format!("a name that ends with one of {}", known.join(", "));
-            ConfigError::range("architectures", format_args!("`{name}`"), expected)
-        })
+    let end = ENDS.into_iter().find(|end| name.ends_with(end));
+    match end {
+        _ if name == "GPT2LMHeadModel" => Ok(TextTask::NextWord),
+        Some("Model") => Ok(TextTask::States),
+        Some("ForCausalLM") if decodes => Ok(TextTask::NextWord),
+        Some("ForSequenceClassification") if !decodes => Ok(TextTask::Sequence { classes }),
+        Some("ForTokenClassification") if !decodes => Ok(TextTask::Token { classes }),
+        Some("ForQuestionAnswering") if !decodes => Ok(TextTask::Span),
+        Some("ForMaskedLM" | "ForPreTraining") if !decodes => Ok(TextTask::Words),
+        _ => {
+            let known = if decodes {
+                "Model or ForCausalLM".to_owned()
+            } else {
+                ENDS[..6].join(", ")
+            };
+            let expected = format!("a name that ends with one of {known}");
+            Err(ConfigError::range(
+                "architectures",
+                format_args!("`{name}`"),
+                expected,
+            ))
+        }
+    }
 }

@@ -74,9 +74,9 @@ impl VitConfig {
     /// A value of another type or out of range, or one that asks for what this model does not do.
     pub fn read(keys: &Map<String, Value>) -> Result<Self, ConfigError> {
         let settings = Settings(keys);
-        settings.only("model_type", "vit".to_owned())?;
-        settings.only("hidden_act", "gelu".to_owned())?;
-        settings.only("qkv_bias", true)?;
+        settings.only("model_type", &"vit".to_owned())?;
+        settings.only("hidden_act", &"gelu".to_owned())?;
+        settings.only("qkv_bias", &true)?;
         let names: Vec<String> = settings.get("architectures", Vec::new())?;
         let classifies = |name: &String| name.ends_with("ForImageClassification");
         let labels: Option<Map<String, Value>> = settings.find("id2label")?;
