@@ -5,9 +5,10 @@ use std::{path::Path, process::Command};
 
 /// The rooms from the ground up. A crate may use those of lower rooms; verbs never import verbs, so neither may it
 /// use another crate of its own room.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     ("words", &["refit-core"]),
     ("bytes", &["refit-io"]),
+    ("text", &["refit-text"]),
     ("numbers", &["refit-kernels", "refit-math"]),
     ("models", &["refit-nn"]),
     ("training", &["refit-train"]),

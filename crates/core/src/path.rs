@@ -47,6 +47,19 @@ impl ParamPath {
         self.0.rsplit_once('.').map_or("", |(head, _)| head)
     }
 
+    /// Whether this is `place` or lies below it; everything lies below the root.
+    ///
+    /// ```
+    /// # use refit_core::ParamPath;
+    /// let bias = ParamPath::new("pooler.dense.bias");
+    /// assert!(bias.is_within(&ParamPath::new("pooler")) && bias.is_within(&bias));
+    /// assert!(!bias.is_within(&ParamPath::new("pool")));
+    /// ```
+    pub fn is_within(&self, place: &Self) -> bool {
+        let rest = self.0.strip_prefix(&*place.0);
+        rest.is_some_and(|rest| place.0.is_empty() || rest.is_empty() || rest.starts_with('.'))
+    }
+
     /// The name up to and including its first numeric part: the repeated block that owns the tensor, if any.
     ///
     /// ```

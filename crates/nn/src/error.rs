@@ -15,6 +15,14 @@ pub enum NnError {
         /// The shape the configuration asks for.
         expected: Vec<usize>,
     },
+    /// The configuration names several tensors that the checkpoint lacks.
+    #[error("{count} tensors are missing: {listed}")]
+    MissingMany {
+        /// How many.
+        count: usize,
+        /// The first of them with their shapes.
+        listed: String,
+    },
     /// A tensor has another shape than the configuration asks for.
     #[error("tensor `{path}` has shape {found:?}, expected {expected:?}")]
     Shape {
@@ -26,12 +34,12 @@ pub enum NnError {
         expected: Vec<usize>,
     },
     /// The checkpoint holds tensors that the configuration does not know.
-    #[error("{count} tensors belong to no part of the model, the first is `{first}`")]
+    #[error("{count} {} to no part of the model: {listed}", if *.count == 1 { "tensor belongs" } else { "tensors belong" })]
     Unused {
         /// How many.
         count: usize,
         /// The first of them.
-        first: ParamPath,
+        listed: String,
     },
     /// Two tensors have one name.
     #[error("tensor `{path}` is listed twice")]
@@ -62,21 +70,88 @@ pub enum NnError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A token that the model has no row for.
+    #[error("token {token} is not among the {words} of the model")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Rows of the table of words.
+        words: usize,
+    },
+    /// A segment that the model has no row for.
+    #[error("segment {found} is not among the {segments} of the model")]
+    Segment {
+        /// The segment.
+        found: u32,
+        /// Rows of the table of segments.
+        segments: usize,
+    },
+    /// A sequence that is longer than the model's positions.
+    #[error("a sequence has {tokens} tokens, expected at most {longest}")]
+    TooLong {
+        /// How many it has.
+        tokens: usize,
+        /// How many the model can tell apart.
+        longest: usize,
+    },
     /// A setting of the model is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
 
+/// How many tensors an error names.
+const LISTED: usize = 10;
+
+impl NnError {
+    /// The error of tensors that a checkpoint lacks; there is at least one.
+    pub(crate) fn missing(mut paths: Vec<(ParamPath, Vec<usize>)>) -> Self {
+        if paths.len() == 1 {
+            let (path, expected) = paths.remove(0);
+            return Self::Missing { path, expected };
+        }
+        let named = paths
+            .iter()
+            .map(|(path, shape)| format!("`{path}` {shape:?}"));
+        Self::MissingMany {
+            count: paths.len(),
+            listed: listed(named),
+        }
+    }
+
+    /// The error of tensors that no part of a model asks for.
+    pub(crate) fn unused(paths: &[&ParamPath]) -> Self {
+        Self::Unused {
+            count: paths.len(),
+            listed: listed(paths.iter().map(|path| format!("`{path}`"))),
+        }
+    }
+}
+
+/// The first names, and how many more there are.
+fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(LISTED);
+    let shown = names.take(LISTED).collect::<Vec<_>>().join(", ");
+    if more == 0 {
+        return shown;
+    }
+    format!("{shown} and {more} more")
+}
+
 impl Hint for NnError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Missing { .. } | Self::Shape { .. } | Self::Unused { .. } => Some(
+            Self::Missing { .. }
+            | Self::MissingMany { .. }
+            | Self::Shape { .. }
+            | Self::Unused { .. } => Some(
                 "compare `config.json` with the tensors that `refit info` lists for the checkpoint"
                     .into(),
             ),
             Self::NotFinite { .. } => {
                 Some("run `refit info` to see which tensors are affected".into())
             }
+            Self::Token { .. } => Some("use the tokenizer that belongs to the model".into()),
+            Self::TooLong { .. } => Some("cut texts to that length".into()),
             Self::Config(error) => error.hint(),
             _ => None,
         }

@@ -2,13 +2,9 @@
 
 use crate::NnError;
 use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
-use refit_core::{DType, ParamPath, Seed, Source};
+use refit_core::{DType, ParamPath, Seed, Source, TensorMeta};
 use refit_kernels::dual::Dual;
-use std::{
-    cell::RefCell,
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 /// Whether a tensor is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -168,53 +164,51 @@ impl Weights {
         })
     }
 
-    /// Reads the tensors that `bind` asks for from a checkpoint, as f32, in the model's own order. Integer and
-    /// boolean tensors that the model does not name are left aside; a weight that it does not name is an error.
+    /// Reads the tensors that `bind` asks for from a checkpoint, as f32, in the model's own order, each once. Integer
+    /// and boolean tensors that the model does not name are left aside; a weight that it neither names nor
+    /// [leaves out](Scope::leave_out) is an error.
     ///
     /// # Errors
-    /// A missing, misshapen, unreadable or left-over tensor; those of `bind`.
+    /// Missing, unreadable or left-over tensors, all of them together; a misshapen one; those of `bind`.
     pub fn load<M, S: Source>(
         source: &S,
         device: &Device,
-        bind: impl Fn(&Scope<'_>) -> Result<M, NnError>,
+        bind: impl FnOnce(&Scope<'_>) -> Result<M, NnError>,
     ) -> Result<Self, NnError> {
-        let skeleton = Self::create(Seed::new(0), device, &bind)?;
-        let stored: HashMap<&str, usize> = source
-            .tensors()
-            .iter()
-            .enumerate()
-            .map(|(i, m)| (m.path.as_str(), i))
-            .collect();
-        let mut values = Vec::with_capacity(skeleton.values.len());
-        for spec in skeleton.layout.specs() {
-            let missing = || NnError::Missing {
-                path: spec.path.clone(),
-                expected: spec.shape.clone(),
-            };
-            let at = *stored.get(spec.path.as_str()).ok_or_else(missing)?;
-            values.push(Dual::constant(read_f32(source, at, spec, device)?));
+        let stored = source.tensors().iter().enumerate();
+        let stored: HashMap<&str, usize> = stored.map(|(i, m)| (m.path.as_str(), i)).collect();
+        let read = |at, shape: &[usize]| read_f32(source, at, shape, device);
+        let mode = Mode::Load(Box::new(Loading {
+            stored: &stored,
+            read: &read,
+            device: device.clone(),
+            room: source.tensors().iter().map(TensorMeta::len).sum(),
+            taken: RefCell::default(),
+        }));
+        bind(&Scope {
+            mode: &mode,
+            prefix: ParamPath::root(),
+        })?;
+        let Mode::Load(loading) = mode else {
+            unreachable!("the mode was set above")
+        };
+        let taken = loading.taken.into_inner();
+        if !taken.missing.is_empty() {
+            return Err(NnError::missing(taken.missing));
         }
-        let known: HashSet<&str> = skeleton
-            .layout
-            .specs()
-            .iter()
-            .map(|s| s.path.as_str())
-            .collect();
-        let unused: Vec<_> = source
-            .tensors()
-            .iter()
-            .filter(|m| m.dtype.is_weight() && !known.contains(m.path.as_str()))
-            .collect();
-        match unused.first() {
-            Some(first) => Err(NnError::Unused {
-                count: unused.len(),
-                first: first.path.clone(),
-            }),
-            None => Ok(Self {
-                layout: skeleton.layout,
-                values,
-            }),
+        let known = |path: &ParamPath| {
+            let left_out = |prefix: &ParamPath| path.is_within(prefix);
+            taken.layout.index.contains_key(path) || taken.left_out.iter().any(left_out)
+        };
+        let unused = source.tensors().iter().filter(|m| m.dtype.is_weight());
+        let unused: Vec<_> = unused.map(|m| &m.path).filter(|p| !known(p)).collect();
+        if !unused.is_empty() {
+            return Err(NnError::unused(&unused));
         }
+        Ok(Self {
+            layout: Arc::new(taken.layout),
+            values: taken.values,
+        })
     }
 
     /// The tensors of `layout` with these values, flat.
@@ -359,7 +353,7 @@ pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 fn read_f32<S: Source>(
     source: &S,
     at: usize,
-    spec: &ParamSpec,
+    shape: &[usize],
     device: &Device,
 ) -> Result<Tensor<1>, NnError> {
     let meta = &source.tensors()[at];
@@ -370,8 +364,8 @@ fn read_f32<S: Source>(
             found: meta.dtype,
         });
     }
-    if meta.shape != spec.shape {
-        let (found, expected) = (meta.shape.clone(), spec.shape.clone());
+    if meta.shape != shape {
+        let (found, expected) = (meta.shape.clone(), shape.to_vec());
         return Err(NnError::Shape {
             path: path(),
             found,
@@ -404,8 +398,31 @@ struct Created {
     values: Vec<Dual<1>>,
 }
 
+/// Reads the stored tensor at a place, of an expected shape.
+type Read<'a> = &'a dyn Fn(usize, &[usize]) -> Result<Tensor<1>, NnError>;
+
+struct Loading<'a> {
+    stored: &'a HashMap<&'a str, usize>,
+    read: Read<'a>,
+    device: Device,
+    /// Values that the checkpoint holds: missing tensors together are not larger.
+    room: usize,
+    taken: RefCell<Taken>,
+}
+
+/// What a model has asked for so far.
+#[derive(Default)]
+struct Taken {
+    layout: ParamLayout,
+    values: Vec<Dual<1>>,
+    missing: Vec<(ParamPath, Vec<usize>)>,
+    missing_values: usize,
+    left_out: Vec<ParamPath>,
+}
+
 enum Mode<'a> {
     Create(Box<RefCell<Created>>),
+    Load(Box<Loading<'a>>),
     Bind(&'a Weights),
 }
 
@@ -443,7 +460,7 @@ impl Scope<'_> {
         dims: [usize; D],
         init: Init,
     ) -> Result<Dual<D>, NnError> {
-        self.request(name, dims, init, Role::Weight)
+        Ok(self.request(name, &dims, init, Role::Weight)?.reshape(dims))
     }
 
     /// The running statistic `name` of length `len`.
@@ -451,22 +468,89 @@ impl Scope<'_> {
     /// # Errors
     /// When it is missing or has another shape.
     pub fn buffer(&self, name: &str, len: usize, init: Init) -> Result<Dual<1>, NnError> {
-        self.request(name, [len], init, Role::Buffer)
+        self.request(name, &[len], init, Role::Buffer)
     }
 
-    fn request<const D: usize>(
+    /// Whether there is a tensor `name`: in the checkpoint that is read, or in the weights that are bound. Weights
+    /// that are created have what is asked for, so nothing optional.
+    pub fn holds(&self, name: &str) -> bool {
+        let path = self.prefix.join(name);
+        match self.mode {
+            Mode::Create(_) => false,
+            Mode::Load(loading) => loading.stored.contains_key(path.as_str()),
+            Mode::Bind(weights) => weights.layout.position(path.as_str()).is_some(),
+        }
+    }
+
+    /// The scope below `name` if `tensor` stands there, else this one: whole models have a part that others are alone.
+    #[must_use]
+    pub fn inside(&self, name: &str, tensor: &str) -> Scope<'_> {
+        let below = self.at(name);
+        if below.holds(tensor) {
+            return below;
+        }
+        Scope {
+            mode: self.mode,
+            prefix: self.prefix.clone(),
+        }
+    }
+
+    /// Tensors below `name` may stand in the checkpoint, and are not part of this model: a head for another task.
+    pub fn leave_out(&self, name: &str) {
+        if let Mode::Load(loading) = self.mode {
+            let path = self.prefix.join(name);
+            loading.taken.borrow_mut().left_out.push(path);
+        }
+    }
+
+    /// The trained number `name`, a tensor without axes, as `[1]`.
+    ///
+    /// # Errors
+    /// When it is missing or has axes.
+    pub fn scalar(&self, name: &str, init: Init) -> Result<Dual<1>, NnError> {
+        self.request(name, &[], init, Role::Weight)
+    }
+
+    fn request(
         &self,
         name: &str,
-        dims: [usize; D],
+        dims: &[usize],
         init: Init,
         role: Role,
-    ) -> Result<Dual<D>, NnError> {
+    ) -> Result<Dual<1>, NnError> {
         let path = self.prefix.join(name);
-        let flat = match self.mode {
-            Mode::Create(created) => created.borrow_mut().make(path, &dims, init, role)?,
-            Mode::Bind(weights) => weights.find(&path, &dims)?,
+        match self.mode {
+            Mode::Create(created) => created.borrow_mut().make(path, dims, init, role),
+            Mode::Load(loading) => loading.take(path, dims, role),
+            Mode::Bind(weights) => weights.find(&path, dims),
+        }
+    }
+}
+
+impl Loading<'_> {
+    /// Reads a tensor. One that is missing is noted and stands as zeros, so that all of them can be told together;
+    /// a configuration that asks for more than the checkpoint is large ends at once.
+    fn take(&self, path: ParamPath, dims: &[usize], role: Role) -> Result<Dual<1>, NnError> {
+        let mut taken = self.taken.borrow_mut();
+        let value = if let Some(&at) = self.stored.get(path.as_str()) {
+            (self.read)(at, dims)?
+        } else {
+            taken.missing.push((path.clone(), dims.to_vec()));
+            let len = dims
+                .iter()
+                .try_fold(1usize, |len, &dim| len.checked_mul(dim));
+            let all = len.and_then(|len| taken.missing_values.checked_add(len));
+            let Some(all) = all.filter(|&all| all <= self.room) else {
+                return Err(NnError::missing(std::mem::take(&mut taken.missing)));
+            };
+            taken.missing_values = all;
+            Tensor::zeros([dims.iter().product::<usize>()], &self.device)
         };
-        Ok(flat.reshape(dims))
+        let shape = dims.to_vec();
+        taken.layout.push(ParamSpec { path, shape, role })?;
+        let value = Dual::constant(value);
+        taken.values.push(value.clone());
+        Ok(value)
     }
 }
 

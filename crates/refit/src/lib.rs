@@ -11,6 +11,7 @@ pub mod report;
 pub mod run;
 mod settings;
 pub mod source;
+pub mod text;
 mod trace;
 mod visible;
 pub mod yaml;

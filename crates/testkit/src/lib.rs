@@ -5,7 +5,7 @@
 //! - **Tolerances** that say where two results part: [`close`] (entry by entry), [`close_in_norm`].
 //! - **References** in `f64` that are too slow and too plain to be wrong: [`mod@reference`].
 //! - **Finite differences** to check derivatives against: [`differences`].
-//! - **Surroundings**: a server on the loopback address ([`http`]), a number of threads ([`with_threads`]), memory asked for ([`Counting`]) and files of real data ([`real_data`], [`real_folder`]).
+//! - **Surroundings**: a server on the loopback address ([`http`]), a number of threads ([`with_threads`]), a tokenizer ([`tiny_tokenizer`]), memory asked for ([`Counting`]) and files of real data ([`real_data`], [`real_folder`]).
 //!
 //! ```
 //! use refit_testkit::{close, differences};
@@ -25,6 +25,7 @@ mod data;
 mod inputs;
 #[cfg(feature = "tensors")]
 mod tensors;
+mod text;
 mod threads;
 
 pub use allocation::Counting;
@@ -33,4 +34,5 @@ pub use data::{real_data, real_folder};
 pub use inputs::{integers_vec, normal_vec, uniform_vec};
 #[cfg(feature = "tensors")]
 pub use tensors::{integers, normal, normal_f64, tensor, tensor_f64, uniform, uniform_f64};
+pub use text::{TINY_WORDS, tiny_tokenizer};
 pub use threads::with_threads;

@@ -8,7 +8,7 @@ use refit_kernels::dual::{self, Dual};
 #[derive(Clone, Debug)]
 pub struct PatchEmbedding {
     weight: Dual<2>,
-    bias: Dual<1>,
+    bias: Option<Dual<1>>,
     patch: usize,
 }
 
@@ -23,12 +23,27 @@ impl PatchEmbedding {
         patch: usize,
         d: usize,
     ) -> Result<Self, NnError> {
+        let plain = Self::bind_plain(scope, channels, patch, d)?;
+        let bias = Some(scope.tensor("bias", [d], Init::Zeros)?);
+        Ok(Self { bias, ..plain })
+    }
+
+    /// As [`bind`](Self::bind), without a bias.
+    ///
+    /// # Errors
+    /// A missing or misshapen tensor.
+    pub fn bind_plain(
+        scope: &Scope<'_>,
+        channels: usize,
+        patch: usize,
+        d: usize,
+    ) -> Result<Self, NnError> {
         let inputs = channels * patch * patch;
         let init = Init::LinearUniform { fan_in: inputs };
         let weight = scope.tensor("weight", [d, channels, patch, patch], init)?;
         Ok(Self {
             weight: weight.reshape([d, inputs]),
-            bias: scope.tensor("bias", [d], Init::Zeros)?,
+            bias: None,
             patch,
         })
     }
@@ -47,6 +62,6 @@ impl PatchEmbedding {
             .reshape::<6>([n, c, rows, p, columns, p])
             .permute([0, 2, 4, 1, 3, 5])
             .reshape([n, rows * columns, c * p * p]);
-        dual::linear(patches, self.weight.clone(), Some(self.bias.clone()))
+        dual::linear(patches, self.weight.clone(), self.bias.clone())
     }
 }

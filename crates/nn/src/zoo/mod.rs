@@ -1,17 +1,40 @@
 //! Whole models, each from its `config.json`.
 
+mod bert;
+mod clip;
 mod conv_net;
+mod decoder;
+mod dinov2;
+mod distilbert;
+mod encoder;
+mod generate;
+mod gpt2;
+mod llama;
 mod mlp;
+mod opt;
+mod pool;
 mod resnet;
+mod rope;
+mod settings;
+mod text;
+mod tokens;
 mod vit;
 
 use crate::{NnError, Pass, Scope};
+pub use clip::{Clip, ClipConfig};
 pub use conv_net::{ConvNet, ConvNetConfig};
+pub use decoder::{Decoding, TextDecoder};
+pub use dinov2::{Dinov2, Dinov2Config};
+pub use encoder::TextEncoder;
+pub use generate::{Generator, Sampling};
 pub use mlp::{Mlp, MlpConfig};
+pub use pool::Pool;
 use refit_core::ConfigError;
 use refit_kernels::dual::Dual;
 pub use resnet::{CifarResNet, CifarResNetConfig};
 use serde::{Deserialize, Serialize};
+pub use text::{TextConfig, TextModel, TextSize, TextTask};
+pub use tokens::{Side, TokenBatch};
 pub use vit::{Pooling, Vit, VitConfig};
 
 /// Configuration of a model that reads images, as its `config.json` holds it.
@@ -119,5 +142,40 @@ fn size(key: &'static str, value: usize) -> Result<(), ConfigError> {
         Ok(())
     } else {
         Err(ConfigError::range(key, value, "a size from 1 to 1048576"))
+    }
+}
+
+/// Refuses more layers than memory could be spent on by mistake.
+fn layers(key: &'static str, value: usize) -> Result<(), ConfigError> {
+    if value <= 1024 {
+        Ok(())
+    } else {
+        Err(ConfigError::range(key, value, "at most 1024"))
+    }
+}
+
+/// Refuses heads that do not share a width evenly.
+fn divides(key: &'static str, heads: usize, width: usize) -> Result<(), ConfigError> {
+    if heads > 0 && width.is_multiple_of(heads) {
+        Ok(())
+    } else {
+        Err(ConfigError::range(
+            key,
+            heads,
+            format!("a divisor of {width}"),
+        ))
+    }
+}
+
+/// Refuses what cannot be added to a variance.
+fn eps(key: &'static str, value: f64) -> Result<(), ConfigError> {
+    if value >= 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(ConfigError::range(
+            key,
+            value,
+            "a finite number of at least 0",
+        ))
     }
 }

@@ -1,13 +1,17 @@
 //! The vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929), in the names of Hugging Face's `ViTModel`.
 
-use super::size;
+use super::{divides, eps, layers, settings::Settings, size};
 use crate::{
     Init, NnError, Scope,
-    blocks::{EncoderBlock, LayerNorm, Linear, PatchEmbedding, TransformerSize},
+    blocks::{
+        Activation, Attention, AttentionNames, Heads, Layer, Linear, Look, Mlp, Norm, NormOrder,
+        PatchEmbedding, dense,
+    },
 };
 use refit_core::ConfigError;
-use refit_kernels::dual::Dual;
+use refit_kernels::dual::{AttentionMask, Dual};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// How tokens become one feature vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,50 +68,84 @@ impl Default for VitConfig {
 }
 
 impl VitConfig {
+    /// Reads the keys of a published `config.json`, where the number of classes is that of their names.
+    ///
+    /// # Errors
+    /// A value of another type or out of range, or one that asks for what this model does not do.
+    pub fn read(keys: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let settings = Settings(keys);
+        settings.only("model_type", &"vit".to_owned())?;
+        settings.only("hidden_act", &"gelu".to_owned())?;
+        settings.only("qkv_bias", &true)?;
+        let names: Vec<String> = settings.get("architectures", Vec::new())?;
+        let classifies = |name: &String| name.ends_with("ForImageClassification");
+        let labels: Option<Map<String, Value>> = settings.find("id2label")?;
+        let named = match labels {
+            Some(labels) if names.first().is_some_and(classifies) => labels.len(),
+            _ => 0,
+        };
+        let plain = Self::default();
+        let config = Self {
+            hidden_size: settings.get("hidden_size", plain.hidden_size)?,
+            num_hidden_layers: settings.get("num_hidden_layers", plain.num_hidden_layers)?,
+            num_attention_heads: settings.get("num_attention_heads", plain.num_attention_heads)?,
+            intermediate_size: settings.get("intermediate_size", plain.intermediate_size)?,
+            layer_norm_eps: settings.get("layer_norm_eps", plain.layer_norm_eps)?,
+            image_size: settings.get("image_size", plain.image_size)?,
+            patch_size: settings.get("patch_size", plain.patch_size)?,
+            num_channels: settings.get("num_channels", plain.num_channels)?,
+            pooling: settings.get("pooling", plain.pooling)?,
+            num_labels: settings.get("num_labels", named)?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         size("hidden_size", self.hidden_size)?;
         size("num_attention_heads", self.num_attention_heads)?;
         size("intermediate_size", self.intermediate_size)?;
         size("image_size", self.image_size)?;
         size("num_channels", self.num_channels)?;
-        if self.num_hidden_layers > 1024 {
-            return Err(ConfigError::range(
-                "num_hidden_layers",
-                self.num_hidden_layers,
-                "at most 1024",
-            ));
-        }
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            return Err(ConfigError::range(
-                "num_attention_heads",
-                self.num_attention_heads,
-                format!("a divisor of `hidden_size` {}", self.hidden_size),
-            ));
-        }
+        layers("num_hidden_layers", self.num_hidden_layers)?;
+        divides(
+            "num_attention_heads",
+            self.num_attention_heads,
+            self.hidden_size,
+        )?;
+        eps("layer_norm_eps", self.layer_norm_eps)?;
         if !(1..=self.image_size).contains(&self.patch_size) {
             let expected = format!("1 to `image_size` {}", self.image_size);
             return Err(ConfigError::range("patch_size", self.patch_size, expected));
         }
-        if !(self.layer_norm_eps >= 0.0 && self.layer_norm_eps.is_finite()) {
-            let expected = "a finite number of at least 0";
-            return Err(ConfigError::range(
-                "layer_norm_eps",
-                self.layer_norm_eps,
-                expected,
-            ));
-        }
         Ok(())
     }
 
-    fn block_size(&self) -> TransformerSize {
-        TransformerSize {
-            hidden: self.hidden_size,
-            heads: self.num_attention_heads,
-            intermediate: self.intermediate_size,
-            eps: self.layer_norm_eps,
-        }
+    fn layer(&self, scope: &Scope<'_>) -> Result<Layer, NnError> {
+        let (d, wide) = (self.hidden_size, self.intermediate_size);
+        let heads = Heads::even(d, self.num_attention_heads);
+        let norm = |name| Norm::layer(&scope.at(name), d, self.layer_norm_eps);
+        Ok(Layer {
+            attention_norm: norm("layernorm_before")?,
+            attention: Attention::bind(scope, ATTENTION, d, heads, [true; 2])?,
+            mlp_norm: norm("layernorm_after")?,
+            mlp: Mlp::new(
+                dense(&scope.at("intermediate.dense"), d, wide, true)?,
+                dense(&scope.at("output.dense"), wide, d, true)?,
+                Activation::Gelu,
+            ),
+            order: NormOrder::Before,
+            scales: None,
+        })
     }
 }
+
+const ATTENTION: AttentionNames = AttentionNames {
+    query: "attention.attention.query",
+    key: "attention.attention.key",
+    value: "attention.attention.value",
+    output: "attention.output.dense",
+};
 
 /// A vision transformer bound to weights.
 #[derive(Clone, Debug)]
@@ -115,8 +153,8 @@ pub struct Vit {
     cls: Option<Dual<3>>,
     positions: Dual<3>,
     patches: PatchEmbedding,
-    blocks: Vec<EncoderBlock>,
-    norm: LayerNorm,
+    layers: Vec<Layer>,
+    norm: Norm,
     classifier: Option<Linear>,
 }
 
@@ -126,7 +164,8 @@ impl Vit {
     /// # Errors
     /// A missing or misshapen tensor.
     pub fn bind(config: &VitConfig, scope: &Scope<'_>) -> Result<Self, NnError> {
-        let d = config.hidden_size;
+        let (d, whole) = (config.hidden_size, scope);
+        let scope = &whole.inside("vit", "embeddings.position_embeddings");
         let embeddings = scope.at("embeddings");
         let start = Init::Normal(crate::blocks::DEVIATION);
         let cls = match config.pooling {
@@ -138,19 +177,23 @@ impl Vit {
         let positions = embeddings.tensor("position_embeddings", [1, tokens, d], start)?;
         let projection = embeddings.at("patch_embeddings.projection");
         let patches = PatchEmbedding::bind(&projection, config.num_channels, config.patch_size, d)?;
-        let blocks = (0..config.num_hidden_layers)
-            .map(|i| EncoderBlock::bind(&scope.at("encoder.layer").at(i), config.block_size()))
+        let layers = (0..config.num_hidden_layers)
+            .map(|i| config.layer(&scope.at("encoder.layer").at(i)))
             .collect::<Result<_, _>>()?;
-        let norm = LayerNorm::bind(&scope.at("layernorm"), d, config.layer_norm_eps)?;
+        let norm = Norm::layer(&scope.at("layernorm"), d, config.layer_norm_eps)?;
+        let pooler = scope.at("pooler.dense");
+        if pooler.holds("weight") {
+            dense(&pooler, d, d, true)?; // belongs to the checkpoint of a bare model, where nothing reads it
+        }
         let classifier = match config.num_labels {
             0 => None,
-            n => Some(Linear::bind(&scope.at("classifier"), d, n)?),
+            n => Some(Linear::bind(&whole.at("classifier"), d, n)?),
         };
         Ok(Self {
             cls,
             positions,
             patches,
-            blocks,
+            layers,
             norm,
             classifier,
         })
@@ -165,10 +208,9 @@ impl Vit {
             None => patches,
         };
         let embedded = tokens + self.positions.clone();
-        let last = self
-            .blocks
-            .iter()
-            .fold(embedded, |x, block| block.forward(x));
+        let last = self.layers.iter().fold(embedded, |x, layer| {
+            layer.forward(x, Look::at(AttentionMask::None))
+        });
         match &self.cls {
             // Only the class token is read, so only it needs the norm.
             Some(_) => self.norm.forward(last.narrow(1, 0, 1).reshape([n, d])),

@@ -8,3 +8,4 @@
 mod derivatives;
 mod real_checkpoints;
 mod weights;
+mod zoo_parity;

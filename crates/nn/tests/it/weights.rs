@@ -109,7 +109,7 @@ fn counters_are_left_aside_but_unknown_weights_are_named() {
     };
     assert!(load(&save(&weights, DType::F32, &[meta(DType::I64)]), &config).is_ok());
     let error = load(&save(&weights, DType::F32, &[meta(DType::F32)]), &config).unwrap_err();
-    let text = "1 tensors belong to no part of the model, the first is `surprise`";
+    let text = "1 tensor belongs to no part of the model: `surprise`";
     assert_eq!(error.to_string(), text);
 }
 
@@ -124,7 +124,9 @@ fn missing_and_misshapen_tensors_are_named_with_both_shapes() {
         ..vit.clone()
     });
     let error = load(&source, &deeper).unwrap_err().to_string();
-    assert!(error.starts_with("tensor `encoder.layer.2.layernorm_before.weight` is missing"));
+    let listed = "16 tensors are missing: `encoder.layer.2.layernorm_before.weight` [8], ";
+    assert!(error.starts_with(listed), "{error}");
+    assert!(error.ends_with(" and 6 more"), "{error}");
     let more = ImageConfig::Vit(VitConfig {
         num_labels: 4,
         ..vit

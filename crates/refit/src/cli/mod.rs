@@ -4,6 +4,7 @@ mod args;
 mod completions;
 mod config;
 mod demo;
+mod embed;
 mod error;
 mod eval;
 mod extract;
@@ -53,6 +54,7 @@ enum Verb {
     Eval(eval::EvalArgs),
     Merge(merge::MergeArgs),
     Extract(extract::ExtractArgs),
+    Embed(embed::EmbedArgs),
     Info(info::InfoArgs),
     Report(report::ReportArgs),
     Completions(completions::CompletionsArgs),
@@ -94,6 +96,7 @@ fn run(args: Vec<OsString>, cancel: &Cancel) -> Result<(), CliError> {
         Verb::Demo(args) => demo::run(&args, &ui(args.run.ui)),
         Verb::Train(args) => train::run(&args, &ui(args.run.ui)),
         Verb::Eval(args) => eval::run(&args, &ui(args.run.ui)),
+        Verb::Embed(args) => embed::run(&args, &ui(args.run.ui)),
         Verb::Extract(args) => extract::run(&args, &ui(args.run.ui)),
         Verb::Merge(args) => merge::run(&args, &ui(args.run.ui)),
         Verb::Info(args) => info::run(&args, &ui(args.ui)),

@@ -1,5 +1,6 @@
 //! The examples at the end of every help page work as printed.
 
+use crate::embed::{encoder, sentences};
 use crate::sandbox::{PERCEPTRON, Sandbox, repository};
 use std::process::Command;
 
@@ -16,13 +17,14 @@ fn examples(help: &str) -> Vec<String> {
 }
 
 /// In the order in which a newcomer meets them: what one writes, another reads.
-const VERBS: [&str; 9] = [
+const VERBS: [&str; 10] = [
     "train",
     "eval",
     "info",
     "report",
     "merge",
     "extract",
+    "embed",
     "completions",
     "man",
     "demo",
@@ -45,6 +47,8 @@ fn the_examples_of_every_verb_work_as_printed() {
     let sandbox = Sandbox::new();
     let printed = std::fs::read(repository().join(PERCEPTRON)).unwrap();
     sandbox.file(PERCEPTRON, printed);
+    encoder(&sandbox);
+    sentences(&sandbox);
     let mut printed = Vec::new();
     for verb in VERBS {
         let help = sandbox.done(&format!("{verb} --help")).out;

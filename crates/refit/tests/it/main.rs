@@ -7,6 +7,7 @@
 
 mod adapters;
 mod beside;
+mod embed;
 mod examples;
 mod hostile;
 mod interrupt;

@@ -1,0 +1,33 @@
+//! Tokens to vectors.
+
+use super::attention::DEVIATION;
+use crate::{Init, NnError, Scope};
+use burn::tensor::{Int, Tensor};
+use refit_kernels::dual::{self, Dual};
+
+/// A table of rows; tensor `weight [rows, d]`.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    weight: Dual<2>,
+}
+
+impl Embedding {
+    /// Binds a table.
+    ///
+    /// # Errors
+    /// A missing or misshapen tensor.
+    pub fn bind(scope: &Scope<'_>, rows: usize, d: usize) -> Result<Self, NnError> {
+        let weight = scope.tensor("weight", [rows, d], Init::Normal(DEVIATION))?;
+        Ok(Self { weight })
+    }
+
+    /// The table.
+    pub fn weight(&self) -> Dual<2> {
+        self.weight.clone()
+    }
+
+    /// `ids [n, tokens]`, each a row of the table -> `[n, tokens, d]`.
+    pub fn forward(&self, ids: Tensor<2, Int>) -> Dual<3> {
+        dual::embedding(self.weight.clone(), ids)
+    }
+}

@@ -1,0 +1,298 @@
+//! CLIP (Radford et al. 2021, arXiv:2103.00020): images and texts in one space, in the names of Hugging Face.
+
+use super::{TextSize, TokenBatch, settings::Settings};
+use crate::{
+    Init, NnError, Scope,
+    blocks::{
+        Activation, Attention, AttentionNames, Cache, DEVIATION, Embedding, Heads, Layer, Linear,
+        Look, Mlp, Norm, NormOrder, PatchEmbedding, causal_mask, dense, unit_rows,
+    },
+};
+use refit_core::ConfigError;
+use refit_kernels::dual::{AttentionMask, Dual};
+use serde_json::{Map, Value};
+
+/// Configuration of a [`Clip`], as its `config.json` holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClipConfig {
+    vision: Tower,
+    text: Tower,
+    image_size: usize,
+    patch_size: usize,
+    channels: usize,
+    words: usize,
+    positions: usize,
+    /// The word that ends a text.
+    end: u32,
+    projection: usize,
+}
+
+/// What both towers have in common.
+#[derive(Clone, Debug, PartialEq)]
+struct Tower {
+    hidden: usize,
+    layers: usize,
+    heads: usize,
+    intermediate: usize,
+    activation: Activation,
+    eps: f64,
+}
+
+const ATTENTION: AttentionNames = AttentionNames {
+    query: "self_attn.q_proj",
+    key: "self_attn.k_proj",
+    value: "self_attn.v_proj",
+    output: "self_attn.out_proj",
+};
+/// Old configurations name this word as the end, and mean the one with the highest number.
+const OLD_END: u32 = 2;
+
+impl Tower {
+    fn read(settings: Settings<'_>, hidden: usize, heads: usize) -> Result<Self, ConfigError> {
+        let hidden = settings.size("hidden_size", hidden)?;
+        Ok(Self {
+            hidden,
+            layers: settings.layers("num_hidden_layers", 12)?,
+            heads: settings.heads("num_attention_heads", heads, hidden)?,
+            intermediate: settings.size("intermediate_size", 4 * hidden)?,
+            activation: settings.get("hidden_act", Activation::QuickGelu)?,
+            eps: settings.eps("layer_norm_eps", 1e-5)?,
+        })
+    }
+
+    fn bind(&self, scope: &Scope<'_>) -> Result<Vec<Layer>, NnError> {
+        let layer = |i| self.layer(&scope.at("encoder.layers").at(i));
+        (0..self.layers).map(layer).collect()
+    }
+
+    fn layer(&self, scope: &Scope<'_>) -> Result<Layer, NnError> {
+        let (d, heads) = (self.hidden, Heads::even(self.hidden, self.heads));
+        let norm = |name| Norm::layer(&scope.at(name), d, self.eps);
+        Ok(Layer {
+            attention: Attention::bind(scope, ATTENTION, d, heads, [true; 2])?,
+            attention_norm: norm("layer_norm1")?,
+            mlp: Mlp::new(
+                dense(&scope.at("mlp.fc1"), d, self.intermediate, true)?,
+                dense(&scope.at("mlp.fc2"), self.intermediate, d, true)?,
+                self.activation,
+            ),
+            mlp_norm: norm("layer_norm2")?,
+            order: NormOrder::Before,
+            scales: None,
+        })
+    }
+}
+
+impl ClipConfig {
+    /// Reads the keys of a `config.json`.
+    ///
+    /// # Errors
+    /// A value of another type or out of range.
+    ///
+    /// # Example
+    /// ```
+    /// use refit_nn::zoo::ClipConfig;
+    /// let json = serde_json::json!({ "model_type": "clip", "vision_config": { "patch_size": 16 } });
+    /// let config = ClipConfig::read(json.as_object().unwrap())?;
+    /// assert_eq!((config.image_size(), config.text_size().longest), (224, 77));
+    /// # Ok::<(), refit_core::ConfigError>(())
+    /// ```
+    pub fn read(keys: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let settings = Settings(keys);
+        settings.only("model_type", &"clip".to_owned())?;
+        let part = |key| settings.get(key, Map::new());
+        let (vision, text) = (part("vision_config")?, part("text_config")?);
+        let (vision, text) = (Settings(&vision), Settings(&text));
+        let config = Self {
+            image_size: vision.size("image_size", 224)?,
+            patch_size: vision.size("patch_size", 32)?,
+            channels: vision.size("num_channels", 3)?,
+            vision: Tower::read(vision, 768, 12)?,
+            words: text.size("vocab_size", 49408)?,
+            positions: text.size("max_position_embeddings", 77)?,
+            end: text.get("eos_token_id", 49407)?,
+            text: Tower::read(text, 512, 8)?,
+            projection: settings.size("projection_dim", 512)?,
+        };
+        if config.patch_size > config.image_size {
+            let expected = format!("at most `image_size` {}", config.image_size);
+            return Err(ConfigError::range(
+                "patch_size",
+                config.patch_size,
+                expected,
+            ));
+        }
+        Ok(config)
+    }
+
+    /// Side of the (square) image.
+    pub fn image_size(&self) -> usize {
+        self.image_size
+    }
+
+    /// Entries of a vector in the common space.
+    pub fn width(&self) -> usize {
+        self.projection
+    }
+
+    /// What the text side can read.
+    pub fn text_size(&self) -> TextSize {
+        TextSize {
+            hidden: self.text.hidden,
+            words: self.words,
+            segments: 0,
+            longest: self.positions,
+        }
+    }
+
+    /// Binds the model.
+    ///
+    /// # Errors
+    /// A missing or misshapen tensor.
+    pub fn bind(&self, scope: &Scope<'_>) -> Result<Clip, NnError> {
+        let start = Init::Normal(DEVIATION);
+        let (text, d) = (scope.at("text_model"), self.text.hidden);
+        let words = Embedding::bind(&text.at("embeddings.token_embedding"), self.words, d)?;
+        let places = text.at("embeddings.position_embedding");
+        let places = Embedding::bind(&places, self.positions, d)?;
+        let text_side = TextSide {
+            words,
+            places,
+            layers: self.text.bind(&text)?,
+            norm: Norm::layer(&text.at("final_layer_norm"), d, self.text.eps)?,
+        };
+        let (vision, d) = (scope.at("vision_model"), self.vision.hidden);
+        let place = vision.at("embeddings");
+        let side = self.image_size / self.patch_size;
+        let norm = |name| Norm::layer(&vision.at(name), d, self.vision.eps);
+        let image_side = ImageSide {
+            class: place.tensor("class_embedding", [d], start)?,
+            patches: PatchEmbedding::bind_plain(
+                &place.at("patch_embedding"),
+                self.channels,
+                self.patch_size,
+                d,
+            )?,
+            places: place
+                .at("position_embedding")
+                .tensor("weight", [side * side + 1, d], start)?,
+            before: norm("pre_layrnorm")?, // spelt so in every checkpoint
+            layers: self.vision.bind(&vision)?,
+            after: norm("post_layernorm")?,
+        };
+        let into = |name, d| Linear::bind_plain(&scope.at(name), d, self.projection, start);
+        Ok(Clip {
+            config: self.clone(),
+            image_side,
+            text_side,
+            from_image: into("visual_projection", d)?,
+            from_text: into("text_projection", self.text.hidden)?,
+            log_scale: scope.scalar("logit_scale", Init::Zeros)?,
+        })
+    }
+}
+
+/// A CLIP bound to weights.
+#[derive(Clone, Debug)]
+pub struct Clip {
+    config: ClipConfig,
+    image_side: ImageSide,
+    text_side: TextSide,
+    from_image: Linear,
+    from_text: Linear,
+    log_scale: Dual<1>,
+}
+
+#[derive(Clone, Debug)]
+struct ImageSide {
+    class: Dual<1>,
+    patches: PatchEmbedding,
+    places: Dual<2>,
+    before: Norm,
+    layers: Vec<Layer>,
+    after: Norm,
+}
+
+#[derive(Clone, Debug)]
+struct TextSide {
+    words: Embedding,
+    places: Embedding,
+    layers: Vec<Layer>,
+    norm: Norm,
+}
+
+impl Clip {
+    /// `pixels [n, c, s, s]` -> vectors of the common space, `[n, width]`, of any length.
+    pub fn images(&self, pixels: Dual<4>) -> Dual<2> {
+        let side = &self.image_side;
+        let patches = side.patches.forward(pixels);
+        let [n, _, d] = patches.dims();
+        let class = side.class.clone().reshape([1, 1, d]).expand([n, 1, d]);
+        let tokens = Dual::cat(vec![class, patches], 1) + side.places.clone().unsqueeze();
+        let tokens = side.before.forward(tokens);
+        let last = side.layers.iter().fold(tokens, |x, layer| {
+            layer.forward(x, Look::at(AttentionMask::None))
+        });
+        let class = last.narrow(1, 0, 1).reshape([n, d]);
+        self.from_image.forward(side.after.forward(class))
+    }
+
+    /// Texts -> vectors of the common space, `[rows, width]`, of any length: the state of the word that ends a text.
+    ///
+    /// # Errors
+    /// A token or a length that the model does not have, or a text without an end.
+    pub fn texts(&self, batch: &TokenBatch) -> Result<Dual<2>, NnError> {
+        self.config.text_size().check_batch(batch)?;
+        let side = &self.text_side;
+        let (rows, tokens, device) = (batch.rows(), batch.tokens(), side.words.weight().device());
+        let ends = self.ends(batch)?;
+        let places: Vec<u32> = (0..rows * tokens).map(|at| (at % tokens) as u32).collect();
+        let places = side.places.forward(batch.numbers(&places, &device));
+        let padding = batch.padding_on(&device);
+        let mask = causal_mask(padding.as_ref(), tokens, tokens, None, &device);
+        let start = side.words.forward(batch.ids_on(&device)) + places;
+        let last = side.layers.iter().fold(start, |x, layer| {
+            layer.forward(
+                x,
+                Look {
+                    mask: mask.clone(),
+                    rotation: None,
+                    cache: None::<&mut Cache>,
+                },
+            )
+        });
+        let d = self.config.text.hidden;
+        let ends = ends.into_iter().enumerate().map(|(row, at)| {
+            last.clone()
+                .narrow(0, row, 1)
+                .narrow(1, at, 1)
+                .reshape([1, d])
+        });
+        let pooled = side.norm.forward(Dual::cat(ends.collect(), 0));
+        Ok(self.from_text.forward(pooled))
+    }
+
+    /// Cosines of images and texts times the temperature, `[images, texts]`.
+    pub fn logits(&self, images: Dual<2>, texts: Dual<2>) -> Dual<2> {
+        let scale = self.log_scale.clone().exp().reshape([1, 1]);
+        unit_rows(images).matmul(unit_rows(texts).transpose()) * scale
+    }
+
+    fn ends(&self, batch: &TokenBatch) -> Result<Vec<usize>, NnError> {
+        let rows = batch.ids().chunks(batch.tokens().max(1));
+        let end = |row: &[u32]| {
+            if self.config.end == OLD_END {
+                let highest = row.iter().max()?;
+                return row.iter().position(|word| word == highest);
+            }
+            row.iter().position(|&word| word == self.config.end)
+        };
+        rows.map(|row| {
+            end(row).ok_or_else(|| {
+                let expected = format!("the word {} in every text", self.config.end);
+                ConfigError::range("eos_token_id", "missing", expected).into()
+            })
+        })
+        .collect()
+    }
+}

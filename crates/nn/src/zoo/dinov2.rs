@@ -1,0 +1,166 @@
+//! DINOv2 (Oquab et al. 2023, arXiv:2304.07193), in the names of Hugging Face.
+
+use super::settings::Settings;
+use crate::{
+    Init, NnError, Scope,
+    blocks::{
+        Activation, Attention, AttentionNames, DEVIATION, Heads, Layer, Linear, Look, Mlp, Norm,
+        NormOrder, PatchEmbedding, dense,
+    },
+};
+use refit_core::ConfigError;
+use refit_kernels::dual::{AttentionMask, Dual};
+use serde_json::{Map, Value};
+
+/// Configuration of a [`Dinov2`], as its `config.json` holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dinov2Config {
+    hidden: usize,
+    layers: usize,
+    heads: usize,
+    inner: usize,
+    activation: Activation,
+    eps: f64,
+    image_size: usize,
+    patch_size: usize,
+    channels: usize,
+    bias: bool,
+    /// Classes of the classifier; 0 without one.
+    classes: usize,
+}
+
+const ATTENTION: AttentionNames = AttentionNames {
+    query: "attention.attention.query",
+    key: "attention.attention.key",
+    value: "attention.attention.value",
+    output: "attention.output.dense",
+};
+
+impl Dinov2Config {
+    /// Reads the keys of a `config.json`.
+    ///
+    /// # Errors
+    /// A value of another type or out of range; the gated perceptron of the largest model.
+    pub fn read(keys: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let settings = Settings(keys);
+        settings.only("model_type", &"dinov2".to_owned())?;
+        settings.only("use_swiglu_ffn", &false)?;
+        let hidden = settings.size("hidden_size", 768)?;
+        let names: Vec<String> = settings.get("architectures", Vec::new())?;
+        let classifies = names
+            .first()
+            .is_some_and(|name| name.ends_with("ForImageClassification"));
+        let labels: Option<Map<String, Value>> = settings.find("id2label")?;
+        let classes = settings.get("num_labels", labels.map_or(2, |labels| labels.len()))?;
+        let config = Self {
+            hidden,
+            layers: settings.layers("num_hidden_layers", 12)?,
+            heads: settings.heads("num_attention_heads", 12, hidden)?,
+            inner: hidden * settings.size("mlp_ratio", 4)?,
+            activation: settings.get("hidden_act", Activation::Gelu)?,
+            eps: settings.eps("layer_norm_eps", 1e-6)?,
+            image_size: settings.size("image_size", 224)?,
+            patch_size: settings.size("patch_size", 16)?,
+            channels: settings.size("num_channels", 3)?,
+            bias: settings.get("qkv_bias", true)?,
+            classes: if classifies { classes } else { 0 },
+        };
+        super::size("mlp_ratio", config.inner)?;
+        if config.patch_size > config.image_size {
+            let expected = format!("at most `image_size` {}", config.image_size);
+            return Err(ConfigError::range(
+                "patch_size",
+                config.patch_size,
+                expected,
+            ));
+        }
+        Ok(config)
+    }
+
+    /// Binds the model.
+    ///
+    /// # Errors
+    /// A missing or misshapen tensor.
+    pub fn bind(&self, scope: &Scope<'_>) -> Result<Dinov2, NnError> {
+        let place = scope.inside("dinov2", "embeddings.cls_token");
+        let (embeddings, d) = (place.at("embeddings"), self.hidden);
+        let start = Init::Normal(DEVIATION);
+        let class = embeddings.tensor("cls_token", [1, 1, d], start)?;
+        if embeddings.holds("mask_token") {
+            embeddings.tensor("mask_token", [1, d], Init::Zeros)?; // for training from hidden patches
+        }
+        let side = self.image_size / self.patch_size;
+        let places = embeddings.tensor("position_embeddings", [1, side * side + 1, d], start)?;
+        let patches = embeddings.at("patch_embeddings.projection");
+        let patches = PatchEmbedding::bind(&patches, self.channels, self.patch_size, d)?;
+        let layers = (0..self.layers)
+            .map(|i| self.layer(&place.at("encoder.layer").at(i)))
+            .collect::<Result<_, _>>()?;
+        let classifier = || dense(&scope.at("classifier"), 2 * d, self.classes, true);
+        Ok(Dinov2 {
+            class,
+            places,
+            patches,
+            layers,
+            norm: Norm::layer(&place.at("layernorm"), d, self.eps)?,
+            classifier: (self.classes > 0).then(classifier).transpose()?,
+        })
+    }
+
+    fn layer(&self, scope: &Scope<'_>) -> Result<Layer, NnError> {
+        let (d, heads) = (self.hidden, Heads::even(self.hidden, self.heads));
+        let norm = |name| Norm::layer(&scope.at(name), d, self.eps);
+        let scale = |name| scope.at(name).tensor("lambda1", [d], Init::Ones);
+        Ok(Layer {
+            attention_norm: norm("norm1")?,
+            attention: Attention::bind(scope, ATTENTION, d, heads, [self.bias, true])?,
+            scales: Some([scale("layer_scale1")?, scale("layer_scale2")?]),
+            mlp_norm: norm("norm2")?,
+            mlp: Mlp::new(
+                dense(&scope.at("mlp.fc1"), d, self.inner, true)?,
+                dense(&scope.at("mlp.fc2"), self.inner, d, true)?,
+                self.activation,
+            ),
+            order: NormOrder::Before,
+        })
+    }
+}
+
+/// A DINOv2 bound to weights.
+#[derive(Clone, Debug)]
+pub struct Dinov2 {
+    class: Dual<3>,
+    places: Dual<3>,
+    patches: PatchEmbedding,
+    layers: Vec<Layer>,
+    norm: Norm,
+    classifier: Option<Linear>,
+}
+
+impl Dinov2 {
+    /// `pixels [n, c, s, s]` -> states of the class token and of every patch after the last norm, `[n, 1 + patches, d]`.
+    pub fn states(&self, pixels: Dual<4>) -> Dual<3> {
+        let patches = self.patches.forward(pixels);
+        let [n, _, d] = patches.dims();
+        let class = self.class.clone().expand([n, 1, d]);
+        let tokens = Dual::cat(vec![class, patches], 1) + self.places.clone();
+        let last = self.layers.iter().fold(tokens, |x, layer| {
+            layer.forward(x, Look::at(AttentionMask::None))
+        });
+        self.norm.forward(last)
+    }
+
+    /// Logits of a classifier, which reads the class token beside the mean of patches; the class token without one.
+    pub fn forward(&self, pixels: Dual<4>) -> Dual<2> {
+        let states = self.states(pixels);
+        let [n, tokens, d] = states.dims();
+        let class = states.clone().narrow(1, 0, 1).reshape([n, d]);
+        match &self.classifier {
+            Some(classifier) => {
+                let patches = states.narrow(1, 1, tokens - 1).mean_dim(1).reshape([n, d]);
+                classifier.forward(Dual::cat(vec![class, patches], 1))
+            }
+            None => class,
+        }
+    }
+}

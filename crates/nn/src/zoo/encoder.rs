@@ -1,0 +1,122 @@
+//! What encoders of text have in common once their tensors are named.
+
+use super::{TextSize, TokenBatch};
+use crate::{
+    NnError,
+    blocks::{Embedding, Layer, Linear, Look, Norm},
+};
+use burn::tensor::{Device, Int, Tensor};
+use refit_kernels::dual::{AttentionMask, Dual};
+
+/// Words, positions and perhaps segments, added up and normed.
+#[derive(Clone, Debug)]
+pub(super) struct TextEmbeddings {
+    pub(super) words: Embedding,
+    pub(super) positions: Embedding,
+    pub(super) segments: Option<Embedding>,
+    pub(super) norm: Norm,
+    /// Row of the first token's position. Above 0 padding has the row before it, as RoBERTa counts.
+    pub(super) first: u32,
+}
+
+impl TextEmbeddings {
+    fn forward(&self, batch: &TokenBatch, device: &Device) -> Dual<3> {
+        let positions = self.positions.forward(self.rows(batch, device));
+        let mut sum = self.words.forward(batch.ids_on(device)) + positions;
+        if let Some(segments) = &self.segments {
+            sum = sum + segments.forward(batch.types_on(device));
+        }
+        self.norm.forward(sum)
+    }
+
+    fn rows(&self, batch: &TokenBatch, device: &Device) -> Tensor<2, Int> {
+        let rows: Vec<u32> = if self.first == 0 {
+            (0..batch.ids().len())
+                .map(|at| (at % batch.tokens()) as u32)
+                .collect()
+        } else {
+            let places = batch.places().into_iter().zip(batch.padding());
+            let row = |(place, &padding)| self.first - u32::from(padding) + place;
+            places.map(row).collect()
+        };
+        batch.numbers(&rows, device)
+    }
+}
+
+/// An encoder of text bound to weights.
+#[derive(Clone, Debug)]
+pub struct TextEncoder {
+    pub(super) size: TextSize,
+    pub(super) embeddings: TextEmbeddings,
+    pub(super) layers: Vec<Layer>,
+    pub(super) head: TextHead,
+}
+
+/// What reads the states of an encoder.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "bound once per step and never moved again"
+)]
+pub(super) enum TextHead {
+    /// Nothing.
+    None,
+    /// Classes of a sequence from its first token, by maps with a curve between them.
+    Sequence(Vec<(Linear, Option<crate::blocks::Activation>)>),
+    /// Classes of every token.
+    Token(Linear),
+    /// Words for every token.
+    Words {
+        dense: Linear,
+        activation: crate::blocks::Activation,
+        norm: Norm,
+        words: Linear,
+        bias: Dual<1>,
+    },
+}
+
+impl TextEncoder {
+    /// States of all tokens after the last layer, `[rows, tokens, d]`.
+    ///
+    /// # Errors
+    /// A token or a length that the model does not have.
+    pub fn states(&self, batch: &TokenBatch) -> Result<Dual<3>, NnError> {
+        self.size.check_batch(batch)?;
+        let device = self.embeddings.words.weight().device();
+        let mask = batch.padding_on(&device);
+        let mask = mask.map_or(AttentionMask::None, AttentionMask::Padding);
+        let embedded = self.embeddings.forward(batch, &device);
+        Ok(self.layers.iter().fold(embedded, |x, layer| {
+            layer.forward(x, Look::at(mask.clone()))
+        }))
+    }
+
+    /// What the head makes of states: `[rows, classes]` of sequences, as `[rows, 1, classes]`; `[rows, tokens,
+    /// classes]` of tokens; the states themselves without a head.
+    pub fn read(&self, states: Dual<3>) -> Dual<3> {
+        match &self.head {
+            TextHead::None => states,
+            TextHead::Sequence(maps) => {
+                let first = states.narrow(1, 0, 1);
+                maps.iter().fold(first, |x, (map, curve)| {
+                    let x = map.forward(x);
+                    match curve {
+                        Some(curve) => curve.apply(x),
+                        None => x,
+                    }
+                })
+            }
+            TextHead::Token(map) => map.forward(states),
+            TextHead::Words {
+                dense,
+                activation,
+                norm,
+                words,
+                bias,
+            } => {
+                let x = norm.forward(activation.apply(dense.forward(states)));
+                words.forward(x) + bias.clone().unsqueeze()
+            }
+        }
+    }
+}

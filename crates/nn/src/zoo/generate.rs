@@ -1,0 +1,290 @@
+//! Writing on, word by word.
+
+use super::{Decoding, Side, TextDecoder, TokenBatch};
+use crate::{NnError, to_host};
+use rand::Rng;
+use refit_core::{ConfigError, Seed};
+
+/// How the next word is chosen from scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Scores are divided by it before they become probabilities; 0 takes the highest.
+    pub temperature: f64,
+    /// How many of the most probable words are considered; 0 considers all.
+    pub top_k: usize,
+    /// Considers the fewest words whose probabilities reach this sum; in `(0, 1]`.
+    pub top_p: f64,
+    /// Scores of words that occurred are divided by it where positive and multiplied where negative; 1 leaves them.
+    pub repetition_penalty: f64,
+}
+
+impl Default for Sampling {
+    /// The highest score.
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            repetition_penalty: 1.0,
+        }
+    }
+}
+
+impl Sampling {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first one that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let number = |key, value: f64, holds: bool, expected: &'static str| {
+            let good = value.is_finite() && holds;
+            good.then_some(())
+                .ok_or_else(|| ConfigError::range(key, value, expected))
+        };
+        let (t, p, r) = (self.temperature, self.top_p, self.repetition_penalty);
+        number("temperature", t, t >= 0.0, "a number of at least 0")?;
+        number("top_p", p, p > 0.0 && p <= 1.0, "above 0 and at most 1")?;
+        number("repetition_penalty", r, r > 0.0, "a number above 0")
+    }
+
+    /// Chooses a word by its place in `scores`; `seen` lists words that occurred, in any order and number.
+    fn pick(&self, scores: &mut [f32], seen: &[u32], rng: &mut impl Rng) -> u32 {
+        self.punish(scores, seen);
+        if self.temperature == 0.0 {
+            return highest(scores);
+        }
+        let mut order: Vec<u32> = (0..scores.len() as u32).collect();
+        let score = |&at: &u32| f64::from(scores[at as usize]) / self.temperature;
+        let higher = |a: &u32, b: &u32| score(b).total_cmp(&score(a)).then(a.cmp(b));
+        if (1..order.len()).contains(&self.top_k) {
+            order.select_nth_unstable_by(self.top_k - 1, higher);
+            order.truncate(self.top_k);
+        }
+        order.sort_unstable_by(higher);
+        let most = order.first().map_or(0.0, score);
+        let mut weights: Vec<f64> = order.iter().map(|at| (score(at) - most).exp()).collect();
+        let all: f64 = weights.iter().sum();
+        if self.top_p < 1.0 {
+            let mut before = 0.0;
+            let reached = weights.iter().position(|weight| {
+                let full = before >= self.top_p * all;
+                before += weight;
+                full
+            });
+            weights.truncate(reached.unwrap_or(weights.len()));
+        }
+        let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
+        let chosen = weights.iter().position(|weight| {
+            left -= weight;
+            left < 0.0
+        });
+        order[chosen.unwrap_or(weights.len() - 1)]
+    }
+
+    #[expect(clippy::float_cmp, reason = "exactly 1 leaves scores alone")]
+    fn punish(&self, scores: &mut [f32], seen: &[u32]) {
+        if self.repetition_penalty == 1.0 {
+            return;
+        }
+        let penalty = self.repetition_penalty as f32;
+        let mut seen = seen.to_vec();
+        seen.sort_unstable();
+        seen.dedup();
+        for at in seen {
+            if let Some(score) = scores.get_mut(at as usize) {
+                *score = if *score < 0.0 {
+                    *score * penalty
+                } else {
+                    *score / penalty
+                };
+            }
+        }
+    }
+}
+
+/// Place of the highest score, the first of equals.
+fn highest(scores: &[f32]) -> u32 {
+    let better = |best: usize, at: usize| if scores[at] > scores[best] { at } else { best };
+    (0..scores.len()).fold(0, better) as u32
+}
+
+/// Texts that a decoder writes on.
+///
+/// # Cost
+/// Memory of keys and values grows with every word; nothing else does.
+#[derive(Debug)]
+pub struct Generator<'a> {
+    model: &'a TextDecoder,
+    sampling: Sampling,
+    memory: Decoding,
+    /// What the model has not read yet.
+    pending: TokenBatch,
+    seen: Vec<Vec<u32>>,
+    rngs: Vec<rand_chacha::ChaCha8Rng>,
+}
+
+impl<'a> Generator<'a> {
+    /// Writes on after `prompts`, each of which has at least one word. Every row draws from a stream of its own, so
+    /// that what is written after one does not depend on the others.
+    ///
+    /// # Errors
+    /// A setting out of range, a model without a head, or a prompt without words.
+    pub fn new(
+        model: &'a TextDecoder,
+        prompts: &[Vec<u32>],
+        sampling: Sampling,
+        seed: Seed,
+    ) -> Result<Self, NnError> {
+        sampling.check()?;
+        if model.head.is_none() {
+            let problem = "names a model without a head, expected one that ends with ForCausalLM";
+            return Err(ConfigError::conflict("architectures", problem).into());
+        }
+        if prompts.iter().any(Vec::is_empty) {
+            return Err(ConfigError::range("prompt", "empty", "at least one token").into());
+        }
+        Ok(Self {
+            model,
+            sampling,
+            memory: Decoding::default(),
+            pending: TokenBatch::new(prompts, 0, Side::Left),
+            seen: prompts.to_vec(),
+            rngs: (0..prompts.len()).map(|row| seed.fork(row).rng()).collect(),
+        })
+    }
+
+    /// The next word of every row.
+    ///
+    /// # Errors
+    /// A word that the model lacks, or a text as long as the model can tell positions apart.
+    pub fn next_words(&mut self) -> Result<Vec<u32>, NnError> {
+        let states = self.model.states(&self.pending, Some(&mut self.memory))?;
+        let last = states.narrow(1, self.pending.tokens() - 1, 1);
+        let mut scores = to_host(self.model.read(last).into_value());
+        let words = scores.len() / self.seen.len().max(1);
+        let rows = scores.chunks_mut(words.max(1)).zip(&mut self.seen);
+        let picked = rows.zip(&mut self.rngs).map(|((scores, seen), rng)| {
+            let word = self.sampling.pick(scores, seen, rng);
+            seen.push(word);
+            word
+        });
+        let picked: Vec<u32> = picked.collect();
+        let next: Vec<[u32; 1]> = picked.iter().map(|&word| [word]).collect();
+        self.pending = TokenBatch::new(&next, 0, Side::Left);
+        Ok(picked)
+    }
+
+    /// Prompt and answer of every row so far.
+    pub fn texts(&self) -> &[Vec<u32>] {
+        &self.seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(sampling: Sampling, scores: &[f32], seen: &[u32]) -> Vec<f64> {
+        let mut rng = Seed::new(3).rng();
+        let mut counts = vec![0.0; scores.len()];
+        for _ in 0..20_000 {
+            counts[sampling.pick(&mut scores.to_vec(), seen, &mut rng) as usize] += 1.0 / 20_000.0;
+        }
+        counts
+    }
+
+    #[test]
+    fn words_are_drawn_with_their_probabilities() {
+        // Scores ln(4), ln(3), ln(2), ln(1): shares of ten.
+        let scores = [4f32, 3.0, 2.0, 1.0].map(f32::ln);
+        let warm = Sampling {
+            temperature: 1.0,
+            ..Sampling::default()
+        };
+        let close = |found: Vec<f64>, expected: [f64; 4]| {
+            // Four deviations of a share of 20,000 draws are below 0.0142.
+            let pairs = found.iter().zip(expected);
+            pairs.into_iter().all(|(a, b)| (a - b).abs() < 0.0142)
+        };
+        assert!(close(drawn(warm, &scores, &[]), [0.4, 0.3, 0.2, 0.1]));
+        let two = Sampling { top_k: 2, ..warm };
+        assert!(close(
+            drawn(two, &scores, &[]),
+            [4.0 / 7.0, 3.0 / 7.0, 0.0, 0.0]
+        ));
+        // 0.4 + 0.3 reaches 0.7, and 0.71 needs a third.
+        let nucleus = Sampling { top_p: 0.7, ..warm };
+        assert!(close(
+            drawn(nucleus, &scores, &[]),
+            [4.0 / 7.0, 3.0 / 7.0, 0.0, 0.0]
+        ));
+        let nucleus = Sampling {
+            top_p: 0.71,
+            ..warm
+        };
+        assert!(close(
+            drawn(nucleus, &scores, &[]),
+            [4.0 / 9.0, 3.0 / 9.0, 2.0 / 9.0, 0.0]
+        ));
+        // Half the temperature squares the odds: 16, 9, 4, 1 of 30.
+        let cold = Sampling {
+            temperature: 0.5,
+            ..warm
+        };
+        assert!(close(
+            drawn(cold, &scores, &[]),
+            [16.0 / 30.0, 0.3, 4.0 / 30.0, 1.0 / 30.0]
+        ));
+    }
+
+    #[test]
+    fn repeated_words_lose_whatever_the_sign_of_their_score() {
+        let punished = Sampling {
+            repetition_penalty: 2.0,
+            ..Sampling::default()
+        };
+        let mut scores = [1.0, 0.8, -1.0];
+        punished.punish(&mut scores, &[0, 2, 0, 9]);
+        let expected = [0.5f32, 0.8, -2.0]; // once, however often it occurred
+        assert_eq!(scores.map(f32::to_bits), expected.map(f32::to_bits));
+        assert_eq!(
+            punished.pick(&mut [1.0, 0.8], &[0], &mut Seed::new(0).rng()),
+            1
+        );
+        assert_eq!(highest(&[0.5, 2.0, 2.0]), 1);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let base = Sampling::default();
+        assert!(base.check().is_ok());
+        for (key, bad) in [
+            (
+                "temperature",
+                Sampling {
+                    temperature: -0.1,
+                    ..base
+                },
+            ),
+            (
+                "temperature",
+                Sampling {
+                    temperature: f64::NAN,
+                    ..base
+                },
+            ),
+            ("top_p", Sampling { top_p: 0.0, ..base }),
+            ("top_p", Sampling { top_p: 1.1, ..base }),
+            (
+                "repetition_penalty",
+                Sampling {
+                    repetition_penalty: 0.0,
+                    ..base
+                },
+            ),
+        ] {
+            let text = bad.check().unwrap_err().to_string();
+            assert!(text.starts_with(&format!("`{key}` is ")), "{text}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Llama (Touvron et al. 2023, arXiv:2302.13971), Mistral (arXiv:2310.06825), Qwen2 (arXiv:2407.10671) and Qwen3
+//! (arXiv:2505.09388), in the names of Hugging Face.
+
+use super::{
+    TextSize, TextTask,
+    decoder::{Places, TextDecoder, head},
+    rope,
+    settings::Settings,
+};
+use crate::{
+    NnError, Scope,
+    blocks::{
+        Activation, Attention, AttentionNames, Embedding, Heads, Layer, Mlp, Norm, NormOrder,
+        Rotary, dense,
+    },
+};
+use refit_core::ConfigError;
+
+/// Which of the models that share these layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Variant {
+    Llama,
+    Mistral,
+    Qwen2,
+    Qwen3,
+}
+
+/// What a Llama is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LlamaConfig {
+    words: usize,
+    hidden: usize,
+    layers: usize,
+    heads: Heads,
+    intermediate: usize,
+    activation: Activation,
+    positions: usize,
+    eps: f64,
+    rotary: Rotary,
+    /// Whether queries, keys and values have biases, and whether the output has.
+    attention_bias: [bool; 2],
+    mlp_bias: bool,
+    head_norms: bool,
+    window: Option<usize>,
+    tied: bool,
+}
+
+const ATTENTION: AttentionNames = AttentionNames {
+    query: "self_attn.q_proj",
+    key: "self_attn.k_proj",
+    value: "self_attn.v_proj",
+    output: "self_attn.o_proj",
+};
+
+impl LlamaConfig {
+    pub(super) fn read(settings: Settings<'_>, variant: Variant) -> Result<Self, ConfigError> {
+        let hidden = settings.size("hidden_size", 4096)?;
+        let queries = settings.size("num_attention_heads", 32)?;
+        let keys = match variant {
+            Variant::Mistral => 8,
+            _ => queries,
+        };
+        let keys = settings.heads("num_key_value_heads", keys, queries)?;
+        let width = match settings.find::<usize>("head_dim")? {
+            Some(width) => width,
+            None if variant == Variant::Qwen3 => 128,
+            None => {
+                super::divides("num_attention_heads", queries, hidden)?;
+                hidden / queries
+            }
+        };
+        super::size("head_dim", width)?;
+        super::divides("head_dim", 2, width)?;
+        let positions = settings.size("max_position_embeddings", 2048)?;
+        let own_bias: bool = settings.get("attention_bias", false)?;
+        let sliding = match variant {
+            Variant::Mistral => true,
+            Variant::Llama => false,
+            Variant::Qwen2 | Variant::Qwen3 => {
+                settings.only("use_sliding_window", &false)?;
+                false
+            }
+        };
+        let window = if sliding {
+            settings.find("sliding_window")?
+        } else {
+            None
+        };
+        Ok(Self {
+            words: settings.size("vocab_size", 32000)?,
+            hidden,
+            layers: settings.layers("num_hidden_layers", 32)?,
+            heads: Heads {
+                queries,
+                keys,
+                width,
+            },
+            intermediate: settings.size("intermediate_size", 11008)?,
+            activation: settings.get("hidden_act", Activation::Silu)?,
+            positions,
+            eps: settings.eps("rms_norm_eps", 1e-6)?,
+            rotary: rope::read(settings, width, positions)?,
+            attention_bias: [own_bias || variant == Variant::Qwen2, own_bias],
+            mlp_bias: settings.get("mlp_bias", false)?,
+            head_norms: variant == Variant::Qwen3,
+            window,
+            tied: settings.get("tie_word_embeddings", false)?,
+        })
+    }
+
+    pub(super) fn size(&self) -> TextSize {
+        TextSize {
+            hidden: self.hidden,
+            words: self.words,
+            segments: 0,
+            longest: self.positions,
+        }
+    }
+
+    pub(super) fn bind(&self, scope: &Scope<'_>, task: TextTask) -> Result<TextDecoder, NnError> {
+        let (place, d) = (scope.inside("model", "embed_tokens.weight"), self.hidden);
+        let words = Embedding::bind(&place.at("embed_tokens"), self.words, d)?;
+        let layers = (0..self.layers)
+            .map(|i| self.layer(&place.at("layers").at(i)))
+            .collect::<Result<_, _>>()?;
+        Ok(TextDecoder {
+            size: self.size(),
+            places: Places::Turn(self.rotary.clone()),
+            widen: None,
+            layers,
+            norm: Some(Norm::rms(&place.at("norm"), d, self.eps)?),
+            narrow: None,
+            head: head(scope, task, &words, [d, self.words], self.tied)?,
+            words,
+            window: self.window,
+        })
+    }
+
+    fn layer(&self, scope: &Scope<'_>) -> Result<Layer, NnError> {
+        let (d, wide) = (self.hidden, self.intermediate);
+        let norm = |name| Norm::rms(&scope.at(name), d, self.eps);
+        let map = |name, inputs, outputs| dense(&scope.at(name), inputs, outputs, self.mlp_bias);
+        scope.leave_out("self_attn.rotary_emb.inv_freq");
+        let mut attention = Attention::bind(scope, ATTENTION, d, self.heads, self.attention_bias)?;
+        if self.head_norms {
+            let norm = |name| Norm::rms(&scope.at(name), self.heads.width, self.eps);
+            attention = attention.with_norms(norm("self_attn.q_norm")?, norm("self_attn.k_norm")?);
+        }
+        let (gate, up) = (map("mlp.gate_proj", d, wide)?, map("mlp.up_proj", d, wide)?);
+        let down = map("mlp.down_proj", wide, d)?;
+        Ok(Layer {
+            attention,
+            attention_norm: norm("input_layernorm")?,
+            mlp: Mlp::new(up, down, self.activation).gated(gate),
+            mlp_norm: norm("post_attention_layernorm")?,
+            order: NormOrder::Before,
+            scales: None,
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! Rotary positions and how they were stretched to longer texts, from `rope_scaling` or `rope_parameters`.
+//! Sources: arXiv:2104.09864 (positions as rotations); arXiv:2306.15595 (`linear`); arXiv:2309.00071 (`yarn`);
+//! arXiv:2407.21783 (`llama3`).
+
+use super::settings::Settings;
+use crate::blocks::Rotary;
+use refit_core::ConfigError;
+use serde_json::{Map, Value};
+use std::f64::consts::TAU;
+
+const KINDS: [&str; 5] = ["default", "linear", "dynamic", "llama3", "yarn"];
+
+/// The rotation of heads of `width` in a model of so many `positions`.
+pub(super) fn read(
+    settings: Settings<'_>,
+    width: usize,
+    positions: usize,
+) -> Result<Rotary, ConfigError> {
+    settings.only("partial_rotary_factor", &1.0)?;
+    let keys: Option<Map<String, Value>> = match settings.find("rope_parameters")? {
+        None => settings.find("rope_scaling")?,
+        found => found,
+    };
+    let keys = keys.unwrap_or_default();
+    let inner = Settings(&keys);
+    let base = inner.get("rope_theta", settings.get("rope_theta", 10_000.0)?)?;
+    at_least("rope_theta", base, 1.0)?;
+    let kind = match inner.find::<String>("rope_type")? {
+        None => inner.get("type", "default".to_owned())?,
+        Some(kind) => kind,
+    };
+    let plain = Rotary::new(width, base);
+    let factor = || {
+        let factor = inner.get("factor", 1.0)?;
+        at_least("factor", factor, 1.0)?;
+        Ok(factor)
+    };
+    let original = || {
+        let own = settings.get("original_max_position_embeddings", positions)?;
+        let original = inner.size("original_max_position_embeddings", own)?;
+        Ok::<_, ConfigError>(original as f64)
+    };
+    match kind.as_str() {
+        // Up to the length it was trained for a dynamic model turns as any other; longer texts are refused.
+        "default" | "dynamic" => Ok(plain),
+        "linear" => {
+            let factor: f64 = factor()?;
+            Ok(plain.map_rates(|rate| rate / factor))
+        }
+        "llama3" => {
+            let (factor, original) = (factor()?, original()?);
+            let (low, high) = (
+                inner.get("low_freq_factor", 1.0)?,
+                inner.get("high_freq_factor", 4.0)?,
+            );
+            if !(low > 0.0 && low < high) {
+                let expected = format!("a number above 0 and below `high_freq_factor` {high}");
+                return Err(ConfigError::range("low_freq_factor", low, expected));
+            }
+            Ok(plain.map_rates(|rate| by_length(rate, factor, [low, high], original)))
+        }
+        "yarn" => yarn(inner, plain, [width as f64, base], factor()?, original()?),
+        _ => Err(ConfigError::unknown("rope_type", kind, KINDS)),
+    }
+}
+
+/// Slow turns are slowed by `factor`, fast ones are left, those between are blended: by how often a pair turns within
+/// the `original` length.
+fn by_length(rate: f64, factor: f64, [low, high]: [f64; 2], original: f64) -> f64 {
+    let turns = original * rate / TAU;
+    let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+    kept * rate + (1.0 - kept) * rate / factor
+}
+
+fn yarn(
+    keys: Settings<'_>,
+    plain: Rotary,
+    [width, base]: [f64; 2],
+    factor: f64,
+    original: f64,
+) -> Result<Rotary, ConfigError> {
+    // The pair that turns so often within the original length.
+    let pair = |turns: f64| width * (original / (turns * TAU)).ln() / (2.0 * base.ln());
+    let (fast, slow) = (keys.get("beta_fast", 32.0)?, keys.get("beta_slow", 1.0)?);
+    let (mut first, mut last) = (pair(fast), pair(slow));
+    if keys.get("truncate", true)? {
+        (first, last) = (first.floor(), last.ceil());
+    }
+    let (first, mut last) = (first.max(0.0), last.min(width - 1.0));
+    if first >= last {
+        last = first + 0.001;
+    }
+    let mut at = 0.0;
+    let stretched = plain.map_rates(|rate| {
+        let slowed = ((at - first) / (last - first)).clamp(0.0, 1.0);
+        at += 1.0;
+        slowed * rate / factor + (1.0 - slowed) * rate
+    });
+    let scale = |weight: f64| {
+        if factor > 1.0 {
+            0.1 * weight * factor.ln() + 1.0
+        } else {
+            1.0
+        }
+    };
+    let gain = match keys.find("attention_factor")? {
+        Some(gain) => gain,
+        None => match (
+            keys.find::<f64>("mscale")?,
+            keys.find::<f64>("mscale_all_dim")?,
+        ) {
+            (Some(one), Some(all)) if one != 0.0 && all != 0.0 => scale(one) / scale(all),
+            _ => scale(1.0),
+        },
+    };
+    Ok(stretched.with_gain(gain))
+}
+
+fn at_least(key: &'static str, value: f64, least: f64) -> Result<(), ConfigError> {
+    if value.is_finite() && value >= least {
+        return Ok(());
+    }
+    Err(ConfigError::range(
+        key,
+        value,
+        format!("a finite number of at least {least}"),
+    ))
+}

@@ -1,0 +1,80 @@
+//! Reading `config.json`, key by key.
+
+use refit_core::{ConfigError, wrong_value};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// The keys of a `config.json`. What a model does not ask for means nothing to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings<'a>(pub(super) &'a Map<String, Value>);
+
+impl Settings<'_> {
+    /// The value of `key`; `None` where it is missing or null.
+    pub(super) fn find<T: DeserializeOwned>(
+        self,
+        key: &'static str,
+    ) -> Result<Option<T>, ConfigError> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => T::deserialize(value)
+                .map(Some)
+                .map_err(|error| wrong_value(key, value, &error)),
+        }
+    }
+
+    /// The value of `key`, or what it is without one.
+    pub(super) fn get<T: DeserializeOwned>(
+        self,
+        key: &'static str,
+        default: T,
+    ) -> Result<T, ConfigError> {
+        Ok(self.find(key)?.unwrap_or(default))
+    }
+
+    /// A size that is neither zero nor so large that shapes could overflow.
+    pub(super) fn size(self, key: &'static str, default: usize) -> Result<usize, ConfigError> {
+        let value = self.get(key, default)?;
+        super::size(key, value)?;
+        Ok(value)
+    }
+
+    /// The number of layers.
+    pub(super) fn layers(self, key: &'static str, default: usize) -> Result<usize, ConfigError> {
+        let value = self.get(key, default)?;
+        super::layers(key, value)?;
+        Ok(value)
+    }
+
+    /// The number of heads, which divides `width`.
+    pub(super) fn heads(
+        self,
+        key: &'static str,
+        default: usize,
+        width: usize,
+    ) -> Result<usize, ConfigError> {
+        let value = self.size(key, default)?;
+        super::divides(key, value, width)?;
+        Ok(value)
+    }
+
+    /// What is added to variances.
+    pub(super) fn eps(self, key: &'static str, default: f64) -> Result<f64, ConfigError> {
+        let value = self.get(key, default)?;
+        super::eps(key, value)?;
+        Ok(value)
+    }
+
+    /// Refuses a key that asks for what no model here does.
+    pub(super) fn only<T: DeserializeOwned + PartialEq + std::fmt::Display>(
+        self,
+        key: &'static str,
+        only: &T,
+    ) -> Result<(), ConfigError> {
+        match self.find::<T>(key)? {
+            Some(found) if found != *only => {
+                Err(ConfigError::range(key, found, format!("`{only}`")))
+            }
+            _ => Ok(()),
+        }
+    }
+}

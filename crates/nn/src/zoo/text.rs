@@ -1,0 +1,240 @@
+//! Models that read text, from their `config.json`.
+
+use super::{
+    TokenBatch,
+    bert::{BertConfig, Dialect},
+    decoder::TextDecoder,
+    distilbert::DistilBertConfig,
+    encoder::TextEncoder,
+    gpt2::Gpt2Config,
+    llama::{LlamaConfig, Variant},
+    opt::OptConfig,
+    settings::Settings,
+};
+use crate::{NnError, Scope};
+use refit_core::ConfigError;
+use serde_json::{Map, Value};
+
+/// Configuration of a model that reads text, as its `config.json` holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextConfig {
+    family: Family,
+    task: TextTask,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Family {
+    Bert(BertConfig),
+    DistilBert(DistilBertConfig),
+    Gpt2(Gpt2Config),
+    Opt(OptConfig),
+    Llama(LlamaConfig),
+}
+
+/// What a checkpoint was trained for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextTask {
+    /// States of tokens; no head.
+    States,
+    /// Classes of sequences.
+    Sequence {
+        /// How many.
+        classes: usize,
+    },
+    /// Classes of tokens.
+    Token {
+        /// How many.
+        classes: usize,
+    },
+    /// The answer's first and last token.
+    Span,
+    /// Words in place of hidden ones.
+    Words,
+    /// The next word.
+    NextWord,
+}
+
+/// What a model can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextSize {
+    /// Width of a token's state.
+    pub hidden: usize,
+    /// Words of the vocabulary.
+    pub words: usize,
+    /// Segments a token can belong to; 0 where the model does not tell them apart.
+    pub segments: usize,
+    /// Tokens of a sequence.
+    pub longest: usize,
+}
+
+impl TextSize {
+    pub(super) fn check_batch(&self, batch: &TokenBatch) -> Result<(), NnError> {
+        batch.check(self.words, self.segments, self.longest)
+    }
+}
+
+impl TextConfig {
+    /// The names that `model_type` may have.
+    pub const MODEL_TYPES: [&'static str; 10] = [
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "distilbert",
+        "gpt2",
+        "opt",
+        "llama",
+        "mistral",
+        "qwen2",
+        "qwen3",
+    ];
+
+    /// Reads the keys of a `config.json`.
+    ///
+    /// # Errors
+    /// An unknown `model_type` or architecture, with the nearest one; a value of another type or out of range.
+    ///
+    /// # Example
+    /// ```
+    /// use refit_nn::zoo::{TextConfig, TextTask};
+    /// let json = serde_json::json!({ "model_type": "bert", "architectures": ["BertModel"] });
+    /// let config = TextConfig::read(json.as_object().unwrap())?;
+    /// assert_eq!((config.task(), config.size().longest), (TextTask::States, 512));
+    /// # Ok::<(), refit_core::ConfigError>(())
+    /// ```
+    pub fn read(keys: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let settings = Settings(keys);
+        let name: String = settings.get("model_type", String::new())?;
+        let family = match name.as_str() {
+            "bert" => Family::Bert(BertConfig::read(settings, Dialect::Bert)?),
+            "roberta" | "xlm-roberta" => {
+                Family::Bert(BertConfig::read(settings, Dialect::Roberta)?)
+            }
+            "distilbert" => Family::DistilBert(DistilBertConfig::read(settings)?),
+            "gpt2" => Family::Gpt2(Gpt2Config::read(settings)?),
+            "opt" => Family::Opt(OptConfig::read(settings)?),
+            "llama" => Family::Llama(LlamaConfig::read(settings, Variant::Llama)?),
+            "mistral" => Family::Llama(LlamaConfig::read(settings, Variant::Mistral)?),
+            "qwen2" => Family::Llama(LlamaConfig::read(settings, Variant::Qwen2)?),
+            "qwen3" => Family::Llama(LlamaConfig::read(settings, Variant::Qwen3)?),
+            _ => return Err(ConfigError::unknown("model_type", name, Self::MODEL_TYPES)),
+        };
+        let decodes = matches!(family, Family::Gpt2(_) | Family::Opt(_) | Family::Llama(_));
+        let task = task(settings, decodes)?;
+        Ok(Self { family, task })
+    }
+
+    /// What the checkpoint was trained for.
+    pub fn task(&self) -> TextTask {
+        self.task
+    }
+
+    /// What the model can read.
+    pub fn size(&self) -> TextSize {
+        match &self.family {
+            Family::Bert(config) => config.size(),
+            Family::DistilBert(config) => config.size(),
+            Family::Gpt2(config) => config.size(),
+            Family::Opt(config) => config.size(),
+            Family::Llama(config) => config.size(),
+        }
+    }
+
+    /// Binds the model.
+    ///
+    /// # Errors
+    /// A missing or misshapen tensor.
+    pub fn bind(&self, scope: &Scope<'_>) -> Result<TextModel, NnError> {
+        Ok(match &self.family {
+            Family::Bert(config) => TextModel::Encoder(config.bind(scope, self.task)?),
+            Family::DistilBert(config) => TextModel::Encoder(config.bind(scope, self.task)?),
+            Family::Gpt2(config) => TextModel::Decoder(config.bind(scope, self.task)?),
+            Family::Opt(config) => TextModel::Decoder(config.bind(scope, self.task)?),
+            Family::Llama(config) => TextModel::Decoder(config.bind(scope, self.task)?),
+        })
+    }
+}
+
+/// A model that reads text, bound to weights.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "bound once per step and never moved again"
+)]
+pub enum TextModel {
+    /// Every token sees every other.
+    Encoder(TextEncoder),
+    /// A token sees those before it.
+    Decoder(TextDecoder),
+}
+
+impl TextModel {
+    /// States of all tokens after the last layer, `[rows, tokens, d]`.
+    ///
+    /// # Errors
+    /// A token or a length that the model does not have.
+    pub fn states(&self, batch: &TokenBatch) -> Result<refit_kernels::dual::Dual<3>, NnError> {
+        match self {
+            Self::Encoder(model) => model.states(batch),
+            Self::Decoder(model) => model.states(batch, None),
+        }
+    }
+
+    /// What the head says: `[rows, tokens, classes or words]`; for classes of sequences one token per row.
+    ///
+    /// # Errors
+    /// A token or a length that the model does not have.
+    pub fn forward(&self, batch: &TokenBatch) -> Result<refit_kernels::dual::Dual<3>, NnError> {
+        let states = self.states(batch)?;
+        Ok(match self {
+            Self::Encoder(model) => model.read(states),
+            Self::Decoder(model) => model.read(states),
+        })
+    }
+}
+
+/// How names of architectures end.
+const ENDS: [&str; 7] = [
+    "Model",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMaskedLM",
+    "ForPreTraining",
+    "ForCausalLM",
+];
+
+/// What the first of `architectures` is for.
+fn task(settings: Settings<'_>, decodes: bool) -> Result<TextTask, ConfigError> {
+    let names: Vec<String> = settings.get("architectures", Vec::new())?;
+    let Some(name) = names.first() else {
+        return Ok(TextTask::States);
+    };
+    let labels: Option<Map<String, Value>> = settings.find("id2label")?;
+    let classes = labels.map_or(2, |labels| labels.len());
+    let classes = settings.get("num_labels", classes)?;
+    super::size("num_labels", classes)?;
+    let end = ENDS.into_iter().find(|end| name.ends_with(end));
+    match end {
+        _ if name == "GPT2LMHeadModel" => Ok(TextTask::NextWord),
+        Some("Model") => Ok(TextTask::States),
+        Some("ForCausalLM") if decodes => Ok(TextTask::NextWord),
+        Some("ForSequenceClassification") if !decodes => Ok(TextTask::Sequence { classes }),
+        Some("ForTokenClassification") if !decodes => Ok(TextTask::Token { classes }),
+        Some("ForQuestionAnswering") if !decodes => Ok(TextTask::Span),
+        Some("ForMaskedLM" | "ForPreTraining") if !decodes => Ok(TextTask::Words),
+        _ => {
+            let known = if decodes {
+                "Model or ForCausalLM".to_owned()
+            } else {
+                ENDS[..6].join(", ")
+            };
+            let expected = format!("a name that ends with one of {known}");
+            Err(ConfigError::range(
+                "architectures",
+                format_args!("`{name}`"),
+                expected,
+            ))
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Every family answers as the reference implementation does. `parity/zoo.py` makes models and answers; the environment
+//! variable `REFIT_ZOO` names their folder.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use refit_core::{DType, Seed, Source};
+use refit_io::ckpt::Checkpoint;
+use refit_kernels::dual::Dual;
+use refit_nn::{
+    NnError, Scope, Weights, to_host,
+    zoo::{
+        ClipConfig, Dinov2Config, Generator, Sampling, Side, TextConfig, TextModel, TokenBatch,
+        Vit, VitConfig,
+    },
+};
+use serde_json::{Map, Value};
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// Largest absolute difference of a state or a logit.
+const CLOSE: f32 = 1e-4;
+/// Largest difference of a gradient, relative to the largest entry of its tensor, or to a thousandth of the largest of
+/// all: some gradients are zero but for rounding.
+const CLOSE_GRADIENT: f32 = 1e-3;
+
+fn folders(kind: &str, least: usize) -> Vec<PathBuf> {
+    let Some(root) = std::env::var_os("REFIT_ZOO") else {
+        let _ = writeln!(
+            io::stderr(),
+            "skipped: REFIT_ZOO names no models of parity/zoo.py"
+        );
+        return Vec::new();
+    };
+    let mut found: Vec<PathBuf> = std::fs::read_dir(PathBuf::from(root).join(kind))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    found.sort();
+    assert!(found.len() >= least, "{} models", found.len());
+    found
+}
+
+struct Case<C> {
+    name: String,
+    expected: Checkpoint,
+    config: C,
+    weights: Weights,
+}
+
+fn keys(folder: &Path) -> Map<String, Value> {
+    let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+impl<C> Case<C> {
+    fn open<M>(
+        folder: &Path,
+        config: C,
+        bind: impl Fn(&C, &Scope<'_>) -> Result<M, NnError>,
+    ) -> Self {
+        let source = Checkpoint::open(folder.join("model.safetensors")).unwrap();
+        let weights = Weights::load(&source, &Device::flex(), |s| bind(&config, s)).unwrap();
+        Self {
+            name: folder.display().to_string(),
+            expected: Checkpoint::open(folder.join("expected.safetensors")).unwrap(),
+            config,
+            weights,
+        }
+    }
+
+    fn numbers(&self, name: &str) -> Vec<u32> {
+        let view = self.expected.view(name).unwrap();
+        assert_eq!(view.meta.dtype, DType::I64, "{name}");
+        let words = view.bytes.chunks_exact(8);
+        let read = |word: &[u8]| i64::from_le_bytes(word.try_into().unwrap());
+        words
+            .map(|word| u32::try_from(read(word)).unwrap())
+            .collect()
+    }
+
+    fn rows(&self, ids: &str, mask: &str) -> Vec<Vec<u32>> {
+        let tokens = self.expected.view(ids).unwrap().meta.shape[1];
+        let (ids, mask) = (self.numbers(ids), self.numbers(mask));
+        let rows = ids.chunks(tokens).zip(mask.chunks(tokens));
+        let real = |(ids, mask): (&[u32], &[u32])| {
+            let kept = ids.iter().zip(mask).filter(|&(_, &mask)| mask == 1);
+            kept.map(|(&id, _)| id).collect()
+        };
+        rows.map(real).collect()
+    }
+
+    fn batch(&self) -> TokenBatch {
+        TokenBatch::new(&self.rows("ids", "mask"), 1, Side::Right)
+    }
+
+    fn pixels(&self) -> Dual<4> {
+        let view = self.expected.view("pixels").unwrap();
+        let shape: [usize; 4] = view.meta.shape.clone().try_into().unwrap();
+        let values = TensorData::new(self.expected.tensor_f32("pixels").unwrap(), shape);
+        Dual::constant(Tensor::from_data(values, &Device::flex()))
+    }
+
+    /// Compares the gradient of `sum(probe * logits)` for every weight.
+    fn compare_gradients<const D: usize>(&self, tracked: &Weights, logits: Dual<D>) {
+        let probe = self.expected.tensor_f32("probe").unwrap();
+        let probe = TensorData::new(probe, logits.dims());
+        let probe = Tensor::<D>::from_data(probe, &logits.device());
+        let sum = (logits * Dual::constant(probe)).sum();
+        let gradients = sum.into_value().backward();
+        let names = self.expected.tensors().iter();
+        let names = names.map(|meta| meta.path.as_str());
+        let names: Vec<&str> = names.filter(|name| name.starts_with("grad.")).collect();
+        let most = |name: &str| {
+            let values = self.expected.tensor_f32(name).unwrap();
+            values.iter().fold(0f32, |most, x| most.max(x.abs()))
+        };
+        let floor = 1e-3 * names.iter().map(|name| most(name)).fold(0.0, f32::max);
+        let mut compared = 0;
+        for (spec, value) in tracked.layout().specs().iter().zip(tracked.values()) {
+            let name = format!("grad.{}", spec.path);
+            let Ok(expected) = self.expected.tensor_f32(name.as_str()) else {
+                continue; // a part that nothing reads
+            };
+            let found = to_host(value.value().grad(&gradients).unwrap());
+            let difference = apart(&found, &expected, &[false]);
+            let limit = CLOSE_GRADIENT * most(&name).max(floor);
+            assert!(difference < limit, "{} {name}: {difference}", self.name);
+            compared += 1;
+        }
+        assert_eq!(compared, names.len(), "{}", self.name);
+    }
+}
+
+fn text_case(folder: &Path) -> Case<TextConfig> {
+    let config = TextConfig::read(&keys(folder)).unwrap();
+    Case::open(folder, config, TextConfig::bind)
+}
+
+/// The largest difference of tokens that are no padding.
+fn apart(found: &[f32], expected: &[f32], padding: &[bool]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let width = found.len() / padding.len();
+    let pairs = found.chunks(width).zip(expected.chunks(width)).zip(padding);
+    let real = pairs.filter(|(_, padding)| !**padding);
+    let differences = real.flat_map(|((a, b), _)| a.iter().zip(b).map(|(a, b)| (a - b).abs()));
+    differences.fold(0.0, f32::max)
+}
+
+#[test]
+fn states_and_logits_are_those_of_the_reference() {
+    for folder in folders("text", 20) {
+        let case = text_case(&folder);
+        let model = case.weights.bind(|s| case.config.bind(s)).unwrap();
+        let batch = case.batch();
+        let states = to_host(model.states(&batch).unwrap().into_value());
+        let expected = case.expected.tensor_f32("states").unwrap();
+        let difference = apart(&states, &expected, batch.padding());
+        assert!(difference < CLOSE, "{}: {difference}", folder.display());
+        let logits = to_host(model.forward(&batch).unwrap().into_value());
+        let expected = case.expected.tensor_f32("logits").unwrap();
+        let none = vec![false; batch.rows()];
+        let per_token = logits.len() % batch.ids().len() == 0;
+        let padding = if per_token { batch.padding() } else { &none };
+        let difference = apart(&logits, &expected, padding);
+        assert!(difference < CLOSE, "{}: {difference}", folder.display());
+    }
+}
+
+#[test]
+fn gradients_are_those_of_the_reference() {
+    for folder in folders("text", 20) {
+        let case = text_case(&folder);
+        let tracked = case.weights.tracked();
+        let model = tracked.bind(|s| case.config.bind(s)).unwrap();
+        case.compare_gradients(&tracked, model.forward(&case.batch()).unwrap());
+    }
+}
+
+#[test]
+fn pictures_are_seen_as_by_the_reference() {
+    for folder in folders("pictures", 6) {
+        let keys = keys(&folder);
+        match keys["model_type"].as_str().unwrap() {
+            "vit" => {
+                let case = Case::open(&folder, VitConfig::read(&keys).unwrap(), Vit::bind);
+                compare(&case, Vit::bind, |case, model| model.forward(case.pixels()));
+            }
+            "dinov2" => {
+                let bind = Dinov2Config::bind;
+                let case = Case::open(&folder, Dinov2Config::read(&keys).unwrap(), bind);
+                compare(&case, bind, |case, model| model.forward(case.pixels()));
+            }
+            "clip" => {
+                let bind = ClipConfig::bind;
+                let case = Case::open(&folder, ClipConfig::read(&keys).unwrap(), bind);
+                compare(&case, bind, |case, model| {
+                    let texts = model.texts(&case.batch()).unwrap();
+                    model.logits(model.images(case.pixels()), texts)
+                });
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// Compares logits and gradients.
+fn compare<C, M>(
+    case: &Case<C>,
+    bind: impl Fn(&C, &Scope<'_>) -> Result<M, NnError>,
+    forward: impl Fn(&Case<C>, &M) -> Dual<2>,
+) {
+    let tracked = case.weights.tracked();
+    let model = tracked.bind(|s| bind(&case.config, s)).unwrap();
+    let logits = forward(case, &model);
+    let found = to_host(logits.value().clone().inner());
+    let expected = case.expected.tensor_f32("logits").unwrap();
+    let difference = apart(&found, &expected, &[false]);
+    assert!(difference < CLOSE, "{}: {difference}", case.name);
+    case.compare_gradients(&tracked, logits);
+}
+
+#[test]
+fn greedy_words_are_those_of_the_reference() {
+    let mut written = 0;
+    for folder in folders("text", 20) {
+        let case = text_case(&folder);
+        let TextModel::Decoder(model) = case.weights.bind(|s| case.config.bind(s)).unwrap() else {
+            continue;
+        };
+        if case.expected.view("words").is_err() {
+            continue; // states alone
+        }
+        let prompts = case.rows("prompts", "prompt_mask");
+        let expected = case.numbers("words");
+        let mut generator =
+            Generator::new(&model, &prompts, Sampling::default(), Seed::new(0)).unwrap();
+        let words = expected.len() / prompts.len();
+        for at in 0..words {
+            let found = generator.next_words().unwrap();
+            let expected: Vec<u32> = expected.chunks(words).map(|row| row[at]).collect();
+            assert_eq!(found, expected, "{} at {at}", folder.display());
+        }
+        written += 1;
+    }
+    assert!(written >= 10 || std::env::var_os("REFIT_ZOO").is_none());
+}

@@ -1,0 +1,78 @@
+//! What can go wrong with a model that reads text.
+
+use refit_core::{ConfigError, Hint};
+use refit_io::{ckpt::CkptError, file::FileError};
+use refit_nn::NnError;
+use refit_text::TextError;
+use std::{borrow::Cow, path::PathBuf};
+
+/// A model that reads text could not be read or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextModelError {
+    /// A file could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A small file that is no JSON object.
+    #[error("`{}` is no JSON object: {problem}", path.display())]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// What its reader says.
+        problem: String,
+    },
+    /// A setting of a file cannot be used.
+    #[error("`{}`", path.display())]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: ConfigError,
+    },
+    /// A line that is no text.
+    #[error("line {line} of `{}` is not UTF-8", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// Tokens that the model has no row for.
+    #[error("the tokenizer of `{}` has {found} tokens, the model rows for {expected}", folder.display())]
+    Vocabulary {
+        /// The folder of the model.
+        folder: PathBuf,
+        /// Tokens of the tokenizer.
+        found: usize,
+        /// Rows of the model.
+        expected: usize,
+    },
+    /// The weights could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CkptError),
+    /// Configuration and weights do not go together, or the model cannot read a text.
+    #[error(transparent)]
+    Model(#[from] NnError),
+    /// The tokenizer could not be read, or cannot cut a text.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The listener asked for a stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Hint for TextModelError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Setting { source, .. } => source.hint(),
+            Self::Checkpoint(error) => error.hint(),
+            Self::Model(error) => error.hint(),
+            Self::Text(error) => error.hint(),
+            Self::NotText { .. } => Some("convert the file to UTF-8".into()),
+            Self::Vocabulary { .. } => Some("take the tokenizer that belongs to the model".into()),
+            Self::NotJson { .. } | Self::Interrupted => None,
+        }
+    }
+}

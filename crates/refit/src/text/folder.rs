@@ -1,0 +1,198 @@
+//! The folder of a model that reads text.
+
+use super::TextModelError;
+use burn::tensor::Device;
+use refit_core::{ConfigError, Source};
+use refit_io::{ckpt::Checkpoint, file::read_file};
+use refit_nn::{
+    Weights,
+    zoo::{Pool, TextConfig},
+};
+use refit_text::Tokenizer;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// Files of settings are small.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// A model on disk, checked as far as its headers say; weights are read by [`load`](Self::load).
+#[derive(Debug)]
+pub struct TextFolder {
+    path: PathBuf,
+    checkpoint: Checkpoint,
+    /// The architecture.
+    pub config: TextConfig,
+    /// Cuts texts.
+    pub tokenizer: Tokenizer,
+    /// Tokens to which texts are cut.
+    pub longest: usize,
+    /// How sentence encoders make one vector of a text; the mean where the folder does not say.
+    pub pool: Pool,
+    /// Whether vectors are made as long as 1.
+    pub unit: bool,
+}
+
+impl TextFolder {
+    /// Opens a folder in the layout of Hugging Face: `config.json`, weights, `tokenizer.json`, and what sentence
+    /// encoders have beside them.
+    ///
+    /// # Errors
+    /// A missing or damaged file, an architecture that is not known, a tokenizer of another model.
+    pub fn open(path: &Path) -> Result<Self, TextModelError> {
+        let file = path.join("config.json");
+        let config = TextConfig::read(&object(&file)?).map_err(setting(&file))?;
+        let checkpoint = Checkpoint::open(path)?;
+        let sentence = Sentence::read(path)?;
+        let size = config.size();
+        let longest = sentence.longest.unwrap_or(size.longest).min(size.longest);
+        let tokenizer = Tokenizer::open(path, longest)?;
+        if tokenizer.len() > size.words {
+            return Err(TextModelError::Vocabulary {
+                folder: path.into(),
+                found: tokenizer.len(),
+                expected: size.words,
+            });
+        }
+        Ok(Self {
+            path: path.into(),
+            checkpoint,
+            config,
+            tokenizer,
+            longest,
+            pool: sentence.pool.unwrap_or(Pool::Mean),
+            unit: sentence.unit,
+        })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Number of values of all tensors.
+    pub fn num_values(&self) -> u64 {
+        let tensors = self.checkpoint.tensors().iter();
+        tensors.map(|meta| meta.len() as u64).sum()
+    }
+
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// When they do not fit the architecture or are not finite.
+    pub fn load(&self, device: &Device) -> Result<Weights, TextModelError> {
+        let bind = |scope: &refit_nn::Scope<'_>| self.config.bind(scope);
+        Ok(Weights::load(&self.checkpoint, device, bind)?)
+    }
+}
+
+/// What sentence encoders say beside the model.
+#[derive(Debug, Default)]
+struct Sentence {
+    longest: Option<usize>,
+    pool: Option<Pool>,
+    unit: bool,
+}
+
+impl Sentence {
+    fn read(folder: &Path) -> Result<Self, TextModelError> {
+        let mut found = Self::default();
+        let file = folder.join("modules.json");
+        let Some(modules) = optional(&file)? else {
+            return Ok(found);
+        };
+        let modules = modules.as_array().cloned().unwrap_or_default();
+        for module in &modules {
+            let text = |key: &str| module.get(key).and_then(Value::as_str).unwrap_or_default();
+            let place = text("path");
+            let kind = text("type").rsplit('.').next().unwrap_or_default();
+            match kind {
+                "Transformer" => {}
+                "Normalize" => found.unit = true,
+                "Pooling" if is_plain(place) => {
+                    let file = folder.join(place).join("config.json");
+                    found.pool = Some(pool(&object(&file)?).map_err(setting(&file))?);
+                }
+                _ => {
+                    let known = ["Transformer", "Pooling", "Normalize"];
+                    let error = ConfigError::unknown("module", kind, known);
+                    return Err(setting(&file)(error));
+                }
+            }
+        }
+        let file = folder.join("sentence_bert_config.json");
+        let keys = optional(&file)?.unwrap_or_default();
+        if let Some(longest) = keys.get("max_seq_length").filter(|value| !value.is_null()) {
+            let longest = longest.as_u64().filter(|&longest| longest >= 3);
+            let longest = longest.ok_or_else(|| {
+                let expected = "a number of at least 3";
+                setting(&file)(ConfigError::range(
+                    "max_seq_length",
+                    &keys["max_seq_length"],
+                    expected,
+                ))
+            })?;
+            found.longest = Some(longest as usize);
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a name stays inside its folder.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\\']) && name != ".."
+}
+
+/// The one way of pooling that is switched on.
+fn pool(keys: &Map<String, Value>) -> Result<Pool, ConfigError> {
+    const WAYS: [(&str, Pool); 5] = [
+        ("pooling_mode_cls_token", Pool::First),
+        ("pooling_mode_lasttoken", Pool::Last),
+        ("pooling_mode_mean_tokens", Pool::Mean),
+        ("pooling_mode_mean_sqrt_len_tokens", Pool::MeanSqrtLen),
+        ("pooling_mode_max_tokens", Pool::Max),
+    ];
+    let on = |key: &str| keys.get(key).and_then(Value::as_bool) == Some(true);
+    let chosen: Vec<Pool> = WAYS
+        .iter()
+        .filter(|(key, _)| on(key))
+        .map(|&(_, way)| way)
+        .collect();
+    match chosen[..] {
+        [way] if !on("pooling_mode_weightedmean_tokens") => Ok(way),
+        _ => {
+            let names = WAYS.map(|(key, _)| format!("`{key}`"));
+            let problem = format!("asks for another way than one of {}", names.join(", "));
+            Err(ConfigError::conflict("pooling", problem))
+        }
+    }
+}
+
+fn setting(path: &Path) -> impl Fn(ConfigError) -> TextModelError + use<> {
+    let path = path.to_path_buf();
+    move |source| TextModelError::Setting {
+        path: path.clone(),
+        source,
+    }
+}
+
+/// The JSON document in a file; `None` where there is no file.
+fn optional(path: &Path) -> Result<Option<Value>, TextModelError> {
+    let bytes = match read_file(path, MAX_BYTES) {
+        Err(error) if error.is_not_found() => return Ok(None),
+        bytes => bytes?,
+    };
+    let value = serde_json::from_slice(&bytes).map_err(|error| TextModelError::NotJson {
+        path: path.into(),
+        problem: error.to_string(),
+    })?;
+    Ok(Some(value))
+}
+
+/// The JSON object in a file that has to be there.
+fn object(path: &Path) -> Result<Map<String, Value>, TextModelError> {
+    let bytes = read_file(path, MAX_BYTES)?;
+    serde_json::from_slice(&bytes).map_err(|error| TextModelError::NotJson {
+        path: path.into(),
+        problem: error.to_string(),
+    })
+}

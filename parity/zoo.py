@@ -1,0 +1,192 @@
+"""Makes tiny random models of every family with transformers, and what they answer, for the tests of refit-nn.
+
+    python3 parity/zoo.py DIR [--venv DIR]
+
+Writes DIR/text/NAME/{config.json, model.safetensors} as transformers saves them, and DIR/text/NAME/expected.safetensors: a batch
+of token rows of different length (`ids`, `mask`), the states after the last layer, the logits, a fixed `probe` and the
+gradient of sum(probe * logits) for every weight, and for decoders 64 greedy words after prompts of different length.
+DIR/pictures holds the same for models that read pictures.
+`REFIT_ZOO=DIR cargo test -p refit-nn` compares; transformers and torch are installed from PyPI into the virtual
+environment if they are not there.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+PACKAGES = ["transformers==5.24.0", "torch==2.15.0", "safetensors"]
+LENGTHS = [7, 5, 1]
+PROMPTS = [4, 2]
+WORDS = 64
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--venv", type=Path, default=Path(tempfile.gettempdir()) / "refit-parity-zoo")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if not options.here:
+        python = prepare(options.venv)
+        os.execv(python, [python, __file__, str(options.out), "--here"])
+    make_all(options.out)
+
+
+def prepare(folder):
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+    if subprocess.run([python, "-c", "import transformers, torch"], capture_output=True).returncode:
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    return str(python)
+
+
+def families():
+    import transformers as t
+
+    small = dict(vocab_size=61, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40, max_position_embeddings=80)
+    bert = t.BertConfig(**small)
+    roberta = dict(small, max_position_embeddings=82, type_vocab_size=1, pad_token_id=1)
+    distil = t.DistilBertConfig(vocab_size=61, dim=24, n_layers=2, n_heads=4, hidden_dim=40, max_position_embeddings=80)
+    gpt2 = dict(vocab_size=61, n_positions=80, n_embd=24, n_layer=2, n_head=4, bos_token_id=60, eos_token_id=60)
+    opt = dict(vocab_size=61, hidden_size=24, num_hidden_layers=2, ffn_dim=40, max_position_embeddings=80, num_attention_heads=4, word_embed_proj_dim=24)
+    llama = dict(small, num_key_value_heads=2)
+    rope = lambda **keys: dict(rope_parameters=dict(rope_theta=1000.0, **keys))
+    llama3 = rope(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=20)
+    yield "bert", t.BertModel(bert)
+    yield "bert-sequence", t.BertForSequenceClassification(t.BertConfig(**small, num_labels=3))
+    yield "bert-words", t.BertForMaskedLM(bert)
+    yield "bert-span", t.BertForQuestionAnswering(bert)
+    yield "roberta", t.RobertaModel(t.RobertaConfig(**roberta))
+    yield "roberta-sequence", t.RobertaForSequenceClassification(t.RobertaConfig(**roberta, num_labels=3))
+    yield "roberta-words", t.RobertaForMaskedLM(t.RobertaConfig(**roberta))
+    yield "xlm-roberta-token", t.XLMRobertaForTokenClassification(t.XLMRobertaConfig(**roberta, num_labels=5))
+    yield "distilbert", t.DistilBertModel(distil)
+    yield "distilbert-sequence", t.DistilBertForSequenceClassification(distil)
+    yield "distilbert-words", t.DistilBertForMaskedLM(distil)
+    yield "gpt2", t.GPT2LMHeadModel(t.GPT2Config(**gpt2))
+    yield "gpt2-states", t.GPT2Model(t.GPT2Config(**gpt2))
+    yield "opt", t.OPTForCausalLM(t.OPTConfig(**opt))
+    yield "opt-after", t.OPTForCausalLM(t.OPTConfig(**dict(opt, word_embed_proj_dim=16, do_layer_norm_before=False)))
+    yield "llama", t.LlamaForCausalLM(t.LlamaConfig(**llama))
+    yield "llama-tied-biased", t.LlamaForCausalLM(t.LlamaConfig(**llama, tie_word_embeddings=True, attention_bias=True, mlp_bias=True, head_dim=8))
+    yield "llama-linear", t.LlamaForCausalLM(t.LlamaConfig(**llama, **rope(rope_type="linear", factor=2.0)))
+    yield "llama-llama3", t.LlamaForCausalLM(t.LlamaConfig(**llama, **llama3))
+    yield "llama-yarn", t.LlamaForCausalLM(t.LlamaConfig(**dict(llama, head_dim=16), **rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=20)))
+    yield "mistral", t.MistralForCausalLM(t.MistralConfig(**llama, sliding_window=4))
+    yield "qwen2", t.Qwen2ForCausalLM(t.Qwen2Config(**llama))
+    yield "qwen3", t.Qwen3ForCausalLM(t.Qwen3Config(**llama, head_dim=8))
+
+
+def picture_families():
+    import transformers as t
+
+    vit = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=4, image_size=16, patch_size=5)
+    tower = dict(hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4)
+    vision = dict(tower, image_size=16, patch_size=5)
+    text = dict(tower, vocab_size=61, max_position_embeddings=80)
+    clip = lambda end: t.CLIPConfig(text_config=dict(text, eos_token_id=end), vision_config=vision, projection_dim=12)
+    yield "vit", t.ViTModel(t.ViTConfig(**vit, intermediate_size=40))
+    yield "vit-classes", t.ViTForImageClassification(t.ViTConfig(**vit, intermediate_size=40, num_labels=3))
+    yield "dinov2", t.Dinov2Model(t.Dinov2Config(**vit))
+    yield "dinov2-classes", t.Dinov2ForImageClassification(t.Dinov2Config(**vit, num_labels=3))
+    yield "clip", t.CLIPModel(clip(60))
+    yield "clip-old", t.CLIPModel(clip(2))
+
+
+def make_all(out):
+    import torch
+
+    for kind, list_of, make in (("text", families, make_text), ("pictures", picture_families, make_picture)):
+        for name, model in list_of():
+            torch.manual_seed(len(name))
+            for weight in model.parameters():  # starts are too tame to tell mistakes apart
+                weight.data += 0.2 * torch.randn_like(weight)
+            make(out / kind / name, model.eval())
+            print(name, file=sys.stderr)
+
+
+def make_text(folder, model):
+    import torch
+    from safetensors.torch import save_file
+
+    model.save_pretrained(folder)
+    decodes = hasattr(model, "lm_head") and model.config.model_type not in ("roberta", "xlm-roberta")
+    ids, mask = batch(LENGTHS, left=False)
+    inputs = dict(input_ids=ids, attention_mask=mask)
+    if model.config.model_type in ("gpt2", "opt", "llama", "mistral", "qwen2", "qwen3"):
+        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+    answer = model(**inputs, output_hidden_states=True)
+    logits = answer.logits if "logits" in answer else answer.last_hidden_state if "last_hidden_state" in answer else torch.stack([answer.start_logits, answer.end_logits], -1)
+    states = answer.last_hidden_state if "last_hidden_state" in answer else answer.hidden_states[-1]
+    probe = torch.randn_like(logits)
+    if probe.dim() == 3:
+        probe = probe * mask[:, :, None]
+    (probe * logits).sum().backward()
+    tensors = dict(ids=ids, mask=mask, states=states, logits=logits, probe=probe)
+    if decodes:
+        ids, mask = batch(PROMPTS, left=True)
+        with torch.no_grad():
+            tensors["prompts"], tensors["prompt_mask"] = ids, mask
+            words = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=WORDS, min_new_tokens=WORDS, eos_token_id=None, pad_token_id=1)
+            tensors["words"] = words[:, ids.shape[1] :]
+    tensors |= gradients(model, folder)
+    save_file({key: value.detach().contiguous().clone() for key, value in tensors.items()}, folder / "expected.safetensors")
+
+
+def make_picture(folder, model):
+    """What the model says of three pictures; for CLIP the scores of two texts."""
+    import torch
+    from safetensors.torch import save_file
+
+    model.save_pretrained(folder)
+    pixels = torch.randn(3, 3, 16, 16)
+    tensors = dict(pixels=pixels)
+    if model.config.model_type == "clip":
+        ids, mask = batch([6, 4], left=False)
+        for row, length in enumerate((6, 4)):
+            ids[row, length - 1] = 60  # the end of a text, and the highest of all words
+        tensors |= dict(ids=ids, mask=mask)
+        answer = model(input_ids=ids, attention_mask=mask, pixel_values=pixels)
+        logits = answer.logits_per_image
+    else:
+        answer = model(pixel_values=pixels)
+        logits = answer.logits if "logits" in answer else answer.last_hidden_state[:, 0]
+    probe = torch.randn_like(logits)
+    (probe * logits).sum().backward()
+    tensors |= dict(logits=logits, probe=probe) | gradients(model, folder)
+    save_file({key: value.detach().contiguous().clone() for key, value in tensors.items()}, folder / "expected.safetensors")
+
+
+def gradients(model, folder):
+    """Gradients by the names that weights have in files, which are not always those they have in memory."""
+    from safetensors.torch import load_file
+
+    for weight in model.parameters():
+        weight.data = weight.grad if weight.grad is not None else weight.data * float("nan")
+    place = folder / "gradients"
+    model.save_pretrained(place)
+    found = load_file(place / "model.safetensors")
+    shutil.rmtree(place)
+    return {f"grad.{key}": value for key, value in found.items() if not value.isnan().any()}
+
+
+def batch(lengths, left):
+    """Rows of words that are neither 0, 1 nor 2, which families keep for padding, filled up with 1."""
+    import torch
+
+    ids, mask = torch.ones(len(lengths), max(lengths), dtype=torch.long), torch.zeros(len(lengths), max(lengths), dtype=torch.long)
+    for row, length in enumerate(lengths):
+        at = slice(max(lengths) - length, None) if left else slice(0, length)
+        ids[row, at] = torch.randint(3, 60, (length,))
+        mask[row, at] = 1
+    return ids, mask
+
+
+if __name__ == "__main__":
+    main()
