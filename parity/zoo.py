@@ -19,7 +19,7 @@ import tempfile
 import venv
 from pathlib import Path
 
-PACKAGES = ["transformers==5.24.0", "torch==2.15.0", "safetensors"]
+PACKAGES = ["transformers==5.24.0", "torch", "safetensors"]
 LENGTHS = [7, 5, 1]
 PROMPTS = [4, 2]
 WORDS = 64
@@ -41,7 +41,8 @@ def prepare(folder):
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
-    if subprocess.run([python, "-c", "import transformers, torch"], capture_output=True).returncode:
+    check = "import importlib.metadata as m, torch, sys; sys.exit(m.version('transformers') != '5.24.0')"
+    if subprocess.run([python, "-c", check], capture_output=True).returncode:
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
     return str(python)
 

@@ -67,6 +67,7 @@ pub(crate) fn validate(root: &Path, extent: Extent) -> Result<(), String> {
     gate.step("tests", || gate.cargo(&["test", "--workspace"]))?;
     gate.step("demonstration", || gate.demonstration())?;
     gate.step("recipes beside a recipe tool", || gate.parity())?;
+    gate.step("models beside the reference", || gate.models())?;
     gate.step("fuzz targets, briefly", || {
         gate.run(Command::new("sh").args(["fuzz/run.sh", FUZZ_SECONDS]))
     })?;
@@ -150,9 +151,7 @@ impl Gate<'_> {
 
     /// Merges by the same recipes with mergekit and PEFT, in a virtual environment of its own.
     fn parity(&self) -> Result<(), String> {
-        let python = Command::new("python3").arg("--version").output();
-        if python.is_err() && std::env::var_os("CI").is_none() {
-            say("skipped: python3 not available");
+        if !has_python() {
             return Ok(());
         }
         let tools = self.root.join("target/tools/mergekit");
@@ -170,6 +169,23 @@ impl Gate<'_> {
             let _ = std::fs::remove_dir_all(&work);
             result
         })
+    }
+
+    /// Makes tiny models of every family with transformers and compares what they answer, then a published encoder.
+    fn models(&self) -> Result<(), String> {
+        if !has_python() {
+            return Ok(());
+        }
+        let (tools, models) = ("target/tools/mergekit", self.root.join("target/tools/zoo"));
+        let _ = std::fs::remove_dir_all(&models);
+        let mut make = Command::new("python3");
+        self.run(make.arg("parity/zoo.py").arg(&models).args(["--venv", tools]))?;
+        let mut test = Command::new("cargo");
+        test.args(["test", "--workspace", "--test", "it", "--", "zoo_parity"]);
+        self.run(test.env("REFIT_ZOO", &models))?;
+        let mut published = Command::new("python3");
+        published.args(["parity/minilm.py", "--refit", "target/release/refit", "--probe"]);
+        self.run(published.args(["--venv", tools]))
     }
 
     fn run(&self, command: &mut Command) -> Result<(), String> {
@@ -226,6 +242,16 @@ fn check_outcome(outcome: &Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether Python is there; a gate without it says so, and must not pass on a machine that decides.
+fn has_python() -> bool {
+    let found = Command::new("python3").arg("--version").output().is_ok();
+    if !found && std::env::var_os("CI").is_none() {
+        say("skipped: python3 not available");
+        return false;
+    }
+    true
 }
 
 #[cfg(test)]
