@@ -27,7 +27,7 @@ pub struct Step {
     pub value: f64,
     /// `lambda` in `(H + lambda I) s = -g`.
     pub multiplier: f64,
-    /// `|(H + lambda I) s + g|`.
+    /// `|(H + lambda I) s + g|`; NaN where a [`Path`](super::Path) leaves its ball, which does not compute it.
     pub residual: f64,
     /// The step ends at the edge of its region; with a cubic term every step does.
     pub bounded: bool,

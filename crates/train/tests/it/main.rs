@@ -7,3 +7,4 @@
 
 mod optimisers;
 mod resume;
+mod second;
