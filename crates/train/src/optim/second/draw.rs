@@ -14,7 +14,7 @@ pub(super) const BLOCKS: usize = 16;
 const PART: usize = 32;
 
 /// A random order of the terms, made as far as it is asked for: samples of growing size are nested.
-pub(super) struct Order {
+pub(in crate::optim) struct Order {
     terms: Vec<u32>,
     drawn: usize,
     /// Blocks of what was drawn, each in ascending order so that memory is read in order.
@@ -23,7 +23,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    pub(super) fn new(terms: u32, seed: Seed) -> Self {
+    pub(in crate::optim) fn new(terms: u32, seed: Seed) -> Self {
         Self {
             terms: (0..terms).collect(),
             drawn: 0,
@@ -33,7 +33,7 @@ impl Order {
     }
 
     /// Starts anew from another seed, in the same memory.
-    pub(super) fn restart(&mut self, seed: Seed) {
+    pub(in crate::optim) fn restart(&mut self, seed: Seed) {
         (0..).zip(&mut self.terms).for_each(|(i, at)| *at = i);
         self.drawn = 0;
         self.blocks.clear();
@@ -41,12 +41,12 @@ impl Order {
     }
 
     /// Terms drawn so far.
-    pub(super) fn drawn(&self) -> usize {
+    pub(in crate::optim) fn drawn(&self) -> usize {
         self.drawn
     }
 
     /// Lets the sample grow to `size` terms, and says which blocks are new.
-    pub(super) fn grow(&mut self, size: usize) -> &[Range<usize>] {
+    pub(in crate::optim) fn grow(&mut self, size: usize) -> &[Range<usize>] {
         let (from, to) = (self.drawn, size.clamp(self.drawn, self.terms.len()));
         for at in from..to {
             let other = self.rng.random_range(at..self.terms.len());
@@ -67,7 +67,7 @@ impl Order {
     }
 
     /// Terms at these places.
-    pub(super) fn at(&self, places: Range<usize>) -> &[u32] {
+    pub(in crate::optim) fn at(&self, places: Range<usize>) -> &[u32] {
         &self.terms[places]
     }
 

@@ -12,11 +12,11 @@
 mod certify;
 mod closure;
 mod config;
-mod count;
+pub(in crate::optim) mod count;
 #[cfg(test)]
 mod coverage;
 mod derivatives;
-mod draw;
+pub(in crate::optim) mod draw;
 mod error;
 mod estimate;
 mod lbfgs;

@@ -166,32 +166,10 @@ fn inexact_methods_take_as_many_steps_and_less_work() {
                 };
                 let found = minimise(config, &problem, &start(number, 10));
                 assert!(truth(&problem, &found.x).0 <= 3e-3);
-                if number == 0 && arm == 2 {
-                    println!("{:?}", found.counts);
-                    for t in &found.trials {
-                        println!(
-                            "   g {:.2e}+-{:.1e} terms {} {} {} prod {} pred {:.1e} df {:.1e} dh {:?} len {:.2} bound {:.2} ratio {:.2} {}",
-                            t.gradient,
-                            t.gradient_error,
-                            t.gradient_terms,
-                            t.hessian_terms,
-                            t.value_terms,
-                            t.products,
-                            t.promised,
-                            t.value_error,
-                            t.hessian_error,
-                            t.length,
-                            t.bound,
-                            t.ratio(),
-                            t.counts.propagations()
-                        );
-                    }
-                }
                 steps[arm] += found.trials.len() as f64;
                 work[arm] += found.counts.propagations() as f64 / 40_000.0;
             }
         }
-        println!("{method:?}: steps {steps:?}, propagations per term {work:?}");
         assert!(work[1] < 0.6 * work[0], "{work:?}");
         assert!(work[2] < 0.6 * work[0], "{work:?}");
         assert!(
