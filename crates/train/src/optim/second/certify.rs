@@ -46,8 +46,13 @@ impl<O: FiniteSum> Run<'_, O> {
             if self.is_down(&found) {
                 let error = self.hessian_error(&hessian, &found.vector);
                 // A quarter of the promised decrease, as for every step.
-                if error <= 0.25 * (1.0 - self.config.accept) * -found.value {
-                    return Ok(Look::Down(descent(found, &gradient, &hessian, error)));
+                if error.curvature <= 0.25 * (1.0 - self.config.accept) * -found.value {
+                    return Ok(Look::Down(descent(
+                        found,
+                        &gradient,
+                        &hessian,
+                        error.product,
+                    )));
                 }
             }
             if let Some(status) = self.stopped() {

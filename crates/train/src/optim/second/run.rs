@@ -204,8 +204,10 @@ impl<'a, O: FiniteSum> Run<'a, O> {
             let length = norm(&step.step);
             if error.is_none() && self.controlled() {
                 let found = self.hessian_error(&hessian, &step.step);
-                let [by_gradient, by_hessian] =
-                    [gradient.error * length, 0.5 * found * length * length];
+                let [by_gradient, by_hessian] = [
+                    gradient.error * length,
+                    0.5 * found.curvature * length * length,
+                ];
                 let room = 0.25 * (1.0 - self.config.accept) * -step.value;
                 if by_gradient + by_hessian > room {
                     // The larger one shrinks to what the other leaves.
@@ -223,7 +225,7 @@ impl<'a, O: FiniteSum> Run<'a, O> {
                     search = self.search(&gradient)?;
                     continue;
                 }
-                error = Some(found);
+                error = Some(found.product);
             }
             let proposal = Proposal {
                 mode: Mode::First,

@@ -2,10 +2,10 @@
 
 use super::{Sigmoid, both, exact, minimise};
 use refit_core::{Budget, Cancel, Hint, Seed, Silent};
-use refit_testkit::with_threads;
+use refit_testkit::{normal_vec, with_threads};
 use refit_train::optim::second::{
-    Closure, Curvature, Draw, FiniteSum, Method, Minimum, RegionSolver, Sampling, SecondOrder,
-    SecondOrderConfig, SecondOrderError, SecondOrderState, Status, Trial,
+    Closure, Curvature, Draw, FiniteSum, Method, Minimum, Mode, RegionSolver, Sample, Sampling,
+    SecondOrder, SecondOrderConfig, SecondOrderError, SecondOrderState, Status, Trial,
 };
 
 fn one(
@@ -254,10 +254,7 @@ fn noise_is_told_from_failure() {
 #[test]
 fn a_step_that_is_taken_back_costs_values_only() {
     let problem = Sigmoid::planted(5, 2000, 10);
-    let start: Vec<f64> = refit_testkit::normal_vec(1, 10)
-        .iter()
-        .map(|v| 6.0 * v)
-        .collect();
+    let start: Vec<f64> = normal_vec(1, 10).iter().map(|v| 6.0 * v).collect();
     for sampling in [Sampling::Full, Sampling::default()] {
         let config = SecondOrderConfig {
             method: Method::TrustRegion {
@@ -275,6 +272,38 @@ fn a_step_that_is_taken_back_costs_values_only() {
             let more = pair[1].counts - pair[0].counts;
             assert_eq!((more.gradients, more.states, more.products), (0, 0, 0));
             assert!(more.values > 0);
+        }
+    }
+}
+
+/// Decreases are measured as exactly as was promised, and gradients are exact enough that noise takes no step back.
+#[test]
+fn errors_are_what_steps_can_bear() {
+    let problem = Sigmoid::planted(6, 40_000, 10);
+    let start: Vec<f64> = normal_vec(0, 10).iter().map(|v| 6.0 * v).collect();
+    for method in both() {
+        let config = SecondOrderConfig {
+            sampling: Sampling::default(),
+            ..exact(method, 3e-3)
+        };
+        let found = minimise(config.clone(), &problem, &start);
+        assert!(
+            found
+                .trials
+                .iter()
+                .any(|t| t.gradient_terms < 40_000 && t.hessian_terms < 40_000)
+        );
+        for t in &found.trials {
+            assert!(t.value_error <= config.noise * t.promised, "{t:?}");
+            assert!(
+                t.gradient_error <= (0.1 * t.gradient).max(0.5 * config.eps_g),
+                "{t:?}"
+            );
+            if t.mode == Mode::First {
+                let room = 0.25 * (1.0 - config.accept) * t.promised;
+                // Looked at for the first step from a point; the smaller ones after it have more room.
+                assert!(t.gradient_error * t.length <= room * (1.0 + 1e-12), "{t:?}");
+            }
         }
     }
 }
@@ -359,25 +388,16 @@ fn the_number_of_threads_changes_nothing() {
         3000,
         |i, x| {
             let mut value = [0.0];
-            data.values(
-                x,
-                refit_train::optim::second::Sample::Terms(&[i as u32]),
-                &mut value,
-            );
+            data.values(x, Sample::Terms(&[i as u32]), &mut value);
             value[0]
         },
         |i, x, out| {
             let sample = [i as u32];
-            data.gradient(
-                x,
-                refit_train::optim::second::Sample::Terms(&sample),
-                &mut [0.0],
-                out,
-            );
+            data.gradient(x, Sample::Terms(&sample), &mut [0.0], out);
         },
         |i, x, v, out| {
             let sample = [i as u32];
-            let state = data.hessian(x, refit_train::optim::second::Sample::Terms(&sample));
+            let state = data.hessian(x, Sample::Terms(&sample));
             data.product(&state, v, out);
         },
     );
