@@ -6,10 +6,11 @@ use super::{
     count::Counted,
     oracle::{Bounds, FiniteSum, Sample},
     outcome::{Mode, Status},
-    run::{Proposal, Run},
+    run::Run,
     solver::SecondOrder,
     state::SecondOrderState,
     step::Search,
+    trial::Proposal,
 };
 use refit_core::{Budget, Seed, Silent};
 use refit_math::{

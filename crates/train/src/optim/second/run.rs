@@ -12,7 +12,7 @@ use super::{
     samples::next_size,
     state::SecondOrderState,
     step::Search,
-    trial::{Here, Measured},
+    trial::{Basis, Here, Measured, Proposal},
 };
 use refit_core::Progress;
 use refit_math::{MathError, krylov::Bound, vector::norm};
@@ -41,26 +41,6 @@ pub(super) enum Visit {
     /// There is a new point, or the old one needs new samples.
     Again,
     End(Status),
-}
-
-/// A step that is to be tried.
-pub(super) struct Proposal {
-    pub(super) mode: Mode,
-    pub(super) steps: Vec<Vec<f64>>,
-    pub(super) length: f64,
-    pub(super) promised: f64,
-    pub(super) bounded: bool,
-    pub(super) leftmost: Option<f64>,
-    pub(super) products: usize,
-}
-
-/// Facts of the samples behind a proposal.
-#[derive(Clone, Copy)]
-pub(super) struct Basis {
-    pub(super) gradient: (f64, f64),
-    pub(super) gradient_terms: usize,
-    pub(super) hessian_terms: usize,
-    pub(super) hessian_error: Option<f64>,
 }
 
 impl<'a, O: FiniteSum> Run<'a, O> {
