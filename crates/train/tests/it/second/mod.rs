@@ -2,6 +2,7 @@
 
 mod adversarial;
 mod bad_input;
+mod certificates;
 mod resume;
 mod sums;
 mod traps;
