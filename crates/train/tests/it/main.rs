@@ -5,5 +5,7 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod first_order;
 mod optimisers;
 mod resume;
+mod second;
