@@ -13,6 +13,7 @@ mod ckpt_support;
 mod ckpt_torch;
 mod data_corrupt;
 mod data_files;
+mod data_libsvm;
 mod data_loader;
 mod data_models;
 mod data_npz;
