@@ -5,6 +5,7 @@
 mod adamw;
 mod clip;
 mod schedule;
+pub mod second;
 mod sgd;
 
 pub use adamw::{AdamW, AdamWConfig};

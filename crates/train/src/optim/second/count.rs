@@ -1,0 +1,162 @@
+//! What was spent, counted in one place for every objective and every method.
+
+use super::oracle::{FiniteSum, Sample};
+use serde::{Deserialize, Serialize};
+use std::ops::Sub;
+
+/// Work done on single terms.
+///
+/// One propagation is one pass of one term through the model, forward or backward. Values cost one; a gradient costs
+/// two, and the values of its terms come with it; what a Hessian keeps of a sample costs two (the same two, so nothing
+/// when it was kept along with a gradient), and each product with it two more: four for a single product, as usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Counts {
+    /// Values of terms, without gradients.
+    pub values: u64,
+    /// Gradients of terms.
+    pub gradients: u64,
+    /// Terms whose activations were kept for products, beyond those that a gradient kept.
+    pub states: u64,
+    /// Products with Hessians of terms.
+    pub products: u64,
+    /// Curvatures of terms, for probabilities of draws.
+    pub curvatures: u64,
+}
+
+impl Counts {
+    /// All work in propagations.
+    ///
+    /// ```
+    /// use refit_train::optim::second::Counts;
+    /// let counts = Counts { values: 10, gradients: 10, states: 5, products: 20, curvatures: 1 };
+    /// assert_eq!(counts.propagations(), 10 + 2 * (10 + 5 + 20) + 1);
+    /// ```
+    pub fn propagations(&self) -> u64 {
+        self.values + self.curvatures + 2 * (self.gradients + self.states + self.products)
+    }
+}
+
+impl Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            values: self.values - before.values,
+            gradients: self.gradients - before.gradients,
+            states: self.states - before.states,
+            products: self.products - before.products,
+            curvatures: self.curvatures - before.curvatures,
+        }
+    }
+}
+
+/// An objective whose use is counted.
+pub(super) struct Counted<'a, O: FiniteSum> {
+    oracle: &'a O,
+    pub(super) counts: Counts,
+}
+
+/// The Hessian of a sample, with the number of terms that a product costs.
+pub(super) struct Hessian<O: FiniteSum> {
+    state: O::State,
+    terms: u64,
+}
+
+/// Mean gradient and what came with it.
+pub(super) struct Gradient<O: FiniteSum> {
+    /// Sum of the squared norms of the gradients of single terms, if the objective knows it.
+    pub(super) squares: Option<f64>,
+    /// The Hessian on the same sample, if it was asked for and came in the same pass.
+    pub(super) hessian: Option<Hessian<O>>,
+}
+
+impl<'a, O: FiniteSum> Counted<'a, O> {
+    pub(super) fn new(oracle: &'a O, counts: Counts) -> Self {
+        Self { oracle, counts }
+    }
+
+    /// The objective itself, for what costs nothing.
+    pub(super) fn oracle(&self) -> &'a O {
+        self.oracle
+    }
+
+    pub(super) fn dim(&self) -> usize {
+        self.oracle.dim()
+    }
+
+    pub(super) fn terms(&self) -> usize {
+        self.oracle.terms()
+    }
+
+    fn size(&self, sample: Sample<'_>) -> u64 {
+        sample.len(self.terms()) as u64
+    }
+
+    pub(super) fn values(&mut self, x: &[f64], sample: Sample<'_>, out: &mut [f64]) {
+        self.counts.values += self.size(sample);
+        self.oracle.values(x, sample, out);
+    }
+
+    pub(super) fn gradient(
+        &mut self,
+        x: &[f64],
+        sample: Sample<'_>,
+        values: &mut [f64],
+        out: &mut [f64],
+    ) -> Option<f64> {
+        self.counts.gradients += self.size(sample);
+        self.oracle.gradient(x, sample, values, out)
+    }
+
+    /// The gradient, with the Hessian if one pass gives both.
+    pub(super) fn gradient_and_hessian(
+        &mut self,
+        x: &[f64],
+        sample: Sample<'_>,
+        values: &mut [f64],
+        out: &mut [f64],
+    ) -> Gradient<O> {
+        let terms = self.size(sample);
+        if let Some((squares, state)) = self.oracle.gradient_and_hessian(x, sample, values, out) {
+            self.counts.gradients += terms;
+            return Gradient {
+                squares,
+                hessian: Some(Hessian { state, terms }),
+            };
+        }
+        Gradient {
+            squares: self.gradient(x, sample, values, out),
+            hessian: None,
+        }
+    }
+
+    pub(super) fn hessian(&mut self, x: &[f64], sample: Sample<'_>) -> Hessian<O> {
+        let terms = self.size(sample);
+        self.counts.states += terms;
+        Hessian {
+            state: self.oracle.hessian(x, sample),
+            terms,
+        }
+    }
+
+    pub(super) fn gauss_newton(&mut self, x: &[f64], sample: Sample<'_>) -> Option<Hessian<O>> {
+        let terms = self.size(sample);
+        let state = self.oracle.gauss_newton(x, sample)?;
+        self.counts.states += terms;
+        Some(Hessian { state, terms })
+    }
+
+    pub(super) fn product(&mut self, hessian: &Hessian<O>, v: &[f64], out: &mut [f64]) {
+        self.counts.products += hessian.terms;
+        self.oracle.product(&hessian.state, v, out);
+    }
+
+    pub(super) fn curvatures(&mut self, x: &[f64], out: &mut [f64]) -> bool {
+        let known = self.oracle.curvatures(x, out);
+        if known {
+            self.counts.curvatures += self.terms() as u64;
+        }
+        known
+    }
+}
