@@ -29,4 +29,5 @@ pub use cross_entropy::cross_entropy;
 pub use embedding::embedding;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
+pub use simd::vectorized;
 pub use softmax::{log_softmax, softmax};

@@ -1,0 +1,336 @@
+//! Passes over rows of features: products with vectors, and sums of rows.
+//!
+//! Features are in single, all sums in double precision. A product of one row is a fixed tree of sixteen partial sums, so
+//! that it has the same bits whatever rows stand beside it.
+
+use crate::optim::second::Sample;
+use refit_io::data::Features;
+use refit_kernels::vectorized;
+use std::ops::Range;
+
+/// Partial sums of a product: two registers of AVX-512, four of AVX2.
+const LANES: usize = 16;
+/// Rows that are added side by side, so that each sum is loaded and stored once for all.
+const ABREAST: usize = 4;
+/// Bytes of the rows of a block, which a second loop finds in the first-level cache.
+const BLOCK_BYTES: usize = 1 << 14;
+/// Most rows of a block.
+pub(super) const MOST_ROWS: usize = 256;
+
+/// Rows per block: as many as stay in the cache.
+pub(super) fn rows_per_block(features: &Features) -> usize {
+    let bytes = features.size_bytes() as usize / features.len().max(1);
+    let rows = BLOCK_BYTES / bytes.max(1) / ABREAST * ABREAST;
+    rows.clamp(ABREAST, MOST_ROWS)
+}
+
+/// The blocks of `places`.
+pub(super) fn blocks(
+    features: &Features,
+    places: Range<usize>,
+) -> impl Iterator<Item = Range<usize>> {
+    let size = rows_per_block(features);
+    let end = places.end;
+    places
+        .step_by(size)
+        .map(move |start| start..(start + size).min(end))
+}
+
+/// `products_j = a_j^T v`, for the rows at `places` of a sample.
+///
+/// # Shapes
+/// `v [columns]`, `products [places]`.
+pub(super) fn products(
+    features: &Features,
+    sample: Sample<'_>,
+    places: Range<usize>,
+    v: &[f64],
+    products: &mut [f64],
+) {
+    vectorized(
+        #[inline(always)]
+        || match features {
+            Features::Dense(rows) => {
+                for (place, product) in places.zip(products) {
+                    *product = dense_product(rows.row(sample.term(place)), v);
+                }
+            }
+            Features::Sparse(rows) => {
+                for (place, product) in places.zip(products) {
+                    let row = rows.row(sample.term(place));
+                    let mut sums = [0.0; 2];
+                    let (pairs, rest) = row.columns.as_chunks::<2>();
+                    let (values, last) = row.values.as_chunks::<2>();
+                    for (columns, values) in pairs.iter().zip(values) {
+                        for i in 0..2 {
+                            sums[i] = f64::from(values[i]).mul_add(v[columns[i] as usize], sums[i]);
+                        }
+                    }
+                    for (&column, &value) in rest.iter().zip(last) {
+                        sums[0] = f64::from(value).mul_add(v[column as usize], sums[0]);
+                    }
+                    *product = sums[0] + sums[1];
+                }
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn dense_product(row: &[f32], v: &[f64]) -> f64 {
+    let mut sums = [0.0; LANES];
+    let (row, row_rest) = row.as_chunks::<LANES>();
+    let (v, v_rest) = v.as_chunks::<LANES>();
+    for (row, v) in row.iter().zip(v) {
+        for lane in 0..LANES {
+            sums[lane] = f64::from(row[lane]).mul_add(v[lane], sums[lane]);
+        }
+    }
+    for (sum, (&a, &v)) in sums.iter_mut().zip(row_rest.iter().zip(v_rest)) {
+        *sum = f64::from(a).mul_add(v, *sum);
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+    }
+    sums[0]
+}
+
+/// `out += sum_j c_j a_j`, for the rows at `places` of a sample.
+///
+/// # Shapes
+/// `c [places]`, `out [columns]`.
+pub(super) fn add_rows(
+    features: &Features,
+    sample: Sample<'_>,
+    places: Range<usize>,
+    c: &[f64],
+    out: &mut [f64],
+) {
+    vectorized(
+        #[inline(always)]
+        || match features {
+            Features::Dense(rows) => {
+                let mut at = places.start;
+                let (fours, rest) = c.as_chunks::<ABREAST>();
+                for four in fours {
+                    add_four(
+                        std::array::from_fn(|i| rows.row(sample.term(at + i))),
+                        *four,
+                        out,
+                    );
+                    at += ABREAST;
+                }
+                for &c in rest {
+                    add_one(rows.row(sample.term(at)), c, out);
+                    at += 1;
+                }
+            }
+            Features::Sparse(rows) => {
+                for (place, &c) in places.zip(c) {
+                    let row = rows.row(sample.term(place));
+                    for (&column, &value) in row.columns.iter().zip(row.values) {
+                        let out = &mut out[column as usize];
+                        *out = f64::from(value).mul_add(c, *out);
+                    }
+                }
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn add_four(rows: [&[f32]; ABREAST], c: [f64; ABREAST], out: &mut [f64]) {
+    let [first, second, third, fourth] = rows;
+    let rows = first.iter().zip(second).zip(third).zip(fourth);
+    for (out, (((&first, &second), &third), &fourth)) in out.iter_mut().zip(rows) {
+        let sum = f64::from(first).mul_add(c[0], *out);
+        let sum = f64::from(second).mul_add(c[1], sum);
+        let sum = f64::from(third).mul_add(c[2], sum);
+        *out = f64::from(fourth).mul_add(c[3], sum);
+    }
+}
+
+#[inline(always)]
+fn add_one(row: &[f32], c: f64, out: &mut [f64]) {
+    for (out, &a) in out.iter_mut().zip(row) {
+        *out = f64::from(a).mul_add(c, *out);
+    }
+}
+
+/// `products_jk = sum_c a_jc w_ck`: each row times a matrix.
+///
+/// # Shapes
+/// `w [columns, k]` row by row, `products [places, k]`.
+pub(super) fn matrix_products(
+    features: &Features,
+    sample: Sample<'_>,
+    places: Range<usize>,
+    w: &[f64],
+    k: usize,
+    products: &mut [f64],
+) {
+    products.fill(0.0);
+    vectorized(
+        #[inline(always)]
+        || {
+            for (place, product) in places.zip(products.chunks_exact_mut(k)) {
+                let mut add = |column: usize, value: f32| {
+                    add_scaled(product, f64::from(value), &w[column * k..][..k]);
+                };
+                each_entry(features, sample.term(place), &mut add);
+            }
+        },
+    );
+}
+
+/// `out_ck += sum_j a_jc d_jk`: each row times a row of `d`, added up.
+///
+/// # Shapes
+/// `d [places, k]`, `out [columns, k]`.
+pub(super) fn add_outer(
+    features: &Features,
+    sample: Sample<'_>,
+    places: Range<usize>,
+    d: &[f64],
+    k: usize,
+    out: &mut [f64],
+) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for (place, d) in places.zip(d.chunks_exact(k)) {
+                let mut add = |column: usize, value: f32| {
+                    add_scaled(&mut out[column * k..][..k], f64::from(value), d);
+                };
+                each_entry(features, sample.term(place), &mut add);
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn each_entry(features: &Features, row: usize, f: &mut impl FnMut(usize, f32)) {
+    match features {
+        Features::Dense(rows) => {
+            for (column, &value) in rows.row(row).iter().enumerate() {
+                f(column, value);
+            }
+        }
+        Features::Sparse(rows) => {
+            let row = rows.row(row);
+            for (&column, &value) in row.columns.iter().zip(row.values) {
+                f(column as usize, value);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add_scaled(sum: &mut [f64], factor: f64, values: &[f64]) {
+    for (sum, &value) in sum.iter_mut().zip(values) {
+        *sum = factor.mul_add(value, *sum);
+    }
+}
+
+/// `|a_j|^2` of every row.
+pub(super) fn square_norms(features: &Features) -> Vec<f64> {
+    use rayon::prelude::*;
+    let of_row = |row: usize| {
+        let mut sum = 0.0;
+        each_entry(features, row, &mut |_, value| {
+            sum += f64::from(value) * f64::from(value);
+        });
+        sum
+    };
+    (0..features.len()).into_par_iter().map(of_row).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use refit_io::data::{DenseRows, SparseRows};
+    use refit_testkit::{close, normal_vec};
+
+    /// The same rows dense and sparse: a third of the values is 0.
+    pub(crate) fn both(rows: usize, columns: usize, seed: u64) -> [Features; 2] {
+        let values: Vec<f32> = normal_vec(seed, rows * columns)
+            .into_iter()
+            .map(|v| if v.abs() < 0.43 { 0.0 } else { v as f32 })
+            .collect();
+        let (mut starts, mut entries) = (vec![0], Vec::new());
+        for row in values.chunks_exact(columns) {
+            let stored = row.iter().enumerate().filter(|(_, v)| **v != 0.0);
+            entries.extend(stored.map(|(column, &value)| (column as u32, value)));
+            starts.push(entries.len());
+        }
+        let (at, stored) = entries.into_iter().unzip();
+        [
+            Features::Dense(DenseRows::new(values, columns).unwrap()),
+            Features::Sparse(SparseRows::new(starts, at, stored, columns).unwrap()),
+        ]
+    }
+
+    fn entry(features: &Features, row: usize, column: usize) -> f64 {
+        let mut found = 0.0;
+        each_entry(features, row, &mut |at, value| {
+            if at == column {
+                found = f64::from(value);
+            }
+        });
+        found
+    }
+
+    #[test]
+    fn passes_agree_with_plain_loops_at_every_width() {
+        for columns in [1, 7, 8, 9, 16, 31] {
+            let terms = [3, 0, 5, 5, 1, 4, 2];
+            let v = normal_vec(1, columns * 3);
+            for features in both(6, columns, 2) {
+                let sample = Sample::Terms(&terms);
+                let (mut found, mut sum) = (vec![0.0; 7], vec![1.0; columns]);
+                products(&features, sample, 0..7, &v[..columns], &mut found);
+                add_rows(&features, sample, 0..7, &v[..7.min(v.len())], &mut sum);
+                let (mut many, mut outer) = (vec![9.0; 14], vec![1.0; columns * 2]);
+                matrix_products(&features, sample, 0..7, &v[..columns * 2], 2, &mut many);
+                add_outer(&features, sample, 0..7, &found.repeat(2), 2, &mut outer);
+                for (j, &term) in terms.iter().enumerate() {
+                    let a = |c: usize| entry(&features, term as usize, c);
+                    let expected =
+                        |of: &dyn Fn(usize) -> f64| (0..columns).map(|c| a(c) * of(c)).sum::<f64>();
+                    // Some ten products of numbers of order one.
+                    close(found[j], expected(&|c| v[c]), 1e-14, 1e-14).unwrap();
+                    close(many[2 * j + 1], expected(&|c| v[2 * c + 1]), 1e-14, 1e-14).unwrap();
+                }
+                let count = 7.min(v.len());
+                for c in 0..columns {
+                    let a = |j: usize| entry(&features, terms[j] as usize, c);
+                    let expected: f64 = 1.0 + (0..count).map(|j| a(j) * v[j]).sum::<f64>();
+                    if count == 7 {
+                        close(sum[c], expected, 1e-14, 1e-14).unwrap();
+                    }
+                    let d = found.repeat(2);
+                    let expected: f64 = 1.0 + (0..7).map(|j| a(j) * d[2 * j]).sum::<f64>();
+                    close(outer[2 * c], expected, 1e-14, 1e-13).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_product_does_not_depend_on_the_rows_beside_it() {
+        for features in both(9, 13, 3) {
+            let v = normal_vec(4, 13);
+            let mut all = vec![0.0; 9];
+            products(&features, Sample::All, 0..9, &v, &mut all);
+            for (row, expected) in all.iter().enumerate() {
+                let mut one = [0.0];
+                products(&features, Sample::Terms(&[row as u32]), 0..1, &v, &mut one);
+                assert_eq!(one[0].to_bits(), expected.to_bits());
+            }
+        }
+    }
+}
