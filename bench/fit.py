@@ -1,6 +1,6 @@
 """Minimises one objective with SciPy, PyTorch-minimize and refit, from the same start to the same gradient norm.
 
-    python3 bench/fit.py --data FILE [--venv DIR] [--work DIR] [--eps-g 1e-4] [--start ones] [--rounds 3] [--csv bench/fit.csv]
+    python3 bench/fit.py --data FILE [--venv DIR] [--work DIR] [--eps-g 1e-4] [--start zeros] [--rounds 3] [--csv bench/fit.csv]
     python3 bench/fit.py --generate 1000000 100 [..]
 
 The objective is the mean over rows of (b - sigmoid(a^T w + bias))^2, labels 0 and 1 by value; no bias with --no-bias. FILE
@@ -42,7 +42,7 @@ def main():
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "refit-bench-fit")
     parser.add_argument("--refit", type=Path, help="the program; built if it is not given")
     parser.add_argument("--eps-g", type=float, default=1e-4)
-    parser.add_argument("--start", choices=["zeros", "ones", "random"], default="ones")
+    parser.add_argument("--start", choices=["zeros", "ones", "random"], default="zeros")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-bias", action="store_true")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each solver")

@@ -15,6 +15,7 @@ mod data_corrupt;
 mod data_files;
 mod data_libsvm;
 mod data_loader;
+mod data_memory;
 mod data_models;
 mod data_npz;
 mod data_readers;

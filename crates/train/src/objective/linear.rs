@@ -5,37 +5,19 @@
 //! cache. Source for the sigmoid with squared loss: Xu, Roosta and Mahoney 2017, arXiv:1708.07827.
 
 use super::{
-    Loss, LossAt, ObjectiveError, Penalty,
+    LossAt, ObjectiveError,
+    order::Order,
     parts::Parts,
     rows::{self, MOST_ROWS, add_rows, blocks, products},
 };
 use crate::optim::second::{Bounds, FiniteSum, Sample};
 use rayon::prelude::*;
 use refit_io::data::{Features, Table};
-use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Settings of a [`LinearModel`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct LinearConfig {
-    /// Loss of one row (source: sigmoid and square).
-    pub loss: Loss,
-    /// Penalty on the weights (source: none).
-    pub penalty: Penalty,
-    /// Whether a bias is fitted, the last parameter, which is not penalised (ours: yes).
-    pub bias: bool,
-}
+mod config;
 
-impl Default for LinearConfig {
-    fn default() -> Self {
-        Self {
-            loss: Loss::SigmoidSquare,
-            penalty: Penalty::default(),
-            bias: true,
-        }
-    }
-}
+pub use config::LinearConfig;
 
 /// A finite sum over the rows of a table, of a loss of a linear model.
 ///
@@ -43,7 +25,8 @@ impl Default for LinearConfig {
 /// precision; threads share the rows in parts that do not depend on their number.
 ///
 /// # Cost
-/// One pass over the rows for values, a gradient, or a product; 12 bytes for each row beside the table, and 16 for each
+/// One pass over the rows for values, a gradient, or a product, in the order of the rows: a sample that does not ascend is
+/// sorted first. 12 bytes for each row beside the table, and 16 for each
 /// row of a sample while its Hessian is kept.
 #[derive(Clone, Debug)]
 pub struct LinearModel {
@@ -58,7 +41,7 @@ pub struct LinearModel {
 /// What a [`LinearModel`] keeps of a point: second derivatives of the losses of a sample.
 #[derive(Clone, Debug)]
 pub struct LinearState {
-    /// `None`: every term.
+    /// In ascending order; `None`: every term.
     terms: Option<Vec<u32>>,
     /// `weight phi'' / m` for each place.
     coefficients: Vec<f64>,
@@ -208,21 +191,23 @@ impl LinearModel {
         }
     }
 
-    /// One pass for values, the gradient and, if they are wanted, the coefficients of the Hessian.
+    /// One pass for values, the gradient and, if they are wanted, the coefficients of the Hessian in ascending order.
     fn gradient_keeping(
         &self,
         x: &[f64],
-        sample: Sample<'_>,
+        order: &Order<'_>,
         values: &mut [f64],
         out: &mut [f64],
         coefficients: Option<&mut [f64]>,
     ) -> f64 {
-        let (w, _) = self.split(x);
+        let ((w, _), sample) = (self.split(x), order.sample());
         let penalty = self.config.penalty;
         let constant = penalty.value(w);
         let share = 1.0 / sample.len(self.terms()).max(1) as f64;
         let parts = Parts::new(values.len(), self.dim());
-        let slices = parts.cut(values, 1).zip(parts.cut_wanted(coefficients, 1));
+        let slices = parts
+            .cut(&mut *values, 1)
+            .zip(parts.cut_wanted(coefficients, 1));
         let mut squares = parts.sum(slices, out, |places, (values, mut kept), sum| {
             let start = places.start;
             let (mut slopes, mut squares) = ([0.0; MOST_ROWS], 0.0);
@@ -244,6 +229,7 @@ impl LinearModel {
             }
             squares
         });
+        order.restore(values);
         let terms = 1.0 / share;
         let [square, product] = penalty.add_gradient(w, &mut out[..w.len()]);
         squares += terms * (square + 2.0 * product);
@@ -253,25 +239,22 @@ impl LinearModel {
     fn state(
         &self,
         x: &[f64],
-        sample: Sample<'_>,
+        order: Order<'_>,
         coefficients: Vec<f64>,
         matrix: Matrix,
     ) -> LinearState {
-        let terms = match sample {
-            Sample::All => None,
-            Sample::Terms(terms) | Sample::Weighted { terms, .. } => Some(terms.to_vec()),
-        };
         let (w, _) = self.split(x);
         let convex = matrix == Matrix::GaussNewton;
         LinearState {
-            terms,
+            terms: order.into_terms(),
             coefficients,
             penalty: self.config.penalty.curvatures(w, convex),
         }
     }
 
     fn matrix(&self, x: &[f64], sample: Sample<'_>, matrix: Matrix) -> LinearState {
-        let terms = sample.len(self.terms());
+        let order = Order::new(sample);
+        let (sample, terms) = (order.sample(), sample.len(self.terms()));
         let share = 1.0 / terms.max(1) as f64;
         let mut coefficients = vec![0.0; terms];
         let parts = Parts::new(terms, self.dim());
@@ -281,7 +264,7 @@ impl LinearModel {
                 out[place - start] = matrix.of(at) * sample.weight(place) * share;
             });
         });
-        self.state(x, sample, coefficients, matrix)
+        self.state(x, order, coefficients, matrix)
     }
 }
 
@@ -299,13 +282,15 @@ impl FiniteSum for LinearModel {
     fn values(&self, x: &[f64], sample: Sample<'_>, out: &mut [f64]) {
         let (w, _) = self.split(x);
         let penalty = self.config.penalty.value(w);
+        let order = Order::new(sample);
         let parts = Parts::new(out.len(), self.dim());
-        parts.each(parts.cut(out, 1), |places, out| {
+        parts.each(parts.cut(&mut *out, 1), |places, out| {
             let start = places.start;
-            self.each_loss(x, sample, places, |place, at| {
+            self.each_loss(x, order.sample(), places, |place, at| {
                 out[place - start] = at.value + penalty;
             });
         });
+        order.restore(out);
     }
 
     /// Squared norms of gradients of terms are known: `phi'^2 |a_i|^2` and what the penalty adds, which draws of different
@@ -317,7 +302,7 @@ impl FiniteSum for LinearModel {
         values: &mut [f64],
         out: &mut [f64],
     ) -> Option<f64> {
-        Some(self.gradient_keeping(x, sample, values, out, None))
+        Some(self.gradient_keeping(x, &Order::new(sample), values, out, None))
     }
 
     fn hessian(&self, x: &[f64], sample: Sample<'_>) -> LinearState {
@@ -351,9 +336,10 @@ impl FiniteSum for LinearModel {
         values: &mut [f64],
         out: &mut [f64],
     ) -> Option<(Option<f64>, LinearState)> {
-        let mut coefficients = vec![0.0; values.len()];
-        let squares = self.gradient_keeping(x, sample, values, out, Some(&mut coefficients));
-        let state = self.state(x, sample, coefficients, Matrix::Hessian);
+        let order = Order::new(sample);
+        let mut kept = vec![0.0; values.len()];
+        let squares = self.gradient_keeping(x, &order, values, out, Some(&mut kept));
+        let state = self.state(x, order, kept, Matrix::Hessian);
         Some((Some(squares), state))
     }
 

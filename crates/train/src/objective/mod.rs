@@ -22,6 +22,7 @@ mod head;
 mod linear;
 mod loss;
 mod network;
+mod order;
 mod parts;
 mod penalty;
 mod rows;

@@ -5,15 +5,19 @@
 
 use crate::optim::second::Sample;
 use refit_io::data::Features;
-use refit_kernels::vectorized;
+use refit_kernels::{prefetch, vectorized};
 use std::ops::Range;
 
 /// Partial sums of a product: two registers of AVX-512, four of AVX2.
 const LANES: usize = 16;
 /// Rows that are added side by side, so that each sum is loaded and stored once for all.
 const ABREAST: usize = 4;
+/// Rows that are asked for before they are needed.
+const AHEAD: usize = 16;
+/// Tables up to this size are taken to lie in the last cache.
+const CACHED_BYTES: u64 = 1 << 24;
 /// Bytes of the rows of a block, which a second loop finds in the first-level cache.
-const BLOCK_BYTES: usize = 1 << 14;
+const BLOCK_BYTES: usize = 1 << 13;
 /// Most rows of a block.
 pub(super) const MOST_ROWS: usize = 256;
 
@@ -36,6 +40,21 @@ pub(super) fn blocks(
         .map(move |start| start..(start + size).min(end))
 }
 
+/// The term whose row is asked for ahead of time: one of a list, whose rows lie anywhere, or of a table that no cache
+/// holds. Other rows come by themselves.
+#[inline(always)]
+fn ahead(features: &Features, sample: Sample<'_>, place: usize) -> Option<usize> {
+    match sample {
+        Sample::All => {
+            let far = matches!(features, Features::Dense(rows) if rows.size_bytes() > CACHED_BYTES);
+            (far && place < features.len()).then_some(place)
+        }
+        Sample::Terms(terms) | Sample::Weighted { terms, .. } => {
+            terms.get(place).map(|&term| term as usize)
+        }
+    }
+}
+
 /// `products_j = a_j^T v`, for the rows at `places` of a sample.
 ///
 /// # Shapes
@@ -52,11 +71,22 @@ pub(super) fn products(
         || match features {
             Features::Dense(rows) => {
                 for (place, product) in places.zip(products) {
+                    if let Some(term) = ahead(features, sample, place + AHEAD) {
+                        prefetch(rows.row(term));
+                    }
                     *product = dense_product(rows.row(sample.term(place)), v);
                 }
             }
             Features::Sparse(rows) => {
                 for (place, product) in places.zip(products) {
+                    if let Some(term) = ahead(features, sample, place + 2 * AHEAD) {
+                        prefetch(&rows.starts()[term..=term]);
+                    }
+                    if let Some(term) = ahead(features, sample, place + AHEAD) {
+                        let row = rows.row(term);
+                        prefetch(row.columns);
+                        prefetch(row.values);
+                    }
                     let row = rows.row(sample.term(place));
                     let mut sums = [0.0; 2];
                     let (pairs, rest) = row.columns.as_chunks::<2>();
@@ -78,25 +108,36 @@ pub(super) fn products(
 
 #[inline(always)]
 fn dense_product(row: &[f32], v: &[f64]) -> f64 {
-    let mut sums = [0.0; LANES];
     let (row, row_rest) = row.as_chunks::<LANES>();
     let (v, v_rest) = v.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
     for (row, v) in row.iter().zip(v) {
         for lane in 0..LANES {
             sums[lane] = f64::from(row[lane]).mul_add(v[lane], sums[lane]);
         }
     }
-    for (sum, (&a, &v)) in sums.iter_mut().zip(row_rest.iter().zip(v_rest)) {
-        *sum = f64::from(a).mul_add(v, *sum);
+    // Apart: a register that is written in part and read whole is waited for.
+    let (fours, row_rest) = row_rest.as_chunks::<4>();
+    let (v_fours, v_rest) = v_rest.as_chunks::<4>();
+    let mut four = [0.0; 4];
+    for (row, v) in fours.iter().zip(v_fours) {
+        for lane in 0..4 {
+            four[lane] = f64::from(row[lane]).mul_add(v[lane], four[lane]);
+        }
     }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
+    let mut last = 0.0;
+    for (&a, &v) in row_rest.iter().zip(v_rest) {
+        last = f64::from(a).mul_add(v, last);
+    }
+    for width in [8, 4] {
         for lane in 0..width {
             sums[lane] += sums[lane + width];
         }
     }
-    sums[0]
+    for (four, sum) in four.iter_mut().zip(sums) {
+        *four += sum;
+    }
+    ((four[0] + four[2]) + (four[1] + four[3])) + last
 }
 
 /// `out += sum_j c_j a_j`, for the rows at `places` of a sample.

@@ -132,6 +132,11 @@ impl SparseRows {
         &self.values
     }
 
+    /// Where each row begins among the entries, and where the last one ends.
+    pub fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
     /// The entries of row `index`.
     ///
     /// # Panics

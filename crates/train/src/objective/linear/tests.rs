@@ -1,5 +1,6 @@
 use super::*;
 use crate::objective::{
+    Loss, Penalty,
     rows::tests::both,
     testing::{check, gradient, product, values},
 };
