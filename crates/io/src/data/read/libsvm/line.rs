@@ -7,7 +7,12 @@ use super::{
 
 /// The part of a line before its comment, without white space around it.
 pub(super) fn content(line: &[u8]) -> &[u8] {
-    let end = line.iter().position(|&byte| byte == b'#');
+    // `contains` looks at several bytes at a time, and most lines have no comment.
+    let end = if line.contains(&b'#') {
+        line.iter().position(|&byte| byte == b'#')
+    } else {
+        None
+    };
     line[..end.unwrap_or(line.len())].trim_ascii()
 }
 
@@ -60,7 +65,7 @@ pub(super) fn parse(
     for word in words {
         let (index, value) = split(word)?;
         if index < least {
-            return Err(out_of_order(index, least));
+            return Err(out_of_order(index, least, first));
         }
         let column = index - first;
         if column >= columns as u64 {
@@ -99,10 +104,10 @@ fn split(word: &[u8]) -> Result<(u64, &[u8]), LineProblem> {
     }
 }
 
-/// `index` is below `least`, which is one more than the index before it, or the first index.
-fn out_of_order(index: u64, least: u64) -> LineProblem {
+/// `index` is below `least`, which is the first index, or one more than the index before it.
+fn out_of_order(index: u64, least: u64, first: u64) -> LineProblem {
     match least - 1 {
-        0 => LineProblem::IndexZero,
+        _ if index < first => LineProblem::IndexZero,
         before if before == index => LineProblem::Duplicate { index },
         before => LineProblem::Order { index, before },
     }
@@ -122,15 +127,40 @@ fn integer(word: &[u8]) -> Option<u64> {
 
 /// A decimal number, rounded once to single precision; infinite when it is too large.
 fn number(word: &[u8]) -> Option<f32> {
-    match word {
-        [digit @ b'0'..=b'9'] => Some(f32::from(digit - b'0')),
-        _ => std::str::from_utf8(word).ok()?.parse().ok(),
+    short_decimal(word).or_else(|| std::str::from_utf8(word).ok()?.parse().ok())
+}
+
+/// A number of few digits without exponent: digits and power of ten are exact, so that their quotient is rounded once.
+fn short_decimal(word: &[u8]) -> Option<f32> {
+    const POWERS: [f32; 11] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
+    let (sign, digits) = match word {
+        [b'-', digits @ ..] => (-1.0, digits),
+        [b'+', digits @ ..] => (1.0, digits),
+        digits => (1.0, digits),
+    };
+    let (mut mantissa, mut after_point, mut count) = (0u32, None, 0);
+    for &byte in digits {
+        match byte {
+            b'0'..=b'9' => {
+                mantissa = 10 * mantissa + u32::from(byte - b'0');
+                after_point = after_point.map(|places| places + 1);
+                count += 1;
+            }
+            b'.' if after_point.is_none() => after_point = Some(0),
+            _ => return None,
+        }
+        if mantissa >= 1 << 24 {
+            return None;
+        }
     }
+    let power = POWERS.get(after_point.unwrap_or(0))?;
+    (count > 0).then_some(sign * (mantissa as f32 / power))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn read(line: &str, first: u64, columns: usize) -> Result<(f32, Vec<(u32, f32)>), String> {
         let mut entries = Vec::new();
@@ -206,5 +236,13 @@ mod tests {
         assert_eq!(of("1 :::", 1), extent(3, 0));
         assert_eq!(of("1 0:3", 1), extent(1, 0));
         assert!(measure(b"1 134217729:1", 1).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_those_of_the_library(text in "[+-]?[0-9]{0,9}[.]?[0-9]{0,12}(e[+-]?[0-9]{1,2})?") {
+            let expected = text.parse::<f32>().ok().map(f32::to_bits);
+            prop_assert_eq!(number(text.as_bytes()).map(f32::to_bits), expected, "{}", text);
+        }
     }
 }
