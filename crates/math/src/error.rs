@@ -53,6 +53,22 @@ pub enum MathError {
         /// The first pivot that fails, counted from 0.
         pivot: usize,
     },
+    /// A product with an operator, or a vector for it, that is not finite.
+    #[error("a product is {value} in entry {entry}, expected finite values")]
+    NotFiniteProduct {
+        /// What stands there.
+        value: f64,
+        /// Its place, counted from 0.
+        entry: usize,
+    },
+    /// An operator that should be symmetric: `u^T H v` and `v^T H u` differ.
+    #[error("the operator is not symmetric: u^T H v is {there:e} and v^T H u is {back:e}")]
+    NotSymmetric {
+        /// `u^T H v`.
+        there: f64,
+        /// `v^T H u`.
+        back: f64,
+    },
     /// Nothing to work on.
     #[error("{what} is empty, expected at least one")]
     Empty {
@@ -69,12 +85,29 @@ pub enum MathError {
     },
 }
 
+impl MathError {
+    /// The first entry of a product that is not finite.
+    pub(crate) fn product(values: &[f64]) -> Self {
+        let entry = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
+        Self::NotFiniteProduct {
+            value: values.get(entry).copied().unwrap_or(f64::NAN),
+            entry,
+        }
+    }
+}
+
 impl Hint for MathError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::NotPositive { .. } => Some("add a larger ridge to the diagonal".into()),
             Self::TooManyRows { .. } => Some("transpose the costs".into()),
             Self::NotFinite { .. } => Some("repair or leave out what holds that value".into()),
+            Self::NotFiniteProduct { .. } => {
+                Some("look for an overflow in the operator, or for such a value in the data".into())
+            }
+            Self::NotSymmetric { .. } => Some(
+                "check the product with the Hessian against differences of the gradient".into(),
+            ),
             _ => None,
         }
     }

@@ -8,3 +8,4 @@
 mod objectives;
 mod optimisers;
 mod resume;
+mod second;

@@ -2,6 +2,7 @@
 
 use super::oracle::{Bounds, FiniteSum, Sample};
 use rayon::prelude::*;
+use refit_math::vector::{add_scaled, dot, scale};
 
 /// Most chunks that a sum over a sample is made of; part of the definition of its result.
 const CHUNKS: usize = 64;
@@ -75,7 +76,7 @@ where
             for place in at * chunk..((at + 1) * chunk).min(len) {
                 one.fill(0.0);
                 let (weight, more) = add(place, &mut one);
-                sum.iter_mut().zip(&one).for_each(|(s, v)| *s += weight * v);
+                add_scaled(&mut sum, weight, &one);
                 extra += more;
             }
             (sum, extra)
@@ -84,11 +85,11 @@ where
         out.fill(0.0);
         let mut total = 0.0;
         for (part, extra) in parts {
-            out.iter_mut().zip(part).for_each(|(s, v)| *s += v);
+            add_scaled(out, 1.0, &part);
             total += extra;
         }
         let share = 1.0 / len.max(1) as f64;
-        out.iter_mut().for_each(|v| *v *= share);
+        scale(out, share);
         total
     }
 }
@@ -149,7 +150,7 @@ where
         self.values(x, sample, values);
         let squares = self.mean(values.len(), out, |at, one| {
             (self.gradient)(sample.term(at), x, one);
-            (sample.weight(at), one.iter().map(|v| v * v).sum())
+            (sample.weight(at), dot(one, one))
         });
         Some(squares)
     }

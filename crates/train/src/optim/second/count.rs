@@ -63,12 +63,11 @@ pub(super) struct Hessian<O: FiniteSum> {
     terms: u64,
 }
 
-/// Mean gradient and what came with it.
-pub(super) struct Gradient<O: FiniteSum> {
-    /// Sum of the squared norms of the gradients of single terms, if the objective knows it.
-    pub(super) squares: Option<f64>,
-    /// The Hessian on the same sample, if it was asked for and came in the same pass.
-    pub(super) hessian: Option<Hessian<O>>,
+impl<O: FiniteSum> Hessian<O> {
+    /// Number of terms.
+    pub(super) fn terms(&self) -> u64 {
+        self.terms
+    }
 }
 
 impl<'a, O: FiniteSum> Counted<'a, O> {
@@ -116,19 +115,14 @@ impl<'a, O: FiniteSum> Counted<'a, O> {
         sample: Sample<'_>,
         values: &mut [f64],
         out: &mut [f64],
-    ) -> Gradient<O> {
+    ) -> Option<Hessian<O>> {
         let terms = self.size(sample);
-        if let Some((squares, state)) = self.oracle.gradient_and_hessian(x, sample, values, out) {
-            self.counts.gradients += terms;
-            return Gradient {
-                squares,
-                hessian: Some(Hessian { state, terms }),
-            };
-        }
-        Gradient {
-            squares: self.gradient(x, sample, values, out),
-            hessian: None,
-        }
+        let Some((_, state)) = self.oracle.gradient_and_hessian(x, sample, values, out) else {
+            self.gradient(x, sample, values, out);
+            return None;
+        };
+        self.counts.gradients += terms;
+        Some(Hessian { state, terms })
     }
 
     pub(super) fn hessian(&mut self, x: &[f64], sample: Sample<'_>) -> Hessian<O> {

@@ -1,0 +1,188 @@
+//! Evidence that a point is second-order stationary, or a way down from it.
+
+use super::{
+    config::Draw,
+    draw::Order,
+    error::SecondOrderError,
+    estimate::GradientEstimate,
+    oracle::{FiniteSum, Sample},
+    outcome::{Certificate, Status},
+    run::{Basis, Run},
+    samples::SampledHessian,
+    sizes,
+};
+use refit_math::krylov::{Leftmost, leftmost};
+
+/// What a look at the curvature found.
+pub(super) enum Look {
+    Certified(Certificate),
+    /// Not enough could be said with the products that are allowed.
+    Unclear,
+    Stopped(Status),
+    /// The gradient of all terms is too long after all.
+    Long,
+    Down(Descent),
+}
+
+/// Negative curvature.
+pub(super) struct Descent {
+    pub(super) found: Leftmost,
+    pub(super) basis: Basis,
+}
+
+impl<O: FiniteSum> Run<'_, O> {
+    /// Looks for negative curvature where the gradient is short: first in the usual sample, then for a certificate.
+    pub(super) fn look(
+        &mut self,
+        mut gradient: GradientEstimate<O>,
+    ) -> Result<Look, SecondOrderError> {
+        self.state.attempts += 1;
+        let n = self.terms();
+        let failure = sizes::look(self.config.failure, self.state.attempts);
+        let size = self.hessian_size();
+        if size < n && self.config.draw == Draw::Uniform {
+            let hessian = self.true_hessian(size);
+            let found = self.search_leftmost(&hessian, "search", failure, 0.0)?;
+            if self.is_down(&found) {
+                let error = self.hessian_error(&hessian, &found.vector);
+                // A quarter of the promised decrease, as for every step.
+                if error <= 0.25 * (1.0 - self.config.accept) * -found.value {
+                    return Ok(Look::Down(descent(found, &gradient, &hessian, error)));
+                }
+            }
+            if let Some(status) = self.stopped() {
+                return Ok(Look::Stopped(status));
+            }
+        }
+        // Three parts of the probability: gradient, sample of the Hessian, random start.
+        let part = failure / 3.0;
+        let size = self.certificate_size(part);
+        let hessian = match gradient.hessian.take() {
+            Some(hessian) if size >= n => self.hessian(n, Some(hessian))?,
+            _ => self.true_hessian(size),
+        };
+        let error = self.certain_hessian_error(&hessian, part);
+        let found = self.search_leftmost(&hessian, "certificate", part, error)?;
+        let mut certificate = Certificate {
+            gradient: gradient.norm,
+            gradient_error: self.certain_gradient_error(&gradient, part),
+            curvature: found.value,
+            residual: found.residual,
+            missed: found.missed,
+            hessian_error: error,
+            gradient_terms: gradient.size,
+            hessian_terms: hessian.size,
+            products: found.products,
+            failure,
+            attempt: self.state.attempts,
+        };
+        if certificate.curvature_bound() < -self.config.eps_h() {
+            return Ok(if self.is_down(&found) {
+                Look::Down(descent(found, &gradient, &hessian, error))
+            } else {
+                Look::Unclear
+            });
+        }
+        if certificate.gradient_bound() > self.config.eps_g {
+            gradient = self.whole_gradient()?;
+            certificate.gradient = gradient.norm;
+            certificate.gradient_error = 0.0;
+            certificate.gradient_terms = gradient.size;
+        }
+        if certificate.gradient_bound() > self.config.eps_g {
+            return Ok(Look::Long);
+        }
+        Ok(Look::Certified(certificate))
+    }
+
+    /// The Hessian itself, whatever matrix models have.
+    fn true_hessian(&mut self, size: usize) -> SampledHessian<O> {
+        let n = self.terms();
+        let mut order = None;
+        let sample = if size >= n {
+            Sample::All
+        } else {
+            let fresh = order.insert(Order::new(n as u32, self.seed("certificate/terms")));
+            fresh.grow(size);
+            fresh.sample()
+        };
+        let hessian = self.sum.hessian(&self.state.x, sample);
+        SampledHessian::plain(hessian, size.min(n), order)
+    }
+
+    fn is_down(&self, found: &Leftmost) -> bool {
+        found.value < -0.5 * self.config.eps_h()
+    }
+
+    /// The smallest eigenvalue, until there is a way down or nothing below `-eps-h` can have been missed.
+    fn search_leftmost(
+        &mut self,
+        hessian: &SampledHessian<O>,
+        what: &str,
+        failure: f64,
+        error: f64,
+    ) -> Result<Leftmost, SecondOrderError> {
+        let seed = self.config.seed.fork(what).fork(self.state.attempts);
+        let (eps_h, wrong) = (self.config.eps_h(), self.model());
+        let (dim, most) = (self.sum.dim(), self.config.products);
+        let sum = &mut self.sum;
+        let mut product = |v: &[f64], out: &mut [f64]| sum.product(&hessian.hessian, v, out);
+        let done = |found: &Leftmost| {
+            let down = found.value < -0.5 * eps_h && found.residual <= 0.5 * -found.value;
+            down || found.bound() - error >= -eps_h
+        };
+        leftmost(dim, seed, failure, most, &mut product, done).map_err(wrong)
+    }
+
+    /// Terms of the Hessian of a certificate: those after which its error is a quarter of what is asked.
+    fn certificate_size(&self, failure: f64) -> usize {
+        let Some(bounds) = self.sum.oracle().bounds() else {
+            return self.terms();
+        };
+        let error = 0.25 * self.config.eps_h();
+        self.sensible(sizes::hessian_terms(
+            bounds.hessian,
+            error,
+            self.sum.dim(),
+            failure,
+        ))
+    }
+
+    fn certain_hessian_error(&self, hessian: &SampledHessian<O>, failure: f64) -> f64 {
+        let (m, n) = (hessian.size, self.terms());
+        match self.sum.oracle().bounds() {
+            Some(bounds) => sizes::hessian_error(bounds.hessian, m, n, self.sum.dim(), failure),
+            None if m >= n => 0.0,
+            None => f64::INFINITY,
+        }
+    }
+
+    fn certain_gradient_error(&self, gradient: &GradientEstimate<O>, failure: f64) -> f64 {
+        let (m, n) = (gradient.size, self.terms());
+        match self.sum.oracle().bounds() {
+            Some(bounds) => {
+                let largest = Some(bounds.gradient);
+                sizes::spread_error(gradient.variance(), largest, m, n, failure)
+            }
+            None if m >= n => 0.0,
+            None => f64::INFINITY,
+        }
+    }
+}
+
+fn descent<O: FiniteSum>(
+    found: Leftmost,
+    gradient: &GradientEstimate<O>,
+    hessian: &SampledHessian<O>,
+    error: f64,
+) -> Descent {
+    Descent {
+        found,
+        basis: Basis {
+            gradient: (gradient.norm, gradient.error),
+            gradient_terms: gradient.size,
+            hessian_terms: hessian.size,
+            hessian_error: Some(error),
+        },
+    }
+}

@@ -1,0 +1,268 @@
+//! Means of growing samples, with what they may be wrong by.
+
+use super::{
+    count::{Counted, Hessian},
+    draw::Order,
+    oracle::{FiniteSum, Sample},
+    sizes,
+};
+use refit_math::vector::{add_scaled, dot, norm, scale};
+
+/// The mean gradient of a sample that can grow.
+pub(super) struct GradientEstimate<O: FiniteSum> {
+    pub(super) mean: Vec<f64>,
+    pub(super) norm: f64,
+    /// Terms.
+    pub(super) size: usize,
+    /// Estimated error of the mean; 0 for all terms.
+    pub(super) error: f64,
+    /// The Hessian of all terms, when the pass over all terms gave it.
+    pub(super) hessian: Option<Hessian<O>>,
+    spread: Spread,
+}
+
+/// Mean squared distance of terms to their mean, from the terms or from blocks of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spread {
+    /// Sum of squared norms of terms; `None` when the objective does not know them.
+    squares: Option<f64>,
+    /// Sum over blocks of their size times the squared norm of their mean.
+    between: f64,
+    blocks: usize,
+}
+
+impl Spread {
+    fn variance(&self, size: usize, mean_square: f64) -> f64 {
+        let (sum, count) = match self.squares {
+            Some(squares) => (squares, size),
+            None => (self.between, self.blocks),
+        };
+        if count < 2 {
+            return f64::INFINITY;
+        }
+        (sum - size as f64 * mean_square).max(0.0) / (count - 1) as f64
+    }
+}
+
+impl<O: FiniteSum> GradientEstimate<O> {
+    /// From all terms, whose values go to `values`; with the Hessian if one pass gives both and `fused` asks for it.
+    pub(super) fn all(
+        sum: &mut Counted<'_, O>,
+        x: &[f64],
+        values: &mut Vec<f64>,
+        fused: bool,
+    ) -> Self {
+        let mut mean = vec![0.0; sum.dim()];
+        values.resize(sum.terms(), 0.0);
+        let hessian = if fused {
+            sum.gradient_and_hessian(x, Sample::All, values, &mut mean)
+        } else {
+            sum.gradient(x, Sample::All, values, &mut mean);
+            None
+        };
+        Self {
+            norm: norm(&mean),
+            mean,
+            size: sum.terms(),
+            error: 0.0,
+            hessian,
+            spread: Spread::default(),
+        }
+    }
+
+    /// Without any terms yet.
+    pub(super) fn none(dim: usize) -> Self {
+        Self {
+            mean: vec![0.0; dim],
+            norm: 0.0,
+            size: 0,
+            error: f64::INFINITY,
+            hessian: None,
+            spread: Spread::default(),
+        }
+    }
+
+    /// Lets the sample grow to `size` terms; the error is left to the caller.
+    pub(super) fn grow(
+        &mut self,
+        sum: &mut Counted<'_, O>,
+        x: &[f64],
+        order: &mut Order,
+        size: usize,
+    ) {
+        let blocks = order.grow(size).to_vec();
+        let Some(end) = blocks.last().map(|block| block.end) else {
+            return;
+        };
+        let mut values = Vec::new();
+        scale(&mut self.mean, self.size as f64);
+        let mut add = |this: &mut Self, places: std::ops::Range<usize>| {
+            let len = places.len();
+            let mut mean = vec![0.0; sum.dim()];
+            values.resize(len, 0.0);
+            let sample = Sample::Terms(order.at(places));
+            let squares = sum.gradient(x, sample, &mut values, &mut mean);
+            this.spread.between += len as f64 * dot(&mean, &mean);
+            this.spread.blocks += 1;
+            this.spread.squares = squares.map(|more| this.spread.squares.unwrap_or(0.0) + more);
+            this.size += len;
+            add_scaled(&mut this.mean, len as f64, &mean);
+            squares.is_some()
+        };
+        if add(self, blocks[0].clone()) {
+            if blocks.len() > 1 {
+                add(self, blocks[0].end..end); // the spread is known: one call for the rest
+            }
+        } else {
+            for block in &blocks[1..] {
+                add(self, block.clone());
+            }
+        }
+        scale(&mut self.mean, 1.0 / self.size as f64);
+        self.norm = norm(&self.mean);
+    }
+
+    /// The mean squared distance of single gradients to their mean, as the sample shows it.
+    pub(super) fn variance(&self) -> f64 {
+        self.spread.variance(self.size, self.norm * self.norm)
+    }
+
+    /// What the whole gradient is not longer than, by the estimate.
+    pub(super) fn bound(&self) -> f64 {
+        self.norm + self.error
+    }
+}
+
+/// How wrong the product of a sample's Hessian with `s` may be, as a share of the length of `s`: from the spread of the
+/// products of its parts, whose Hessians `hessian` makes.
+pub(super) fn hessian_error<'a, O: FiniteSum>(
+    sum: &mut Counted<'a, O>,
+    s: &[f64],
+    n: usize,
+    failure: f64,
+    parts: Vec<Sample<'_>>,
+    mut hessian: impl FnMut(&mut Counted<'a, O>, Sample<'_>) -> Hessian<O>,
+) -> f64 {
+    let (mut total, mut between, mut count, mut size) = (vec![0.0; s.len()], 0.0, 0, 0);
+    let mut image = vec![0.0; s.len()];
+    for part in parts {
+        let block = hessian(sum, part);
+        sum.product(&block, s, &mut image);
+        let terms = block.terms() as f64;
+        add_scaled(&mut total, terms, &image);
+        between += terms * dot(&image, &image);
+        count += 1;
+        size += block.terms() as usize;
+    }
+    scale(&mut total, 1.0 / size.max(1) as f64);
+    let spread = Spread {
+        squares: None,
+        between,
+        blocks: count,
+    };
+    let variance = spread.variance(size, dot(&total, &total));
+    sizes::spread_error(variance, None, size, n, failure) / norm(s)
+}
+
+/// Mean, variance and mean size of differences `f_i(x) - f_i(x + s)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Differences {
+    count: usize,
+    sum: f64,
+    squares: f64,
+    /// Sum of `|f_i(x)|`.
+    sizes: f64,
+    /// Sum of `f_i(x)`.
+    values: f64,
+}
+
+impl Differences {
+    /// Adds terms, in a fixed order.
+    pub(super) fn add(&mut self, here: &[f64], there: &[f64]) {
+        // Runs of terms are summed on their own: the rounding of a long sum stays small beside its terms.
+        for (here, there) in here.chunks(1024).zip(there.chunks(1024)) {
+            let mut run = Self::default();
+            for (a, b) in here.iter().zip(there) {
+                let difference = a - b;
+                run.sum += difference;
+                run.squares += difference * difference;
+                run.sizes += a.abs();
+                run.values += a;
+            }
+            self.count += here.len();
+            self.sum += run.sum;
+            self.squares += run.squares;
+            self.sizes += run.sizes;
+            self.values += run.values;
+        }
+    }
+
+    fn share(&self, sum: f64) -> f64 {
+        sum / self.count.max(1) as f64
+    }
+
+    /// The decrease.
+    pub(super) fn mean(&self) -> f64 {
+        self.share(self.sum)
+    }
+
+    /// The mean value at `x`.
+    pub(super) fn value(&self) -> f64 {
+        self.share(self.values)
+    }
+
+    /// The mean size of a value at `x`.
+    pub(super) fn magnitude(&self) -> f64 {
+        self.share(self.sizes)
+    }
+
+    pub(super) fn variance(&self) -> f64 {
+        if self.count < 2 {
+            return f64::INFINITY;
+        }
+        let mean = self.mean();
+        (self.squares - self.count as f64 * mean * mean).max(0.0) / (self.count - 1) as f64
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_by_hand() {
+        let mut found = Differences::default();
+        found.add(&[1.0, -2.0], &[0.0, 0.0]);
+        found.add(&[4.0], &[1.0]);
+        // Differences 1, -2, 3: mean 2/3, squares 14, variance (14 - 4/3) / 2.
+        assert!((found.mean() - 2.0 / 3.0).abs() < 1e-15);
+        assert!((found.variance() - 19.0 / 3.0).abs() < 1e-14);
+        assert!((found.value() - 1.0).abs() < 1e-15);
+        assert!((found.magnitude() - 7.0 / 3.0).abs() < 1e-15);
+        assert_eq!(found.count(), 3);
+    }
+
+    #[test]
+    fn spread_from_blocks_and_from_terms_agree_in_expectation() {
+        // Four blocks of one term each are the terms themselves.
+        let terms = [1.0, 2.0, 4.0, 5.0];
+        let squares: f64 = terms.iter().map(|v| v * v).sum();
+        let mean = 3.0;
+        let from_terms = Spread {
+            squares: Some(squares),
+            ..Spread::default()
+        };
+        let from_blocks = Spread {
+            squares: None,
+            between: squares,
+            blocks: 4,
+        };
+        assert!((from_terms.variance(4, mean * mean) - 10.0 / 3.0).abs() < 1e-14);
+        assert!((from_blocks.variance(4, mean * mean) - 10.0 / 3.0).abs() < 1e-14);
+        assert!(Spread::default().variance(1, 0.0).is_infinite());
+    }
+}

@@ -1,0 +1,151 @@
+//! How large a sample has to be, and how wrong its mean may be: bounds from concentration inequalities.
+//!
+//! Samples without replacement are better than draws with it: variances shrink by [`left`], and all terms have no error.
+
+/// `1 - (m - 1) / n`: the share of the variance that is left when `m` of `n` terms are taken without replacement
+/// (Serfling 1974); 0 for all of them.
+pub fn left(m: usize, n: usize) -> f64 {
+    if m >= n {
+        return 0.0;
+    }
+    1.0 - (m.max(1) - 1) as f64 / n as f64
+}
+
+/// Terms after which the mean of matrices with norms up to `largest` is within `error` of its expectation in norm, but
+/// for probability `failure` (matrix Bernstein).
+///
+/// ```
+/// use refit_train::optim::second::sizes::hessian_terms;
+/// // (2 K^2 / d^2 + 4 K / (3 d)) ln(2 dim / p)
+/// assert_eq!(hessian_terms(0.1541, 0.01, 30, 1e-3), 5451);
+/// ```
+pub fn hessian_terms(largest: f64, error: f64, dim: usize, failure: f64) -> usize {
+    let ratio = largest / error;
+    let logarithm = (2.0 * dim as f64 / failure).ln();
+    // The cast saturates: whoever asks cuts at the number of terms.
+    ((2.0 * ratio * ratio + 4.0 / 3.0 * ratio) * logarithm).ceil() as usize
+}
+
+/// The error in norm of the mean of `m` of `n` matrices with norms up to `largest`: [`hessian_terms`] turned around.
+pub fn hessian_error(largest: f64, m: usize, n: usize, dim: usize, failure: f64) -> f64 {
+    bernstein(largest * largest, largest, m, n, dim, failure)
+}
+
+/// The error in norm of `m` weighted draws with replacement in proportion to norms of mean `mean`, the mean matrix having
+/// norm `magnitude`.
+pub fn weighted_hessian_error(
+    mean: f64,
+    magnitude: f64,
+    m: usize,
+    dim: usize,
+    failure: f64,
+) -> f64 {
+    bernstein(mean * magnitude, mean, m, usize::MAX, dim, failure)
+}
+
+/// `d` in `m = (2 variance / d^2 + 4 largest / (3 d)) ln(2 dim / failure)`.
+fn bernstein(variance: f64, largest: f64, m: usize, n: usize, dim: usize, failure: f64) -> f64 {
+    if m >= n {
+        return 0.0;
+    }
+    let logarithm = (2.0 * dim as f64 / failure).ln();
+    let linear = 2.0 / 3.0 * largest * logarithm;
+    let square = 2.0 * variance * left(m, n) * logarithm * m as f64;
+    (linear + (linear * linear + square).sqrt()) / m as f64
+}
+
+/// Terms after which the mean of vectors with norms up to `largest` is within `error` of its expectation, but for
+/// probability `failure` (bounded differences; free of the dimension).
+///
+/// ```
+/// use refit_train::optim::second::sizes::gradient_terms;
+/// // Two million terms for a gradient of length 0.001: as good as all of most data sets.
+/// assert_eq!(gradient_terms(0.2963, 1e-3, 1e-3), 1_953_392);
+/// ```
+pub fn gradient_terms(largest: f64, error: f64, failure: f64) -> usize {
+    let root = largest / error * (1.0 + (2.0 * (1.0 / failure).ln()).sqrt());
+    (root * root).ceil() as usize
+}
+
+/// The error of the mean of `m` of `n` vectors with norms up to `largest`.
+pub fn gradient_error(largest: f64, m: usize, n: usize, failure: f64) -> f64 {
+    let root = 1.0 + (2.0 * (1.0 / failure).ln()).sqrt();
+    largest * root * (left(m, n) / m as f64).sqrt()
+}
+
+/// The error of the mean of `m` of `n` values or vectors of variance `variance` (for vectors: the mean squared distance
+/// to their mean), but for probability `failure`: `sqrt(2 V ln(2/p) / m)`, and `2 G ln(2/p) / m` more where `largest`
+/// bounds their norms.
+///
+/// Without `largest`, and with a variance that was estimated, a rule of thumb: it holds for means that are nearly
+/// normal.
+pub fn spread_error(variance: f64, largest: Option<f64>, m: usize, n: usize, failure: f64) -> f64 {
+    if m >= n {
+        return 0.0;
+    }
+    let logarithm = (2.0 / failure).ln();
+    let rest = largest.map_or(0.0, |largest| 2.0 * largest * logarithm / m as f64);
+    (2.0 * variance * left(m, n) * logarithm / m as f64).sqrt() + rest
+}
+
+/// The error of the mean of `m` of `n` differences `f_i(x) - f_i(x + s)` with gradients up to `largest`, `s` being of
+/// length `length`: Hoeffding's inequality.
+pub fn difference_error(largest: f64, length: f64, m: usize, n: usize, failure: f64) -> f64 {
+    largest * length * (2.0 * left(m, n) * (2.0 / failure).ln() / m as f64).sqrt()
+}
+
+/// As [`difference_error`], from the variance of the differences (Maurer and Pontil 2009): much smaller where the
+/// differences are alike.
+pub fn observed_difference_error(
+    variance: f64,
+    largest: f64,
+    length: f64,
+    m: usize,
+    n: usize,
+    failure: f64,
+) -> f64 {
+    if m >= n {
+        return 0.0;
+    }
+    let logarithm = (4.0 / failure).ln();
+    (2.0 * variance * left(m, n) * logarithm / m as f64).sqrt()
+        + 14.0 * largest * length * logarithm / (3.0 * (m.max(2) - 1) as f64)
+}
+
+/// The probability that look number `look` (from 1) at one growing sample may fail, so that all looks together fail with
+/// probability `failure`.
+pub fn look(failure: f64, look: u32) -> f64 {
+    failure / (f64::from(look) * f64::from(look + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_errors_are_inverse() {
+        let m = hessian_terms(0.1541, 0.01, 30, 1e-3);
+        let endless = usize::MAX;
+        assert!((hessian_error(0.1541, m, endless, 30, 1e-3) - 0.01).abs() < 1e-6);
+        let m = gradient_terms(0.2963, 1e-3, 1e-3);
+        assert!((gradient_error(0.2963, m, endless, 1e-3) - 1e-3).abs() < 1e-9);
+    }
+
+    #[test]
+    fn all_terms_have_no_error() {
+        let found = [
+            hessian_error(1.0, 50, 50, 3, 0.1),
+            gradient_error(1.0, 50, 50, 0.1),
+            spread_error(1.0, Some(1.0), 50, 50, 0.1),
+            difference_error(1.0, 1.0, 50, 50, 0.1),
+            observed_difference_error(1.0, 1.0, 1.0, 50, 50, 0.1),
+        ];
+        assert_eq!(found.map(f64::to_bits), [0; 5]);
+    }
+
+    #[test]
+    fn looks_spend_what_there_is() {
+        let spent: f64 = (1..1000).map(|j| look(0.05, j)).sum();
+        assert!(spent < 0.05 && spent > 0.0499);
+    }
+}
