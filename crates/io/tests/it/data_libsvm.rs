@@ -107,6 +107,13 @@ fn files_that_count_from_zero_are_read_when_told() {
 #[test]
 fn mistakes_are_told_with_their_line() {
     use LineProblem::{Duplicate, Entry, IndexZero, Label, NotFinite, Order};
+    // Not the width that the last index of the only row tells.
+    let unsorted = Order {
+        index: 2,
+        before: 300,
+    };
+    assert_eq!(problem("1 300:1 2:1"), (1, unsorted.clone()));
+    assert_eq!(problem("1 1:1\n1 2:1 300:1 2:1"), (2, unsorted));
     let before = "1 1:1\n\n# remark\n";
     for (line, expected) in [
         ("x 1:1", Label { found: "x".into() }),

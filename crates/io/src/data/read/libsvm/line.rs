@@ -135,8 +135,7 @@ fn short_decimal(word: &[u8]) -> Option<f32> {
     const POWERS: [f32; 11] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
     let (sign, digits) = match word {
         [b'-', digits @ ..] => (-1.0, digits),
-        [b'+', digits @ ..] => (1.0, digits),
-        digits => (1.0, digits),
+        [b'+', digits @ ..] | digits => (1.0, digits),
     };
     let (mut mantissa, mut after_point, mut count) = (0u32, None, 0);
     for &byte in digits {

@@ -135,6 +135,8 @@ struct Size {
     rows: usize,
     entries: usize,
     columns: usize,
+    /// Columns beyond which an index is a mistake of its own: without a given number any is, but in a row out of order.
+    most_columns: usize,
 }
 
 impl<I: BufRead, O: Fn() -> Result<I, DataError>> Source<'_, O> {
@@ -143,6 +145,7 @@ impl<I: BufRead, O: Fn() -> Result<I, DataError>> Source<'_, O> {
         let first = u64::from(options.first_index);
         let mut size = self.survey(first)?;
         size.columns = options.features.unwrap_or(size.columns);
+        size.most_columns = options.features.unwrap_or(MOST_FEATURES as usize);
         let dense_bytes = (size.rows as u64)
             .saturating_mul(size.columns as u64)
             .saturating_mul(size_of::<f32>() as u64);
@@ -192,25 +195,21 @@ impl<I: BufRead, O: Fn() -> Result<I, DataError>> Source<'_, O> {
     fn dense(&self, size: Size, first: u64) -> Result<(Features, Vec<f32>), DataError> {
         let mut values = vec![0.0; size.rows * size.columns];
         let mut labels = Vec::with_capacity(size.rows);
+        // What has no place is in a row with a mistake, which is told, or in a file that has changed.
+        let mut inside = true;
         self.each_line(|content| {
-            // What a file that grows has more is counted, and not stored.
             let start = labels.len() * size.columns;
             let row = values
                 .get_mut(start..start + size.columns)
                 .unwrap_or_default();
-            labels.push(line::parse(
-                content,
-                first,
-                size.columns,
-                |column, value| {
-                    if let Some(entry) = row.get_mut(column as usize) {
-                        *entry = value;
-                    }
-                },
-            )?);
+            let put = |column, value| match row.get_mut(column as usize) {
+                Some(entry) => *entry = value,
+                None => inside = false,
+            };
+            labels.push(line::parse(content, first, size.most_columns, put)?);
             Ok(())
         })?;
-        self.unchanged(labels.len() == size.rows)?;
+        self.unchanged(inside && labels.len() == size.rows)?;
         let rows = DenseRows::trusted(size.rows, size.columns, values);
         Ok((Features::Dense(rows), labels))
     }
@@ -220,21 +219,21 @@ impl<I: BufRead, O: Fn() -> Result<I, DataError>> Source<'_, O> {
         let mut columns = Vec::with_capacity(size.entries);
         let mut values = Vec::with_capacity(size.entries);
         let mut labels = Vec::with_capacity(size.rows);
+        let mut inside = true;
         starts.push(0);
         self.each_line(|content| {
-            labels.push(line::parse(
-                content,
-                first,
-                size.columns,
-                |column, value| {
+            let put = |column, value| {
+                inside &= (column as usize) < size.columns && values.len() < size.entries;
+                if inside {
                     columns.push(column);
                     values.push(value);
-                },
-            )?);
+                }
+            };
+            labels.push(line::parse(content, first, size.most_columns, put)?);
             starts.push(values.len());
             Ok(())
         })?;
-        self.unchanged(labels.len() == size.rows && values.len() <= size.entries)?;
+        self.unchanged(inside && labels.len() == size.rows)?;
         let rows = SparseRows::trusted(starts, columns, values, size.columns);
         Ok((Features::Sparse(rows), labels))
     }
