@@ -1,4 +1,4 @@
-//! A network with one hidden layer: `z_i = W2^T act(W1^T a_i + b1) + b2`, and a loss of the outputs against a class.
+//! A network with one hidden layer: `z_i = W2 act(W1^T a_i + b1) + b2`, and a loss of the outputs against a class.
 //!
 //! Products with the Hessian are Pearlmutter's: every quantity of the forward and the backward pass is differentiated
 //! along `v`. Of the point a state keeps hidden values and the derivatives of the losses by the outputs, so that one
@@ -14,6 +14,7 @@ use crate::optim::second::{FiniteSum, Sample};
 use rayon::prelude::*;
 use refit_core::ConfigError;
 use refit_io::data::{Features, Table};
+use refit_kernels::vectorized;
 use std::ops::Range;
 
 mod config;
@@ -21,7 +22,7 @@ mod layer;
 mod product;
 
 pub use config::{Activation, NetworkConfig};
-use layer::{Split, SplitMut, add_layer, apply_layer, dot};
+use layer::{Split, SplitMut, add_layer, add_scaled, apply_layer, back_layer, dot};
 
 /// Most hidden units.
 const MOST_HIDDEN: usize = 1 << 16;
@@ -31,7 +32,7 @@ const MOST_PARAMETERS: usize = 1 << 31;
 /// A finite sum over the rows of a table, of a loss of a network with one hidden layer.
 ///
 /// # Shapes
-/// Parameters: `W1 [columns, hidden]`, `b1 [hidden]`, `W2 [hidden, classes]`, `b2 [classes]`, row by row.
+/// Parameters: `W1 [columns, hidden]`, `b1 [hidden]`, `W2 [classes, hidden]`, `b2 [classes]`, row by row.
 ///
 /// # Cost
 /// `O((stored + rows classes) hidden)` for values, a gradient (twice that) or a product (twice that); a state keeps
@@ -149,16 +150,21 @@ impl NetworkModel {
     ) {
         let (units, k) = (self.config.hidden, self.classes());
         matrix_products(self.features(), sample, places, x.w1, units, hidden);
-        for (hidden, out) in hidden
+        let rows = hidden
             .chunks_exact_mut(units)
-            .zip(outputs.chunks_exact_mut(k))
-        {
-            for (h, bias) in hidden.iter_mut().zip(x.b1) {
-                *h = self.config.activation.at(*h + bias);
-            }
-            out.copy_from_slice(x.b2);
-            apply_layer(hidden, x.w2, out);
-        }
+            .zip(outputs.chunks_exact_mut(k));
+        vectorized(
+            #[inline(always)]
+            || {
+                for (hidden, out) in rows {
+                    for (h, bias) in hidden.iter_mut().zip(x.b1) {
+                        *h = self.config.activation.at(*h + bias);
+                    }
+                    out.copy_from_slice(x.b2);
+                    apply_layer(hidden, x.w2, out);
+                }
+            },
+        );
     }
 
     /// Calls `f(place, value, hidden values, slopes)` for all places of a part.
@@ -207,7 +213,7 @@ impl NetworkModel {
         let slices = parts.cut(values, 1).zip(parts.cut_wanted(kept, units + k));
         let mut squares = parts.sum(slices, out, |places, (values, mut kept), sum| {
             let (mut hidden, mut outputs) = (self.room(units), self.room(k));
-            let (start, mut squares) = (places.start, 0.0);
+            let (start, mut squares, mut back) = (places.start, 0.0, vec![0.0; units]);
             for block in blocks(self.features(), places) {
                 let hidden = &mut hidden[..block.len() * units];
                 let outputs = &mut outputs[..block.len() * k];
@@ -216,28 +222,36 @@ impl NetworkModel {
                 let rows = hidden
                     .chunks_exact_mut(units)
                     .zip(outputs.chunks_exact_mut(k));
-                for (place, (hidden, z)) in block.clone().zip(rows) {
-                    let (term, at) = (sample.term(place), place - start);
-                    values[at] = self.config.head.slopes(z, self.rows.class(term)) + constant;
-                    if let Some(kept) = &mut kept {
-                        let kept = &mut kept[at * (units + k)..][..units + k];
-                        kept[..units].copy_from_slice(hidden);
-                        kept[units..].copy_from_slice(z);
-                    }
-                    let second = dot(z, z) * (1.0 + dot(hidden, hidden));
-                    let share = sample.weight(place) / terms;
-                    add_layer(share, hidden, z, sum.w2);
-                    add_layer(share, &[1.0], z, sum.b2);
-                    // From here on the derivative by the input of a unit stands in its place.
-                    for (h, w) in hidden.iter_mut().zip(x.w2.chunks_exact(k)) {
-                        *h = self.config.activation.derivatives(*h).0 * dot(w, z);
-                    }
-                    squares += second + dot(hidden, hidden) * self.rows.square_norms[term];
-                    for (bias, h) in sum.b1.iter_mut().zip(hidden) {
-                        *h *= share;
-                        *bias += *h;
-                    }
-                }
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (place, (hidden, z)) in block.clone().zip(rows) {
+                            let (term, at) = (sample.term(place), place - start);
+                            values[at] =
+                                self.config.head.slopes(z, self.rows.class(term)) + constant;
+                            if let Some(kept) = &mut kept {
+                                let kept = &mut kept[at * (units + k)..][..units + k];
+                                kept[..units].copy_from_slice(hidden);
+                                kept[units..].copy_from_slice(z);
+                            }
+                            let second = dot(z, z) * (1.0 + dot(hidden, hidden));
+                            let share = sample.weight(place) / terms;
+                            add_layer(share, hidden, z, sum.w2);
+                            add_scaled(share, z, sum.b2);
+                            // From here on the derivative by the input of a unit stands in its place.
+                            back.fill(0.0);
+                            back_layer(x.w2, z, &mut back);
+                            for (h, back) in hidden.iter_mut().zip(&back) {
+                                *h = self.config.activation.derivatives(*h).0 * back;
+                            }
+                            squares += second + dot(hidden, hidden) * self.rows.square_norms[term];
+                            for (bias, h) in sum.b1.iter_mut().zip(hidden) {
+                                *h *= share;
+                                *bias += *h;
+                            }
+                        }
+                    },
+                );
                 add_outer(self.features(), sample, block, hidden, units, sum.w1);
             }
             squares

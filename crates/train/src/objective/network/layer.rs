@@ -36,33 +36,56 @@ impl<'x> SplitMut<'x> {
     }
 }
 
-/// `a^T b`.
+/// Partial sums of [`dot`].
+const LANES: usize = 8;
+
+/// `a^T b`, in a fixed order.
 #[inline(always)]
 pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    let mut sums = [0.0; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            sums[lane] = a[lane].mul_add(b[lane], sums[lane]);
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f64>();
+    for width in [4, 2, 1] {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+    }
+    sums[0] + rest
 }
 
-/// `out += w^T hidden`, `w [hidden, out]`.
+/// `out += w hidden`, `w [out, hidden]`.
 #[inline(always)]
 pub(super) fn apply_layer(hidden: &[f64], w: &[f64], out: &mut [f64]) {
-    for (h, w) in hidden.iter().zip(w.chunks_exact(out.len())) {
-        out.iter_mut().zip(w).for_each(|(out, w)| *out += h * w);
+    for (out, w) in out.iter_mut().zip(w.chunks_exact(hidden.len())) {
+        *out += dot(hidden, w);
     }
 }
 
-/// `out += share hidden slopes^T`, `out [hidden, slopes]`.
+/// `out += share slopes hidden^T`, `out [slopes, hidden]`.
 #[inline(always)]
 pub(super) fn add_layer(share: f64, hidden: &[f64], slopes: &[f64], out: &mut [f64]) {
-    for (h, out) in hidden.iter().zip(out.chunks_exact_mut(slopes.len())) {
-        let factor = share * h;
-        out.iter_mut()
-            .zip(slopes)
-            .for_each(|(out, s)| *out += factor * s);
+    for (slope, out) in slopes.iter().zip(out.chunks_exact_mut(hidden.len())) {
+        add_scaled(share * slope, hidden, out);
     }
 }
 
-/// `w_j^T slopes`, `w [hidden, slopes]`.
+/// `back += w^T slopes`, `w [slopes, hidden]`.
 #[inline(always)]
-pub(super) fn back_layer(w: &[f64], j: usize, slopes: &[f64]) -> f64 {
-    dot(&w[j * slopes.len()..][..slopes.len()], slopes)
+pub(super) fn back_layer(w: &[f64], slopes: &[f64], back: &mut [f64]) {
+    for (&slope, w) in slopes.iter().zip(w.chunks_exact(back.len())) {
+        add_scaled(slope, w, back);
+    }
+}
+
+/// `out += factor values`.
+#[inline(always)]
+pub(super) fn add_scaled(factor: f64, values: &[f64], out: &mut [f64]) {
+    for (out, &value) in out.iter_mut().zip(values) {
+        *out = factor.mul_add(value, *out);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     NetworkModel, NetworkState,
-    layer::{Split, SplitMut, add_layer, apply_layer, back_layer},
+    layer::{Split, SplitMut, add_layer, add_scaled, apply_layer, back_layer},
 };
 use crate::{
     objective::{
@@ -22,7 +22,8 @@ impl NetworkModel {
         let parts = Parts::new(state.kept.len, self.dim());
         parts.sum(parts.nothing(), out, |places, (), sum| {
             let mut room = self.room(units);
-            let (mut outputs, mut moved) = (vec![0.0; k], vec![0.0; units]);
+            let mut outputs = vec![0.0; k];
+            let mut vectors = [vec![0.0; units], vec![0.0; units], vec![0.0; units]];
             for block in blocks(self.features(), places) {
                 let changes = &mut room[..block.len() * units];
                 matrix_products(
@@ -38,7 +39,7 @@ impl NetworkModel {
                     #[inline(always)]
                     || {
                         for (place, change) in block.clone().zip(changes.chunks_exact_mut(units)) {
-                            let room = [change, &mut outputs, &mut moved];
+                            let room = (change, &mut outputs[..], &mut vectors);
                             self.product_of_row(state, place, [&x, &split], room, &mut sum);
                         }
                     },
@@ -67,17 +68,19 @@ impl NetworkModel {
         state: &NetworkState,
         place: usize,
         [x, v]: [&Split<'_>; 2],
-        [change, outputs, moved]: [&mut [f64]; 3],
+        (change, outputs, vectors): (&mut [f64], &mut [f64], &mut [Vec<f64>; 3]),
         sum: &mut SplitMut<'_>,
     ) {
         let (units, k) = (self.config.hidden, self.classes());
         let (hidden, slopes) =
             state.activations[place * (units + k)..][..units + k].split_at(units);
-        let share = state.kept.share(place);
-        // Forward: R h = act' R z1, R z2 = V2^T h + W2^T R h + v_b2.
-        for (j, moved) in moved.iter_mut().enumerate() {
-            change[j] += v.b1[j];
-            *moved = self.config.activation.derivatives(hidden[j]).0 * change[j];
+        let (share, activation) = (state.kept.share(place), self.config.activation);
+        let [moved, back, bent] = vectors;
+        // Forward: R h = act' R z1, R z2 = V2 h + W2 R h + v_b2.
+        let inputs = change.iter_mut().zip(v.b1).zip(hidden);
+        for (moved, ((change, bias), &h)) in moved.iter_mut().zip(inputs) {
+            *change += bias;
+            *moved = activation.derivatives(h).0 * *change;
         }
         outputs.copy_from_slice(v.b2);
         apply_layer(hidden, v.w2, outputs);
@@ -85,20 +88,21 @@ impl NetworkModel {
         let class = self.rows.class(state.kept.sample().term(place));
         self.config.head.curve(slopes, class, outputs);
         add_layer(share, hidden, outputs, sum.w2);
-        add_layer(share, &[1.0], outputs, sum.b2);
+        add_scaled(share, outputs, sum.b2);
+        // Backward: delta1 = act' (W2^T delta2), and its change.
+        back.fill(0.0);
+        bent.fill(0.0);
+        back_layer(x.w2, outputs, back);
         if !state.gauss_newton {
             add_layer(share, moved, slopes, sum.w2);
+            back_layer(v.w2, slopes, back);
+            back_layer(x.w2, slopes, bent);
         }
-        // Backward: delta1 = act' (W2 delta2), and its change.
-        for (j, change) in change.iter_mut().enumerate() {
-            let (slope, bend) = self.config.activation.derivatives(hidden[j]);
-            let mut back = slope * back_layer(x.w2, j, outputs);
-            if !state.gauss_newton {
-                back += slope * back_layer(v.w2, j, slopes);
-                back += bend * *change * back_layer(x.w2, j, slopes);
-            }
-            *change = share * back;
-            sum.b1[j] += *change;
+        let backward = back.iter().zip(&*bent).zip(hidden);
+        for (change, ((back, bent), &h)) in change.iter_mut().zip(backward) {
+            let (slope, bend) = activation.derivatives(h);
+            *change = share * (slope * back + bend * *change * bent);
         }
+        add_scaled(1.0, change, sum.b1);
     }
 }
