@@ -1,15 +1,18 @@
-//! First-order optimisers on host buffers, and what goes with them: schedules and clipping.
+//! First-order optimisers on host buffers, and what goes with them: schedules and clipping; [`second`] for methods with
+//! second derivatives.
 //!
 //! Every update is element-wise over fixed chunks, so the number of threads changes nothing.
 
 mod adamw;
 mod clip;
+mod first;
 mod schedule;
 pub mod second;
 mod sgd;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use clip::clip_norm;
+pub use first::{FirstOrderConfig, descend};
 pub use schedule::{Decay, Schedule};
 pub use sgd::{Sgd, SgdConfig};
 

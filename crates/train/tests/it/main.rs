@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod first_order;
 mod objectives;
 mod optimisers;
 mod resume;

@@ -63,9 +63,17 @@ impl<O: FiniteSum> Run<'_, O> {
         };
         let error = self.certain_hessian_error(&hessian, part);
         let found = self.search_leftmost(&hessian, "certificate", part, error)?;
-        let mut certificate = Certificate {
+        if found.bound() - error < -self.config.eps_h() {
+            return Ok(if self.is_down(&found) {
+                Look::Down(descent(found, &gradient, &hessian, error))
+            } else {
+                Look::Unclear
+            });
+        }
+        let (gradient, gradient_error) = self.certain_gradient(gradient, part)?;
+        let certificate = Certificate {
             gradient: gradient.norm,
-            gradient_error: self.certain_gradient_error(&gradient, part),
+            gradient_error,
             curvature: found.value,
             residual: found.residual,
             missed: found.missed,
@@ -76,23 +84,32 @@ impl<O: FiniteSum> Run<'_, O> {
             failure,
             attempt: self.state.attempts,
         };
-        if certificate.curvature_bound() < -self.config.eps_h() {
-            return Ok(if self.is_down(&found) {
-                Look::Down(descent(found, &gradient, &hessian, error))
-            } else {
-                Look::Unclear
-            });
+        Ok(if certificate.gradient_bound() <= self.config.eps_g {
+            Look::Certified(certificate)
+        } else {
+            Look::Long
+        })
+    }
+
+    /// A gradient with an error that is certain but for probability `failure`: of all terms where the sample's is too
+    /// uncertain to be called short.
+    pub(super) fn certain_gradient(
+        &mut self,
+        gradient: GradientEstimate<O>,
+        failure: f64,
+    ) -> Result<(GradientEstimate<O>, f64), SecondOrderError> {
+        let (m, n) = (gradient.size, self.terms());
+        let error = match self.sum.oracle().bounds() {
+            _ if m >= n => 0.0,
+            Some(bounds) => {
+                sizes::spread_error(gradient.variance().0, bounds.gradient, m, n, failure)
+            }
+            None => f64::INFINITY,
+        };
+        if gradient.norm + error <= self.config.eps_g || m >= n {
+            return Ok((gradient, error));
         }
-        if certificate.gradient_bound() > self.config.eps_g {
-            gradient = self.whole_gradient()?;
-            certificate.gradient = gradient.norm;
-            certificate.gradient_error = 0.0;
-            certificate.gradient_terms = gradient.size;
-        }
-        if certificate.gradient_bound() > self.config.eps_g {
-            return Ok(Look::Long);
-        }
-        Ok(Look::Certified(certificate))
+        Ok((self.whole_gradient()?, 0.0))
     }
 
     /// The Hessian itself, whatever matrix models have.
@@ -152,18 +169,6 @@ impl<O: FiniteSum> Run<'_, O> {
         let (m, n) = (hessian.size, self.terms());
         match self.sum.oracle().bounds() {
             Some(bounds) => sizes::hessian_error(bounds.hessian, m, n, self.sum.dim(), failure),
-            None if m >= n => 0.0,
-            None => f64::INFINITY,
-        }
-    }
-
-    fn certain_gradient_error(&self, gradient: &GradientEstimate<O>, failure: f64) -> f64 {
-        let (m, n) = (gradient.size, self.terms());
-        match self.sum.oracle().bounds() {
-            Some(bounds) => {
-                let largest = Some(bounds.gradient);
-                sizes::spread_error(gradient.variance(), largest, m, n, failure)
-            }
             None if m >= n => 0.0,
             None => f64::INFINITY,
         }

@@ -27,7 +27,10 @@ pub struct SecondOrderConfig {
     pub factor: f64,
     /// Share of the promised decrease by which its measurement may be wrong; in (0, `accept`) (ours: 0.05).
     pub noise: f64,
-    /// Probability with which one estimate, and a certificate as a whole, may be wrong; in (0, 1) (ours: 0.01).
+    /// Probability with which one estimate on the way may be more wrong than it says; in (0, 1) (ours: 0.1, as a step that
+    /// was misjudged costs a step).
+    pub slip: f64,
+    /// Probability with which a certificate may be wrong, all attempts of a run together; in (0, 1) (ours: 0.01).
     pub failure: f64,
     /// Whether an answer needs a certificate of its curvature (default), or a short gradient is enough.
     pub certify: bool,
@@ -54,6 +57,7 @@ impl Default for SecondOrderConfig {
             good: 0.8,
             factor: 2.0,
             noise: 0.05,
+            slip: 0.1,
             failure: 0.01,
             certify: true,
             products: 250,
@@ -245,6 +249,7 @@ impl SecondOrderConfig {
         above("factor", self.factor, 1.0, "a finite number above 1")?;
         let noise = self.noise > 0.0 && self.noise < self.accept;
         within("noise", self.noise, noise, "a number in (0, accept)")?;
+        inner("slip", self.slip)?;
         inner("failure", self.failure)?;
         let products = self.products as f64;
         within("products", products, self.products > 0, "at least 1")?;
@@ -287,111 +292,49 @@ impl SecondOrderConfig {
 mod tests {
     use super::*;
 
+    /// Settings that differ from the defaults in one place.
+    fn with(change: impl FnOnce(&mut SecondOrderConfig)) -> SecondOrderConfig {
+        let mut config = SecondOrderConfig::default();
+        change(&mut config);
+        config
+    }
+
     #[test]
     fn settings_out_of_range_are_named() {
-        let base = SecondOrderConfig::default;
+        let region = |radius| Method::TrustRegion {
+            radius,
+            solver: RegionSolver::Gltr,
+        };
+        let cubic = |sigma| Method::Cubics {
+            sigma,
+            least: 1e-8,
+            solver: CubicSolver::Lanczos,
+        };
+        let fixed = |hessian| Sampling::Fixed {
+            gradient: 1.0,
+            hessian,
+            value: 1.0,
+        };
         let cases = [
-            (
-                "eps-g",
-                SecondOrderConfig {
-                    eps_g: f64::NAN,
-                    ..base()
-                },
-            ),
-            (
-                "eps-h",
-                SecondOrderConfig {
-                    eps_h: Some(0.0),
-                    ..base()
-                },
-            ),
-            (
-                "accept",
-                SecondOrderConfig {
-                    accept: 1.0,
-                    ..base()
-                },
-            ),
-            (
-                "good",
-                SecondOrderConfig {
-                    good: 0.01,
-                    ..base()
-                },
-            ),
-            (
-                "factor",
-                SecondOrderConfig {
-                    factor: 1.0,
-                    ..base()
-                },
-            ),
-            (
-                "noise",
-                SecondOrderConfig {
-                    noise: 0.1,
-                    ..base()
-                },
-            ),
-            (
-                "failure",
-                SecondOrderConfig {
-                    failure: 0.0,
-                    ..base()
-                },
-            ),
-            (
-                "products",
-                SecondOrderConfig {
-                    products: 0,
-                    ..base()
-                },
-            ),
-            (
-                "lowest",
-                SecondOrderConfig {
-                    lowest: f64::NAN,
-                    ..base()
-                },
-            ),
-            (
-                "radius",
-                SecondOrderConfig {
-                    method: Method::TrustRegion {
-                        radius: -1.0,
-                        solver: RegionSolver::Gltr,
-                    },
-                    ..base()
-                },
-            ),
-            (
-                "sigma",
-                SecondOrderConfig {
-                    method: Method::Cubics {
-                        sigma: 0.0,
-                        least: 1e-8,
-                        solver: CubicSolver::Lanczos,
-                    },
-                    ..base()
-                },
-            ),
-            (
-                "hessian",
-                SecondOrderConfig {
-                    sampling: Sampling::Fixed {
-                        gradient: 1.0,
-                        hessian: 0.0,
-                        value: 1.0,
-                    },
-                    ..base()
-                },
-            ),
+            ("eps-g", with(|c| c.eps_g = f64::NAN)),
+            ("eps-h", with(|c| c.eps_h = Some(0.0))),
+            ("accept", with(|c| c.accept = 1.0)),
+            ("good", with(|c| c.good = 0.01)),
+            ("factor", with(|c| c.factor = 1.0)),
+            ("noise", with(|c| c.noise = 0.1)),
+            ("slip", with(|c| c.slip = 1.0)),
+            ("failure", with(|c| c.failure = 0.0)),
+            ("products", with(|c| c.products = 0)),
+            ("lowest", with(|c| c.lowest = f64::NAN)),
+            ("radius", with(|c| c.method = region(-1.0))),
+            ("sigma", with(|c| c.method = cubic(0.0))),
+            ("hessian", with(|c| c.sampling = fixed(0.0))),
         ];
         for (key, config) in cases {
             let text = config.check().unwrap_err().to_string();
             assert!(text.starts_with(&format!("`{key}` is ")), "{text}");
         }
-        base().check().unwrap();
+        SecondOrderConfig::default().check().unwrap();
     }
 
     #[test]

@@ -52,9 +52,9 @@ impl Sub for Counts {
 }
 
 /// An objective whose use is counted.
-pub(super) struct Counted<'a, O: FiniteSum> {
+pub(in crate::optim) struct Counted<'a, O: FiniteSum> {
     oracle: &'a O,
-    pub(super) counts: Counts,
+    pub(in crate::optim) counts: Counts,
 }
 
 /// The Hessian of a sample, with the number of terms that a product costs.
@@ -71,7 +71,7 @@ impl<O: FiniteSum> Hessian<O> {
 }
 
 impl<'a, O: FiniteSum> Counted<'a, O> {
-    pub(super) fn new(oracle: &'a O, counts: Counts) -> Self {
+    pub(in crate::optim) fn new(oracle: &'a O, counts: Counts) -> Self {
         Self { oracle, counts }
     }
 
@@ -97,7 +97,7 @@ impl<'a, O: FiniteSum> Counted<'a, O> {
         self.oracle.values(x, sample, out);
     }
 
-    pub(super) fn gradient(
+    pub(in crate::optim) fn gradient(
         &mut self,
         x: &[f64],
         sample: Sample<'_>,

@@ -7,12 +7,14 @@ use refit_core::Seed;
 use std::ops::Range;
 
 /// Blocks that a random sample is cut into: as many independent samples, whose means tell how far the mean of all may be
-/// from what it estimates. With 16 of them and nearly normal means, `sqrt(2 ln(2/p))` standard errors are more than
-/// Student's distribution asks for down to `p = 0.002`.
+/// from what it estimates.
 pub(super) const BLOCKS: usize = 16;
 
+/// Terms of a small block.
+const PART: usize = 32;
+
 /// A random order of the terms, made as far as it is asked for: samples of growing size are nested.
-pub(super) struct Order {
+pub(in crate::optim) struct Order {
     terms: Vec<u32>,
     drawn: usize,
     /// Blocks of what was drawn, each in ascending order so that memory is read in order.
@@ -21,7 +23,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    pub(super) fn new(terms: u32, seed: Seed) -> Self {
+    pub(in crate::optim) fn new(terms: u32, seed: Seed) -> Self {
         Self {
             terms: (0..terms).collect(),
             drawn: 0,
@@ -31,7 +33,7 @@ impl Order {
     }
 
     /// Starts anew from another seed, in the same memory.
-    pub(super) fn restart(&mut self, seed: Seed) {
+    pub(in crate::optim) fn restart(&mut self, seed: Seed) {
         (0..).zip(&mut self.terms).for_each(|(i, at)| *at = i);
         self.drawn = 0;
         self.blocks.clear();
@@ -39,12 +41,12 @@ impl Order {
     }
 
     /// Terms drawn so far.
-    pub(super) fn drawn(&self) -> usize {
+    pub(in crate::optim) fn drawn(&self) -> usize {
         self.drawn
     }
 
     /// Lets the sample grow to `size` terms, and says which blocks are new.
-    pub(super) fn grow(&mut self, size: usize) -> &[Range<usize>] {
+    pub(in crate::optim) fn grow(&mut self, size: usize) -> &[Range<usize>] {
         let (from, to) = (self.drawn, size.clamp(self.drawn, self.terms.len()));
         for at in from..to {
             let other = self.rng.random_range(at..self.terms.len());
@@ -65,7 +67,7 @@ impl Order {
     }
 
     /// Terms at these places.
-    pub(super) fn at(&self, places: Range<usize>) -> &[u32] {
+    pub(in crate::optim) fn at(&self, places: Range<usize>) -> &[u32] {
         &self.terms[places]
     }
 
@@ -79,11 +81,18 @@ impl Order {
     }
 }
 
-/// At most [`BLOCKS`] blocks of nearly the same size.
+/// At most [`BLOCKS`] blocks of nearly the same size; before them, of a large sample from its beginning, as many of
+/// [`PART`] terms, which are enough to tell its variance.
 pub(super) fn cut(places: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let size = places.len().div_ceil(BLOCKS).max(1);
-    let end = places.end;
-    places.step_by(size).map(move |at| at..(at + size).min(end))
+    let large = places.start == 0 && places.len() >= 4 * BLOCKS * PART;
+    let head = if large { BLOCKS * PART } else { 0 };
+    let even = |places: Range<usize>, size: usize| {
+        let end = places.end;
+        places.step_by(size).map(move |at| at..(at + size).min(end))
+    };
+    let rest = places.start + head..places.end;
+    let size = rest.len().div_ceil(BLOCKS).max(1);
+    even(0..head, PART).chain(even(rest, size))
 }
 
 /// Draws with replacement in proportion to `shares`, and weights that make their mean right; in ascending order within
@@ -127,12 +136,23 @@ mod tests {
             let mut order = Order::new(10, Seed::new(seed));
             assert_eq!(order.grow(2), [0..1, 1..2]);
             let head = order.at(0..2).to_vec();
-            assert_eq!(order.grow(3), [2..3]);
+            let more = order.grow(3);
+            assert_eq!((more.len(), more[0].clone()), (1, 2..3));
             assert_eq!(order.at(0..2), head);
             order.at(0..3).iter().for_each(|&i| hits[i as usize] += 1);
         }
         // 3000 expected, standard deviation 46: five of them.
         assert!(hits.iter().all(|&h| h.abs_diff(3000) < 230), "{hits:?}");
+    }
+
+    #[test]
+    fn blocks_cover_every_place_once() {
+        for (from, to) in [(0, 0), (0, 5), (0, 100), (0, 2047), (0, 2048), (700, 9000)] {
+            let blocks: Vec<_> = cut(from..to).collect();
+            assert!(blocks.len() <= 2 * BLOCKS);
+            let places: Vec<usize> = blocks.into_iter().flatten().collect();
+            assert!(places.into_iter().eq(from..to), "{from} {to}");
+        }
     }
 
     #[test]

@@ -32,15 +32,20 @@ struct Spread {
 }
 
 impl Spread {
-    fn variance(&self, size: usize, mean_square: f64) -> f64 {
+    /// The variance and its degrees of freedom; infinite for none.
+    fn variance(&self, size: usize, mean_square: f64) -> (f64, usize) {
         let (sum, count) = match self.squares {
             Some(squares) => (squares, size),
             None => (self.between, self.blocks),
         };
         if count < 2 {
-            return f64::INFINITY;
+            return (f64::INFINITY, 0);
         }
-        (sum - size as f64 * mean_square).max(0.0) / (count - 1) as f64
+        let degrees = count - 1;
+        (
+            (sum - size as f64 * mean_square).max(0.0) / degrees as f64,
+            degrees,
+        )
     }
 }
 
@@ -122,8 +127,8 @@ impl<O: FiniteSum> GradientEstimate<O> {
         self.norm = norm(&self.mean);
     }
 
-    /// The mean squared distance of single gradients to their mean, as the sample shows it.
-    pub(super) fn variance(&self) -> f64 {
+    /// The mean squared distance of single gradients to their mean, as the sample shows it, and its degrees of freedom.
+    pub(super) fn variance(&self) -> (f64, usize) {
         self.spread.variance(self.size, self.norm * self.norm)
     }
 
@@ -133,12 +138,12 @@ impl<O: FiniteSum> GradientEstimate<O> {
     }
 }
 
-/// How wrong the product of a sample's Hessian with `s` may be, as a share of the length of `s`: from the spread of the
-/// products of its parts, whose Hessians `hessian` makes.
+/// How wrong the product of the Hessian of `m` of `n` terms with `s` may be, as a share of the length of `s`: from the
+/// spread of the products of parts of the sample, whose Hessians `hessian` makes.
 pub(super) fn hessian_error<'a, O: FiniteSum>(
     sum: &mut Counted<'a, O>,
     s: &[f64],
-    n: usize,
+    (m, n): (usize, usize),
     failure: f64,
     parts: Vec<Sample<'_>>,
     mut hessian: impl FnMut(&mut Counted<'a, O>, Sample<'_>) -> Hessian<O>,
@@ -160,8 +165,8 @@ pub(super) fn hessian_error<'a, O: FiniteSum>(
         between,
         blocks: count,
     };
-    let variance = spread.variance(size, dot(&total, &total));
-    sizes::spread_error(variance, None, size, n, failure) / norm(s)
+    let (variance, degrees) = spread.variance(size, dot(&total, &total));
+    sizes::usual_error(variance, degrees, m, n, failure) / norm(s)
 }
 
 /// Mean, variance and mean size of differences `f_i(x) - f_i(x + s)`.
@@ -261,8 +266,10 @@ mod tests {
             between: squares,
             blocks: 4,
         };
-        assert!((from_terms.variance(4, mean * mean) - 10.0 / 3.0).abs() < 1e-14);
-        assert!((from_blocks.variance(4, mean * mean) - 10.0 / 3.0).abs() < 1e-14);
-        assert!(Spread::default().variance(1, 0.0).is_infinite());
+        let (found, degrees) = from_terms.variance(4, mean * mean);
+        assert!((found - 10.0 / 3.0).abs() < 1e-14 && degrees == 3);
+        let (found, degrees) = from_blocks.variance(4, mean * mean);
+        assert!((found - 10.0 / 3.0).abs() < 1e-14 && degrees == 3);
+        assert!(Spread::default().variance(1, 0.0).0.is_infinite());
     }
 }

@@ -12,11 +12,14 @@
 mod certify;
 mod closure;
 mod config;
-mod count;
+pub(in crate::optim) mod count;
+#[cfg(test)]
+mod coverage;
 mod derivatives;
-mod draw;
+pub(in crate::optim) mod draw;
 mod error;
 mod estimate;
+mod lbfgs;
 mod oracle;
 mod outcome;
 mod run;
@@ -32,6 +35,7 @@ pub use config::{CubicSolver, Curvature, Draw, Method, RegionSolver, Sampling, S
 pub use count::Counts;
 pub use derivatives::{Derivatives, derivatives};
 pub use error::SecondOrderError;
+pub use lbfgs::{Descended, LbfgsConfig, Progressed, lbfgs};
 pub use oracle::{Bounds, FiniteSum, Sample};
 pub use outcome::{Certificate, Minimum, Mode, Status, Trial};
 pub use solver::SecondOrder;

@@ -9,6 +9,7 @@ use super::{
     estimate::GradientEstimate,
     oracle::{FiniteSum, Sample},
     outcome::{Minimum, Mode, Status, Trial},
+    samples::next_size,
     state::SecondOrderState,
     step::Search,
     trial::{Here, Measured},
@@ -156,7 +157,7 @@ impl<'a, O: FiniteSum> Run<'a, O> {
             return self.first(gradient, on_trial);
         }
         if !self.config.certify {
-            return Ok(Visit::End(Status::FirstOrderOnly));
+            return self.short(gradient);
         }
         match self.look(gradient)? {
             Look::Certified(certificate) => Ok(Visit::End(Status::SecondOrder { certificate })),
@@ -170,6 +171,17 @@ impl<'a, O: FiniteSum> Run<'a, O> {
         }
     }
 
+    /// Ends where a short gradient is enough, and is one by more than a rule of thumb.
+    fn short(&mut self, gradient: GradientEstimate<O>) -> Result<Visit, SecondOrderError> {
+        let (gradient, error) = self.certain_gradient(gradient, self.config.failure)?;
+        self.last = (gradient.norm, error);
+        if gradient.norm + error <= self.config.eps_g {
+            return Ok(Visit::End(Status::FirstOrderOnly));
+        }
+        self.state.exact = true;
+        Ok(Visit::Again)
+    }
+
     /// Steps by a model with the gradient.
     fn first(
         &mut self,
@@ -178,7 +190,7 @@ impl<'a, O: FiniteSum> Run<'a, O> {
     ) -> Result<Visit, SecondOrderError> {
         let mut hessian = self.hessian(self.hessian_size(), gradient.hessian.take())?;
         let mut search = self.search(&gradient)?;
-        let mut error = None;
+        let (n, mut error) = (self.terms(), None);
         loop {
             if let Some(status) = self.stopped() {
                 return Ok(Visit::End(status));
@@ -196,15 +208,17 @@ impl<'a, O: FiniteSum> Run<'a, O> {
                     [gradient.error * length, 0.5 * found * length * length];
                 let room = 0.25 * (1.0 - self.config.accept) * -step.value;
                 if by_gradient + by_hessian > room {
-                    let excess = (by_gradient + by_hessian) / room;
-                    let size =
-                        |now: usize| (now as f64 * (excess * excess).clamp(2.0, 16.0)) as usize;
+                    // The larger one shrinks to what the other leaves.
+                    let size = |now: usize, large: f64, small: f64| {
+                        let left = (room - small).max(0.5 * room.min(large));
+                        next_size(now, large / left, n)
+                    };
                     if by_gradient >= by_hessian {
-                        let size = size(gradient.size);
+                        let size = size(gradient.size, by_gradient, by_hessian);
                         self.enlarge(&mut gradient, size)?;
                     } else {
-                        let size = self.sensible(size(hessian.size));
-                        hessian = self.hessian(size, None)?;
+                        let size = size(hessian.size, by_hessian, by_gradient);
+                        hessian = self.hessian(self.sensible(size), None)?;
                     }
                     search = self.search(&gradient)?;
                     continue;

@@ -3,7 +3,7 @@
 use super::{
     config::{Curvature, Draw, Method, Sampling},
     count::Hessian,
-    draw::{Order, cut, weighted},
+    draw::{BLOCKS, Order, cut, weighted},
     error::SecondOrderError,
     estimate::{GradientEstimate, hessian_error},
     oracle::{FiniteSum, Sample},
@@ -36,16 +36,17 @@ impl<O: FiniteSum> SampledHessian<O> {
         }
     }
 
-    /// Independent parts of the sample.
+    /// Independent parts of the sample, enough to tell its variance.
     fn parts(&self) -> Vec<Sample<'_>> {
         if let Some(order) = &self.order {
-            let blocks = order.blocks().iter();
+            let blocks = order.blocks().iter().take(BLOCKS);
             return blocks
                 .map(|block| Sample::Terms(order.at(block.clone())))
                 .collect();
         }
         let (terms, weights) = &self.draws;
         cut(0..terms.len())
+            .take(BLOCKS)
             .map(|block| Sample::Weighted {
                 terms: &terms[block.clone()],
                 weights: &weights[block],
@@ -93,7 +94,7 @@ impl<O: FiniteSum> Run<'_, O> {
             Sampling::Adaptive { .. } | Sampling::Theory => self.sensible(if last == 0 {
                 self.share(0.01)
             } else {
-                last / 2
+                again(last)
             }),
             Sampling::StepNorm { share, .. } => self.by_step(share, 4),
         }
@@ -105,7 +106,9 @@ impl<O: FiniteSum> Run<'_, O> {
         match self.config.sampling {
             Sampling::Full => self.terms(),
             Sampling::Fixed { hessian, .. } => self.share(hessian),
-            Sampling::Adaptive { hessian, .. } => self.sensible(self.share(hessian).max(last / 2)),
+            Sampling::Adaptive { hessian, .. } => {
+                self.sensible(self.share(hessian).max(again(last)))
+            }
             Sampling::StepNorm { share, .. } => self.by_step(share, 2),
             Sampling::Theory => self.sensible(self.hessian_theory()),
         }
@@ -121,7 +124,7 @@ impl<O: FiniteSum> Run<'_, O> {
             Method::Cubics { .. } => 12.0,
         };
         let error = (1.0 - self.config.accept) * self.config.eps_h() / room;
-        sizes::hessian_terms(bounds.hessian, error, self.sum.dim(), self.config.failure)
+        sizes::hessian_terms(bounds.hessian, error, self.sum.dim(), self.config.slip)
     }
 
     /// `share n (|s_first| / |s_last|)^power`, more after steps that were taken back.
@@ -190,7 +193,7 @@ impl<O: FiniteSum> Run<'_, O> {
                     value: gradient.norm,
                 });
             }
-            let failure = sizes::look(self.config.failure, look);
+            let failure = sizes::look(self.config.slip, look);
             gradient.error = self.gradient_error(gradient, failure);
             let wanted = match self.config.sampling {
                 Sampling::Adaptive { error, .. } => error * gradient.norm,
@@ -212,7 +215,10 @@ impl<O: FiniteSum> Run<'_, O> {
             (Sampling::Theory, Some(bounds)) => {
                 sizes::gradient_error(bounds.gradient, m, n, failure)
             }
-            _ => sizes::spread_error(gradient.variance(), None, m, n, failure),
+            _ => {
+                let (variance, degrees) = gradient.variance();
+                sizes::usual_error(variance, degrees, m, n, failure)
+            }
         }
     }
 
@@ -278,7 +284,7 @@ impl<O: FiniteSum> Run<'_, O> {
         if hessian.size >= n {
             return 0.0;
         }
-        let (dim, failure) = (self.sum.dim(), self.config.failure);
+        let (dim, failure) = (self.sum.dim(), self.config.slip);
         if let (Sampling::Theory, Draw::Uniform, Some(bounds)) = (
             self.config.sampling,
             self.config.draw,
@@ -297,14 +303,21 @@ impl<O: FiniteSum> Run<'_, O> {
             self.config.curvature == Curvature::GaussNewton,
         );
         let parts = hessian.parts();
-        hessian_error(&mut self.sum, s, whole, failure, parts, |sum, sample| {
-            let gauss = if newton {
-                sum.gauss_newton(x, sample)
-            } else {
-                None
-            };
-            gauss.unwrap_or_else(|| sum.hessian(x, sample))
-        })
+        hessian_error(
+            &mut self.sum,
+            s,
+            (hessian.size, whole),
+            failure,
+            parts,
+            |sum, sample| {
+                let gauss = if newton {
+                    sum.gauss_newton(x, sample)
+                } else {
+                    None
+                };
+                gauss.unwrap_or_else(|| sum.hessian(x, sample))
+            },
+        )
     }
 
     /// Refuses products that are not symmetric before anything is built on them.
@@ -318,10 +331,16 @@ impl<O: FiniteSum> Run<'_, O> {
     }
 }
 
+/// The size that a sample begins with where the last one had `last` terms: less, so that sizes come down again, and not
+/// so little that it has to grow every time.
+pub(super) fn again(last: usize) -> usize {
+    last - last / 4
+}
+
 /// The size at which an error that is `excess` times too large is right, if it falls with the root of the size: at least
-/// twice the last, at most sixteen times; more than half of all terms are all.
+/// a fourth more than the last, at most sixteen times as much; more than half of all terms are all.
 pub(super) fn next_size(now: usize, excess: f64, n: usize) -> usize {
-    let wanted = now as f64 * (1.1 * excess * excess).clamp(2.0, 16.0);
+    let wanted = now as f64 * (1.1 * excess * excess).clamp(1.25, 16.0);
     if wanted > 0.5 * n as f64 {
         n
     } else {

@@ -17,7 +17,7 @@ pub fn left(m: usize, n: usize) -> f64 {
 /// ```
 /// use refit_train::optim::second::sizes::hessian_terms;
 /// // (2 K^2 / d^2 + 4 K / (3 d)) ln(2 dim / p)
-/// assert_eq!(hessian_terms(0.1541, 0.01, 30, 1e-3), 5451);
+/// assert_eq!(hessian_terms(0.1541, 0.01, 30, 1e-3), 5452);
 /// ```
 pub fn hessian_terms(largest: f64, error: f64, dim: usize, failure: f64) -> usize {
     let ratio = largest / error;
@@ -60,7 +60,7 @@ fn bernstein(variance: f64, largest: f64, m: usize, n: usize, dim: usize, failur
 /// ```
 /// use refit_train::optim::second::sizes::gradient_terms;
 /// // Two million terms for a gradient of length 0.001: as good as all of most data sets.
-/// assert_eq!(gradient_terms(0.2963, 1e-3, 1e-3), 1_953_392);
+/// assert_eq!(gradient_terms(0.2963, 1e-3, 1e-3), 1_953_353);
 /// ```
 pub fn gradient_terms(largest: f64, error: f64, failure: f64) -> usize {
     let root = largest / error * (1.0 + (2.0 * (1.0 / failure).ln()).sqrt());
@@ -73,19 +73,54 @@ pub fn gradient_error(largest: f64, m: usize, n: usize, failure: f64) -> f64 {
     largest * root * (left(m, n) / m as f64).sqrt()
 }
 
-/// The error of the mean of `m` of `n` values or vectors of variance `variance` (for vectors: the mean squared distance
-/// to their mean), but for probability `failure`: `sqrt(2 V ln(2/p) / m)`, and `2 G ln(2/p) / m` more where `largest`
-/// bounds their norms.
-///
-/// Without `largest`, and with a variance that was estimated, a rule of thumb: it holds for means that are nearly
-/// normal.
-pub fn spread_error(variance: f64, largest: Option<f64>, m: usize, n: usize, failure: f64) -> f64 {
+/// The error of the mean of `m` of `n` vectors with norms up to `largest` and variance `variance` (the mean squared
+/// distance to their mean), but for probability `failure`: `sqrt(2 V ln(2/p) / m) + 2 G ln(2/p) / m`.
+pub fn spread_error(variance: f64, largest: f64, m: usize, n: usize, failure: f64) -> f64 {
     if m >= n {
         return 0.0;
     }
     let logarithm = (2.0 / failure).ln();
-    let rest = largest.map_or(0.0, |largest| 2.0 * largest * logarithm / m as f64);
-    (2.0 * variance * left(m, n) * logarithm / m as f64).sqrt() + rest
+    (2.0 * variance * left(m, n) * logarithm / m as f64).sqrt()
+        + 2.0 * largest * logarithm / m as f64
+}
+
+/// The error of the mean of `m` of `n` values or vectors, where means are nearly normal: Student's quantile times the
+/// standard error, of which the variance was estimated with `degrees` degrees of freedom.
+///
+/// A rule of thumb that is much less than what is proven. For vectors the variance is the mean squared distance to their
+/// mean; of all directions that it may be spread over, one alone has the longest tail.
+///
+/// ```
+/// use refit_train::optim::second::sizes::usual_error;
+/// // 1.96 standard errors for many terms, and for few degrees of freedom more.
+/// let many = usual_error(1.0, 1_000_000, 100, usize::MAX, 0.05);
+/// assert!((many - 0.196).abs() < 1e-3);
+/// assert!((usual_error(1.0, 15, 100, usize::MAX, 0.05) - 0.213).abs() < 1e-3);
+/// ```
+pub fn usual_error(variance: f64, degrees: usize, m: usize, n: usize, failure: f64) -> f64 {
+    if m >= n {
+        return 0.0;
+    }
+    if degrees == 0 {
+        return f64::INFINITY;
+    }
+    let z = normal_quantile(0.5 * failure);
+    // Cornish and Fisher's first two terms for Student's distribution.
+    let v = degrees as f64;
+    let t = z
+        * (1.0
+            + (z * z + 1.0) / (4.0 * v)
+            + (5.0 * z.powi(4) + 16.0 * z * z + 3.0) / (96.0 * v * v));
+    t * (variance * left(m, n) / m as f64).sqrt()
+}
+
+/// What a standard normal value exceeds with probability `above`, below one half, to 5e-4 (Abramowitz and Stegun,
+/// 26.2.23).
+fn normal_quantile(above: f64) -> f64 {
+    let t = (-2.0 * above.ln()).sqrt();
+    let up = 2.515_517 + t * (0.802_853 + t * 0.010_328);
+    let down = 1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308));
+    t - up / down
 }
 
 /// The error of the mean of `m` of `n` differences `f_i(x) - f_i(x + s)` with gradients up to `largest`, `s` being of
@@ -136,11 +171,30 @@ mod tests {
         let found = [
             hessian_error(1.0, 50, 50, 3, 0.1),
             gradient_error(1.0, 50, 50, 0.1),
-            spread_error(1.0, Some(1.0), 50, 50, 0.1),
+            spread_error(1.0, 1.0, 50, 50, 0.1),
+            usual_error(1.0, 49, 50, 50, 0.1),
             difference_error(1.0, 1.0, 50, 50, 0.1),
             observed_difference_error(1.0, 1.0, 1.0, 50, 50, 0.1),
         ];
-        assert_eq!(found.map(f64::to_bits), [0; 5]);
+        assert_eq!(found.map(f64::to_bits), [0; 6]);
+    }
+
+    /// Quantiles of tables: normal, and Student's with 15 degrees of freedom.
+    #[test]
+    fn quantiles_are_those_of_tables() {
+        for (above, expected) in [
+            (0.05, 1.6449),
+            (0.025, 1.9600),
+            (0.005, 2.5758),
+            (5e-4, 3.2905),
+        ] {
+            assert!((normal_quantile(above) - expected).abs() < 5e-4, "{above}");
+        }
+        for (failure, expected) in [(0.1, 1.7531), (0.05, 2.1314), (0.01, 2.9467)] {
+            // The third term that is left out is about z^7 / (384 * 15^3).
+            let found = usual_error(1.0, 15, 1, usize::MAX, failure);
+            assert!((found - expected).abs() < 5e-3, "{found}");
+        }
     }
 
     #[test]

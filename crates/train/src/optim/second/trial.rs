@@ -7,7 +7,7 @@ use super::{
     estimate::Differences,
     oracle::{FiniteSum, Sample},
     run::{Proposal, Run},
-    samples::next_size,
+    samples::{again, next_size},
     sizes,
 };
 
@@ -64,7 +64,7 @@ impl<O: FiniteSum> Run<'_, O> {
         let mut error = f64::INFINITY;
         for look in 1.. {
             self.grow(&mut here, &mut candidates, size)?;
-            let failure = sizes::look(self.config.failure, look);
+            let failure = sizes::look(self.config.slip, look);
             error = candidates
                 .iter()
                 .map(|candidate| self.difference_error(&candidate.found, proposal.length, failure))
@@ -199,14 +199,18 @@ impl<O: FiniteSum> Run<'_, O> {
     /// Terms that differences begin with.
     fn difference_size(&self, proposal: &Proposal) -> usize {
         let (n, last) = (self.terms(), self.state.sizes[2]);
-        let first = self.sensible(if last == 0 { n.div_ceil(100) } else { last / 2 });
+        let first = self.sensible(if last == 0 {
+            n.div_ceil(100)
+        } else {
+            again(last)
+        });
         match (self.config.sampling, self.sum.oracle().bounds()) {
             (Sampling::Full, _) => n,
             (Sampling::Fixed { value, .. }, _) => ((value * n as f64).ceil() as usize).clamp(1, n),
             (Sampling::Theory, Some(bounds)) => {
                 let ratio =
                     bounds.gradient * proposal.length / (self.config.noise * proposal.promised);
-                let wanted = 2.0 * ratio * ratio * (2.0 / sizes::look(self.config.failure, 1)).ln();
+                let wanted = 2.0 * ratio * ratio * (2.0 / sizes::look(self.config.slip, 1)).ln();
                 self.sensible(wanted.ceil() as usize)
             }
             _ => first,
@@ -219,7 +223,7 @@ impl<O: FiniteSum> Run<'_, O> {
             (Sampling::Theory, Some(bounds)) => {
                 sizes::difference_error(bounds.gradient, length, m, n, failure)
             }
-            _ => sizes::spread_error(found.variance(), None, m, n, failure),
+            _ => sizes::usual_error(found.variance(), m.saturating_sub(1), m, n, failure),
         }
     }
 }

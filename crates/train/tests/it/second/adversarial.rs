@@ -3,7 +3,7 @@
 use super::{both, exact, minimise};
 use refit_testkit::{norm, normal_vec};
 use refit_train::optim::second::{
-    Closure, CubicSolver, Method, Minimum, Mode, RegionSolver, SecondOrderConfig, Status,
+    Closure, CubicSolver, Method, Minimum, Mode, RegionSolver, Sampling, SecondOrderConfig, Status,
 };
 
 /// Every way to find a step that a certificate is asked of.
@@ -55,12 +55,15 @@ fn a_saddle_that_gradients_lead_into_is_left() {
         close(found.x[1].abs(), 1.0, 1e-6);
         let last = found.trials.last().unwrap();
         close(last.value - last.measured.unwrap(), -0.25, 1e-11);
-        assert!(found.trials.iter().any(|t| t.mode == Mode::Second));
     }
-    // Without a certificate the saddle is an answer, and is not called more than it is.
+    // Conjugate gradients follow the axis: it is the look at the curvature that leaves. Without it the saddle is an
+    // answer, and is not called more than it is.
+    let path = exact(all()[2], 1e-6);
+    let found = minimise(path.clone(), &saddle, &[1.0, 0.0]);
+    assert!(found.trials.iter().any(|t| t.mode == Mode::Second));
     let config = SecondOrderConfig {
         certify: false,
-        ..exact(Method::default(), 1e-6)
+        ..path
     };
     let found = minimise(config, &saddle, &[1.0, 0.0]);
     assert_eq!(found.status, Status::FirstOrderOnly);
@@ -164,7 +167,7 @@ fn phase_retrieval_starts_from_nothing() {
         },
     );
     for method in both() {
-        for sampling in [Default::default(), super::Sampling::Full] {
+        for sampling in [Sampling::default(), Sampling::Full] {
             let config = SecondOrderConfig {
                 sampling,
                 ..exact(method, 1e-6)
@@ -281,16 +284,24 @@ fn rosenbrock_in_many_dimensions() {
                 "{d} {method:?}: {}",
                 found.trials.len()
             );
-            assert!(
-                (1..d).all(|i| (found.x[i] - 1.0).abs() < 1e-5),
-                "{d} {:?}",
-                found.x
-            );
-            close(
-                found.x[0].abs(),
-                1.0,
-                if found.x[0] > 0.0 { 1e-5 } else { 0.01 },
-            );
+            let [first, rest @ ..] = &found.x[..] else {
+                panic!("at least two parameters");
+            };
+            if *first > 0.0 {
+                assert!(
+                    found.x.iter().all(|x| (x - 1.0).abs() < 1e-5),
+                    "{d} {:?}",
+                    found.x
+                );
+            } else {
+                assert!(d >= 4, "{:?}", found.x);
+                close(*first, -1.0, 0.02);
+                assert!(
+                    rest.iter().all(|x| (x - 1.0).abs() < 0.02),
+                    "{d} {:?}",
+                    found.x
+                );
+            }
         }
     }
 }

@@ -153,7 +153,9 @@ impl FiniteSum for Sigmoid {
                 .zip(self.row(i))
                 .for_each(|(o, a)| *o += slope * a);
         }
-        out.iter_mut().for_each(|o| *o /= values.len() as f64);
+        for o in out {
+            *o /= values.len() as f64;
+        }
         Some(squares)
     }
 
@@ -172,7 +174,9 @@ impl FiniteSum for Sigmoid {
                 .zip(row)
                 .for_each(|(o, a)| *o += bend * t * a);
         }
-        out.iter_mut().for_each(|o| *o /= state.len() as f64);
+        for o in out {
+            *o /= state.len() as f64;
+        }
     }
 
     fn gauss_newton(&self, x: &[f64], sample: Sample<'_>) -> Option<Bends> {

@@ -1,10 +1,12 @@
 //! Every arm on the same sum, held against the whole gradient and a dense Hessian.
 
 use super::{Sigmoid, both, exact, minimise};
+use refit_core::Silent;
 use refit_math::{Matrix, eigen};
 use refit_testkit::{norm, normal_vec};
 use refit_train::optim::second::{
-    Curvature, Draw, FiniteSum, Method, Sample, Sampling, SecondOrderConfig, Status, derivatives,
+    Closure, Curvature, Draw, FiniteSum, LbfgsConfig, Method, Sample, Sampling, SecondOrderConfig,
+    Status, derivatives, lbfgs,
 };
 
 /// Length of the whole gradient and smallest eigenvalue of the whole Hessian.
@@ -119,6 +121,26 @@ fn gauss_newton_comes_down_as_well() {
     assert!(truth(&problem, &found.x).0 <= 1e-4);
 }
 
+#[test]
+fn quasi_newton_comes_down_by_the_same_count() {
+    let problem = Sigmoid::planted(5, 2000, 8);
+    let config = LbfgsConfig {
+        eps_g: 1e-5,
+        ..LbfgsConfig::default()
+    };
+    let from: Vec<f64> = start(3, 8).iter().map(|v| 0.3 * v).collect();
+    let found = lbfgs(&problem, &from, &config, &Silent).unwrap();
+    assert_eq!(found.status, Status::FirstOrderOnly);
+    assert!(truth(&problem, &found.x).0 <= 1e-5);
+    assert!(found.way.windows(2).all(|w| w[1].value < w[0].value));
+    // The last look at the truth asked for one gradient more, and a Hessian.
+    assert_eq!(found.counts.gradients + 2000, problem.asked()[1]);
+    assert_eq!(found.counts.propagations(), 2 * found.counts.gradients);
+    let line = Closure::new(1, 1, |_, x| x[0], |_, _, out| out[0] = 1.0, |_, _, _, _| ());
+    let found = lbfgs(&line, &[0.0], &config, &Silent).unwrap();
+    assert_eq!(found.status, Status::Unbounded);
+}
+
 /// The claim of the method at a size that a test can afford: as many iterations, and fewer propagations.
 #[test]
 fn inexact_methods_take_as_many_steps_and_less_work() {
@@ -148,7 +170,6 @@ fn inexact_methods_take_as_many_steps_and_less_work() {
                 work[arm] += found.counts.propagations() as f64 / 40_000.0;
             }
         }
-        println!("{method:?}: steps {steps:?}, propagations per term {work:?}");
         assert!(work[1] < 0.6 * work[0], "{work:?}");
         assert!(work[2] < 0.6 * work[0], "{work:?}");
         assert!(
