@@ -102,7 +102,7 @@ mod tests {
             weights: &[3.5, 1.5, 0.5, 2.5],
         };
         assert_eq!(order.sample(), expected);
-        let mut values = [0.0, 1.0, 2.0, 3.0];
+        let mut values = vec![0.0, 1.0, 2.0, 3.0];
         order.restore(&mut values);
         assert_eq!(values, [2.0, 1.0, 3.0, 0.0]);
         assert_eq!(order.into_terms(), Some(vec![0, 1, 5, 5]));
@@ -118,7 +118,7 @@ mod tests {
             let order = Order::new(given);
             assert!(order.sorted.is_none());
             assert_eq!(order.sample(), given);
-            let mut values = [1.0, 2.0];
+            let mut values = vec![1.0, 2.0];
             order.restore(&mut values);
             assert_eq!(values, [1.0, 2.0]);
         }
