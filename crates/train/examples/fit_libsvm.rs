@@ -44,7 +44,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             };
             let started = Instant::now();
             let found = SecondOrder::new(config)?.minimise(&sum, &vec![0.0; sum.dim()], &Silent)?;
-            report(&format!("{name}, {how}"), started.elapsed().as_secs_f64(), &sum, &found);
+            report(
+                &format!("{name}, {how}"),
+                started.elapsed().as_secs_f64(),
+                &sum,
+                &found,
+            );
         }
     }
     Ok(())
