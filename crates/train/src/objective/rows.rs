@@ -70,11 +70,21 @@ pub(super) fn products(
         #[inline(always)]
         || match features {
             Features::Dense(rows) => {
-                for (place, product) in places.zip(products) {
-                    if let Some(term) = ahead(features, sample, place + AHEAD) {
-                        prefetch(rows.row(term));
+                let mut at = places.start;
+                let (pairs, last) = products.as_chunks_mut::<2>();
+                for pair in pairs {
+                    for place in at..at + 2 {
+                        if let Some(term) = ahead(features, sample, place + AHEAD) {
+                            prefetch(rows.row(term));
+                        }
                     }
-                    *product = dense_product(rows.row(sample.term(place)), v);
+                    let (one, two) = (rows.row(sample.term(at)), rows.row(sample.term(at + 1)));
+                    *pair = dense_products(one, two, v);
+                    at += 2;
+                }
+                if let [last] = last {
+                    let row = rows.row(sample.term(at));
+                    [*last, _] = dense_products(row, row, v);
                 }
             }
             Features::Sparse(rows) => {
@@ -106,19 +116,32 @@ pub(super) fn products(
     );
 }
 
+/// Two rows at a time, so that each value of `v` is loaded once for both.
 #[inline(always)]
-fn dense_product(row: &[f32], v: &[f64]) -> f64 {
-    let (row, row_rest) = row.as_chunks::<LANES>();
+fn dense_products(one: &[f32], two: &[f32], v: &[f64]) -> [f64; 2] {
+    let (one, one_rest) = one.as_chunks::<LANES>();
+    let (two, two_rest) = two.as_chunks::<LANES>();
     let (v, v_rest) = v.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for (row, v) in row.iter().zip(v) {
+    let (mut one_sums, mut two_sums) = ([0.0; LANES], [0.0; LANES]);
+    for ((one, two), v) in one.iter().zip(two).zip(v) {
         for lane in 0..LANES {
-            sums[lane] = f64::from(row[lane]).mul_add(v[lane], sums[lane]);
+            one_sums[lane] = f64::from(one[lane]).mul_add(v[lane], one_sums[lane]);
+        }
+        for lane in 0..LANES {
+            two_sums[lane] = f64::from(two[lane]).mul_add(v[lane], two_sums[lane]);
         }
     }
+    [
+        total(one_sums, one_rest, v_rest),
+        total(two_sums, two_rest, v_rest),
+    ]
+}
+
+/// The sum of all lanes and of the products of what is left of a row.
+#[inline(always)]
+fn total(mut sums: [f64; LANES], row: &[f32], v: &[f64]) -> f64 {
     // Apart: a register that is written in part and read whole is waited for.
-    let (fours, row_rest) = row_rest.as_chunks::<4>();
-    let (v_fours, v_rest) = v_rest.as_chunks::<4>();
+    let ((fours, row_rest), (v_fours, v_rest)) = (row.as_chunks::<4>(), v.as_chunks::<4>());
     let mut four = [0.0; 4];
     for (row, v) in fours.iter().zip(v_fours) {
         for lane in 0..4 {
@@ -291,87 +314,4 @@ pub(super) fn square_norms(features: &Features) -> Vec<f64> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use refit_io::data::{DenseRows, SparseRows};
-    use refit_testkit::{close, normal_vec};
-
-    /// The same rows dense and sparse: a third of the values is 0.
-    pub(crate) fn both(rows: usize, columns: usize, seed: u64) -> [Features; 2] {
-        let values: Vec<f32> = normal_vec(seed, rows * columns)
-            .into_iter()
-            .map(|v| if v.abs() < 0.43 { 0.0 } else { v as f32 })
-            .collect();
-        let (mut starts, mut entries) = (vec![0], Vec::new());
-        for row in values.chunks_exact(columns) {
-            let stored = row.iter().enumerate().filter(|(_, v)| **v != 0.0);
-            entries.extend(stored.map(|(column, &value)| (column as u32, value)));
-            starts.push(entries.len());
-        }
-        let (at, stored) = entries.into_iter().unzip();
-        [
-            Features::Dense(DenseRows::new(values, columns).unwrap()),
-            Features::Sparse(SparseRows::new(starts, at, stored, columns).unwrap()),
-        ]
-    }
-
-    fn entry(features: &Features, row: usize, column: usize) -> f64 {
-        let mut found = 0.0;
-        each_entry(features, row, &mut |at, value| {
-            if at == column {
-                found = f64::from(value);
-            }
-        });
-        found
-    }
-
-    #[test]
-    fn passes_agree_with_plain_loops_at_every_width() {
-        for columns in [1, 7, 8, 9, 16, 31] {
-            let terms = [3, 0, 5, 5, 1, 4, 2];
-            let v = normal_vec(1, columns * 3);
-            for features in both(6, columns, 2) {
-                let sample = Sample::Terms(&terms);
-                let (mut found, mut sum) = (vec![0.0; 7], vec![1.0; columns]);
-                products(&features, sample, 0..7, &v[..columns], &mut found);
-                add_rows(&features, sample, 0..7, &v[..7.min(v.len())], &mut sum);
-                let (mut many, mut outer) = (vec![9.0; 14], vec![1.0; columns * 2]);
-                matrix_products(&features, sample, 0..7, &v[..columns * 2], 2, &mut many);
-                add_outer(&features, sample, 0..7, &found.repeat(2), 2, &mut outer);
-                for (j, &term) in terms.iter().enumerate() {
-                    let a = |c: usize| entry(&features, term as usize, c);
-                    let expected =
-                        |of: &dyn Fn(usize) -> f64| (0..columns).map(|c| a(c) * of(c)).sum::<f64>();
-                    // Some ten products of numbers of order one.
-                    close(found[j], expected(&|c| v[c]), 1e-14, 1e-14).unwrap();
-                    close(many[2 * j + 1], expected(&|c| v[2 * c + 1]), 1e-14, 1e-14).unwrap();
-                }
-                let count = 7.min(v.len());
-                for c in 0..columns {
-                    let a = |j: usize| entry(&features, terms[j] as usize, c);
-                    let expected: f64 = 1.0 + (0..count).map(|j| a(j) * v[j]).sum::<f64>();
-                    if count == 7 {
-                        close(sum[c], expected, 1e-14, 1e-14).unwrap();
-                    }
-                    let d = found.repeat(2);
-                    let expected: f64 = 1.0 + (0..7).map(|j| a(j) * d[2 * j]).sum::<f64>();
-                    close(outer[2 * c], expected, 1e-14, 1e-13).unwrap();
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_product_does_not_depend_on_the_rows_beside_it() {
-        for features in both(9, 13, 3) {
-            let v = normal_vec(4, 13);
-            let mut all = vec![0.0; 9];
-            products(&features, Sample::All, 0..9, &v, &mut all);
-            for (row, expected) in all.iter().enumerate() {
-                let mut one = [0.0];
-                products(&features, Sample::Terms(&[row as u32]), 0..1, &v, &mut one);
-                assert_eq!(one[0].to_bits(), expected.to_bits());
-            }
-        }
-    }
-}
+pub(super) mod tests;
