@@ -7,16 +7,17 @@ use super::{
     estimate::GradientEstimate,
     oracle::{FiniteSum, Sample},
     outcome::{Certificate, Status},
-    run::{Basis, Run},
+    run::Run,
     samples::SampledHessian,
     sizes,
+    trial::Basis,
 };
 use refit_math::krylov::{Leftmost, leftmost};
 
 /// What a look at the curvature found.
 pub(super) enum Look {
     Certified(Certificate),
-    /// Not enough could be said with the products that are allowed.
+    /// The gradient is short, and of the curvature not enough could be said with the products that are allowed.
     Unclear,
     Stopped(Status),
     /// The gradient of all terms is too long after all.
@@ -46,8 +47,13 @@ impl<O: FiniteSum> Run<'_, O> {
             if self.is_down(&found) {
                 let error = self.hessian_error(&hessian, &found.vector);
                 // A quarter of the promised decrease, as for every step.
-                if error <= 0.25 * (1.0 - self.config.accept) * -found.value {
-                    return Ok(Look::Down(descent(found, &gradient, &hessian, error)));
+                if error.curvature <= 0.25 * (1.0 - self.config.accept) * -found.value {
+                    return Ok(Look::Down(descent(
+                        found,
+                        &gradient,
+                        &hessian,
+                        error.product,
+                    )));
                 }
             }
             if let Some(status) = self.stopped() {
@@ -63,12 +69,9 @@ impl<O: FiniteSum> Run<'_, O> {
         };
         let error = self.certain_hessian_error(&hessian, part);
         let found = self.search_leftmost(&hessian, "certificate", part, error)?;
-        if found.bound() - error < -self.config.eps_h() {
-            return Ok(if self.is_down(&found) {
-                Look::Down(descent(found, &gradient, &hessian, error))
-            } else {
-                Look::Unclear
-            });
+        let unclear = found.bound() - error < -self.config.eps_h();
+        if unclear && self.is_down(&found) {
+            return Ok(Look::Down(descent(found, &gradient, &hessian, error)));
         }
         let (gradient, gradient_error) = self.certain_gradient(gradient, part)?;
         let certificate = Certificate {
@@ -84,10 +87,12 @@ impl<O: FiniteSum> Run<'_, O> {
             failure,
             attempt: self.state.attempts,
         };
-        Ok(if certificate.gradient_bound() <= self.config.eps_g {
-            Look::Certified(certificate)
-        } else {
+        Ok(if certificate.gradient_bound() > self.config.eps_g {
             Look::Long
+        } else if unclear {
+            Look::Unclear
+        } else {
+            Look::Certified(certificate)
         })
     }
 

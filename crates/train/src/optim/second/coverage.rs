@@ -6,12 +6,17 @@ use super::{
     count::Counted,
     oracle::{Bounds, FiniteSum, Sample},
     outcome::{Mode, Status},
-    run::{Proposal, Run},
+    run::Run,
     solver::SecondOrder,
     state::SecondOrderState,
+    step::Search,
+    trial::Proposal,
 };
 use refit_core::{Budget, Seed, Silent};
-use refit_math::vector::{add_scaled, dot, norm};
+use refit_math::{
+    krylov::Bound,
+    vector::{add_scaled, dot, norm},
+};
 
 const TERMS: usize = 1500;
 const SEEDS: u64 = 1000;
@@ -162,10 +167,35 @@ fn hessians_are_as_exact_as_they_say() {
             let mut off = vec![0.0; 3];
             run.sum.product(&hessian.hessian, &STEP, &mut off);
             add_scaled(&mut off, -1.0, &truth);
-            norm(&off) > run.hessian_error(&hessian, &STEP) * norm(&STEP)
+            norm(&off) > run.hessian_error(&hessian, &STEP).product * norm(&STEP)
         });
         assert!(wrong <= 100, "{wrong} of 1000 at probability 0.1, {draw:?}");
     }
+}
+
+/// The step is the one that the sample itself asks for, so that its errors are in the choice, too.
+#[test]
+fn curvatures_of_steps_are_as_exact_as_they_say() {
+    let waves = Waves::new(true);
+    let (gradient, _) = whole();
+    let all = waves.hessian(&POINT, Sample::All);
+    let wrong = beyond(Draw::Uniform, true, |run| {
+        let hessian = run.hessian(225, None).unwrap();
+        let mut search = Search::new(run.config.method, &gradient, Seed::new(0)).unwrap();
+        let sum = &mut run.sum;
+        let mut product = |v: &[f64], out: &mut [f64]| sum.product(&hessian.hessian, v, out);
+        let s = search
+            .step(Bound::Radius(2.0), 1e-9, 3, &mut product)
+            .unwrap()
+            .step;
+        let [mut here, mut there] = [[0.0; 3]; 2];
+        run.sum.product(&hessian.hessian, &s, &mut here);
+        waves.product(&all, &s, &mut there);
+        let found = run.hessian_error(&hessian, &s);
+        assert!(found.curvature <= found.product);
+        (dot(&s, &here) - dot(&s, &there)).abs() > found.curvature * dot(&s, &s)
+    });
+    assert!(wrong <= 100, "{wrong} of 1000 at probability 0.1");
 }
 
 #[test]

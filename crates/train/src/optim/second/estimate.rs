@@ -32,6 +32,12 @@ struct Spread {
 }
 
 impl Spread {
+    /// Adds a block of `terms` terms whose mean has the squared norm `square`.
+    fn add(&mut self, terms: f64, square: f64) {
+        self.between += terms * square;
+        self.blocks += 1;
+    }
+
     /// The variance and its degrees of freedom; infinite for none.
     fn variance(&self, size: usize, mean_square: f64) -> (f64, usize) {
         let (sum, count) = match self.squares {
@@ -107,8 +113,7 @@ impl<O: FiniteSum> GradientEstimate<O> {
             values.resize(len, 0.0);
             let sample = Sample::Terms(order.at(places));
             let squares = sum.gradient(x, sample, &mut values, &mut mean);
-            this.spread.between += len as f64 * dot(&mean, &mean);
-            this.spread.blocks += 1;
+            this.spread.add(len as f64, dot(&mean, &mean));
             this.spread.squares = squares.map(|more| this.spread.squares.unwrap_or(0.0) + more);
             this.size += len;
             add_scaled(&mut this.mean, len as f64, &mean);
@@ -138,8 +143,18 @@ impl<O: FiniteSum> GradientEstimate<O> {
     }
 }
 
-/// How wrong the product of the Hessian of `m` of `n` terms with `s` may be, as a share of the length of `s`: from the
-/// spread of the products of parts of the sample, whose Hessians `hessian` makes.
+/// How wrong a sampled Hessian may be along a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct HessianError {
+    /// Of the product with the step, as a share of its length.
+    pub(super) product: f64,
+    /// Of the curvature along the step: what decides how good a promise is. At most that of the product, and much less in
+    /// many dimensions.
+    pub(super) curvature: f64,
+}
+
+/// How wrong the Hessian of `m` of `n` terms may be along `s`: from the spread of the products of parts of the sample,
+/// whose Hessians `hessian` makes.
 pub(super) fn hessian_error<'a, O: FiniteSum>(
     sum: &mut Counted<'a, O>,
     s: &[f64],
@@ -147,26 +162,33 @@ pub(super) fn hessian_error<'a, O: FiniteSum>(
     failure: f64,
     parts: Vec<Sample<'_>>,
     mut hessian: impl FnMut(&mut Counted<'a, O>, Sample<'_>) -> Hessian<O>,
-) -> f64 {
-    let (mut total, mut between, mut count, mut size) = (vec![0.0; s.len()], 0.0, 0, 0);
-    let mut image = vec![0.0; s.len()];
+) -> HessianError {
+    let (mut total, mut along, mut size) = (vec![0.0; s.len()], 0.0, 0);
+    let [mut products, mut curvatures] = [Spread::default(); 2];
+    let (mut image, length) = (vec![0.0; s.len()], norm(s));
     for part in parts {
         let block = hessian(sum, part);
         sum.product(&block, s, &mut image);
-        let terms = block.terms() as f64;
+        scale(&mut image, 1.0 / length);
+        let (terms, curvature) = (block.terms() as f64, dot(&image, s) / length);
         add_scaled(&mut total, terms, &image);
-        between += terms * dot(&image, &image);
-        count += 1;
+        along += terms * curvature;
+        products.add(terms, dot(&image, &image));
+        curvatures.add(terms, curvature * curvature);
         size += block.terms() as usize;
     }
-    scale(&mut total, 1.0 / size.max(1) as f64);
-    let spread = Spread {
-        squares: None,
-        between,
-        blocks: count,
+    let share = 1.0 / size.max(1) as f64;
+    let error = |spread: Spread, square: f64, failure: f64| {
+        let (variance, degrees) = spread.variance(size, square);
+        sizes::usual_error(variance, degrees, m, n, failure)
     };
-    let (variance, degrees) = spread.variance(size, dot(&total, &total));
-    sizes::usual_error(variance, degrees, m, n, failure) / norm(s)
+    let product = error(products, dot(&total, &total) * share * share, failure);
+    // Half the probability: a step goes where its own sample is too flat rather than too curved.
+    let curvature = error(curvatures, along * along * share * share, 0.5 * failure);
+    HessianError {
+        product,
+        curvature: curvature.min(product),
+    }
 }
 
 /// Mean, variance and mean size of differences `f_i(x) - f_i(x + s)`.

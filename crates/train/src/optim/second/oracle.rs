@@ -82,7 +82,8 @@ pub trait FiniteSum: Sync {
     /// `out_j = f_(sample_j)(x)`, one value for each place of the sample, not weighted.
     fn values(&self, x: &[f64], sample: Sample<'_>, out: &mut [f64]);
 
-    /// `out = ` the mean gradient over the sample, and the values of its terms, which come with it.
+    /// `out = ` the mean gradient over the sample, and the values of its terms, which come with it and have the bits of
+    /// [`values`](Self::values).
     ///
     /// Returns `sum_j |grad f_(sample_j)(x)|^2` where that is cheap, as for generalised linear models. An objective
     /// always knows it or never does; where it does not, the spread is estimated from groups of terms.

@@ -12,7 +12,7 @@ use super::{
     samples::next_size,
     state::SecondOrderState,
     step::Search,
-    trial::{Here, Measured},
+    trial::{Basis, Here, Measured, Proposal},
 };
 use refit_core::Progress;
 use refit_math::{MathError, krylov::Bound, vector::norm};
@@ -41,26 +41,6 @@ pub(super) enum Visit {
     /// There is a new point, or the old one needs new samples.
     Again,
     End(Status),
-}
-
-/// A step that is to be tried.
-pub(super) struct Proposal {
-    pub(super) mode: Mode,
-    pub(super) steps: Vec<Vec<f64>>,
-    pub(super) length: f64,
-    pub(super) promised: f64,
-    pub(super) bounded: bool,
-    pub(super) leftmost: Option<f64>,
-    pub(super) products: usize,
-}
-
-/// Facts of the samples behind a proposal.
-#[derive(Clone, Copy)]
-pub(super) struct Basis {
-    pub(super) gradient: (f64, f64),
-    pub(super) gradient_terms: usize,
-    pub(super) hessian_terms: usize,
-    pub(super) hessian_error: Option<f64>,
 }
 
 impl<'a, O: FiniteSum> Run<'a, O> {
@@ -204,8 +184,10 @@ impl<'a, O: FiniteSum> Run<'a, O> {
             let length = norm(&step.step);
             if error.is_none() && self.controlled() {
                 let found = self.hessian_error(&hessian, &step.step);
-                let [by_gradient, by_hessian] =
-                    [gradient.error * length, 0.5 * found * length * length];
+                let [by_gradient, by_hessian] = [
+                    gradient.error * length,
+                    0.5 * found.curvature * length * length,
+                ];
                 let room = 0.25 * (1.0 - self.config.accept) * -step.value;
                 if by_gradient + by_hessian > room {
                     // The larger one shrinks to what the other leaves.
@@ -223,7 +205,7 @@ impl<'a, O: FiniteSum> Run<'a, O> {
                     search = self.search(&gradient)?;
                     continue;
                 }
-                error = Some(found);
+                error = Some(found.product);
             }
             let proposal = Proposal {
                 mode: Mode::First,

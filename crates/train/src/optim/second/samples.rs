@@ -5,7 +5,7 @@ use super::{
     count::Hessian,
     draw::{BLOCKS, Order, cut, weighted},
     error::SecondOrderError,
-    estimate::{GradientEstimate, hessian_error},
+    estimate::{GradientEstimate, HessianError, hessian_error},
     oracle::{FiniteSum, Sample},
     run::Run,
     sizes,
@@ -278,11 +278,15 @@ impl<O: FiniteSum> Run<'_, O> {
         }
     }
 
-    /// Estimated error of a sampled Hessian along `s`, as a share of its length.
-    pub(super) fn hessian_error(&mut self, hessian: &SampledHessian<O>, s: &[f64]) -> f64 {
+    /// Estimated error of a sampled Hessian along `s`.
+    pub(super) fn hessian_error(&mut self, hessian: &SampledHessian<O>, s: &[f64]) -> HessianError {
+        let same = |error| HessianError {
+            product: error,
+            curvature: error,
+        };
         let n = self.terms();
         if hessian.size >= n {
-            return 0.0;
+            return same(0.0);
         }
         let (dim, failure) = (self.sum.dim(), self.config.slip);
         if let (Sampling::Theory, Draw::Uniform, Some(bounds)) = (
@@ -290,7 +294,8 @@ impl<O: FiniteSum> Run<'_, O> {
             self.config.draw,
             self.sum.oracle().bounds(),
         ) {
-            return sizes::hessian_error(bounds.hessian, hessian.size, n, dim, failure);
+            let error = sizes::hessian_error(bounds.hessian, hessian.size, n, dim, failure);
+            return same(error);
         }
         // With replacement nothing is ever whole.
         let whole = if hessian.order.is_some() {

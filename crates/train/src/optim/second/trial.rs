@@ -6,10 +6,31 @@ use super::{
     error::SecondOrderError,
     estimate::Differences,
     oracle::{FiniteSum, Sample},
-    run::{Proposal, Run},
+    outcome::Mode,
+    run::Run,
     samples::{again, next_size},
     sizes,
 };
+
+/// A step that is to be tried.
+pub(super) struct Proposal {
+    pub(super) mode: Mode,
+    pub(super) steps: Vec<Vec<f64>>,
+    pub(super) length: f64,
+    pub(super) promised: f64,
+    pub(super) bounded: bool,
+    pub(super) leftmost: Option<f64>,
+    pub(super) products: usize,
+}
+
+/// Facts of the samples behind a proposal.
+#[derive(Clone, Copy)]
+pub(super) struct Basis {
+    pub(super) gradient: (f64, f64),
+    pub(super) gradient_terms: usize,
+    pub(super) hessian_terms: usize,
+    pub(super) hessian_error: Option<f64>,
+}
 
 /// What a trial found.
 pub(super) struct Measured {

@@ -1,13 +1,16 @@
 //! Second-order minimisation as its users meet it.
 
 mod adversarial;
+mod bad_input;
+mod certificates;
+mod resume;
 mod sums;
 mod traps;
 
 use refit_core::{Budget, Silent};
 use refit_testkit::normal_vec;
 use refit_train::optim::second::{
-    Bounds, FiniteSum, Method, Minimum, Sample, Sampling, SecondOrder, SecondOrderConfig,
+    Bounds, Closure, FiniteSum, Method, Minimum, Sample, Sampling, SecondOrder, SecondOrderConfig,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,6 +36,27 @@ fn both() -> [Method; 2] {
 fn minimise<O: FiniteSum>(config: SecondOrderConfig, objective: &O, start: &[f64]) -> Minimum {
     let solver = SecondOrder::new(config).unwrap();
     solver.minimise(objective, start, &Silent).unwrap()
+}
+
+/// One function of one parameter.
+fn one(
+    value: impl Fn(f64) -> f64 + Sync,
+    slope: impl Fn(f64) -> f64 + Sync,
+    bend: impl Fn(f64) -> f64 + Sync,
+) -> impl FiniteSum {
+    Closure::new(
+        1,
+        1,
+        move |_, x| value(x[0]),
+        move |_, x, out: &mut [f64]| out[0] = slope(x[0]),
+        move |_, x, v: &[f64], out: &mut [f64]| out[0] = bend(x[0]) * v[0],
+    )
+}
+
+/// A minimum without what differs between runs: times.
+fn timeless(mut found: Minimum) -> Minimum {
+    found.trials.iter_mut().for_each(|t| t.seconds = 0.0);
+    found
 }
 
 /// `f_i = (b_i - sigmoid(a_i^T x))^2`: not convex, with terms and derivatives that are bounded for bounded data. Counts
