@@ -48,7 +48,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     write_recipes(&corpus.join("recipe"))?;
     write_pickles(&corpus.join("pickle"))?;
     write_gguf(&corpus.join("gguf_header"))?;
+    write_libsvm(&corpus.join("libsvm"))?;
     write_archives(&corpus.join("npz"))
+}
+
+/// Rows with all that the format allows, dense ones, and mistakes.
+fn write_libsvm(folder: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let files = [
+        ("sparse", "+1 1:0.5 300:2\n-1 2:1e-3 # remark\n\n3\n"),
+        ("dense", "1 1:1 2:2\n2 1:3 2:-4\n"),
+        ("zero", "1 0:1 1:nan\n"),
+        ("query", "1 qid:1 3:1 2:1 2:1\n"),
+    ];
+    for (name, text) in files {
+        let file = folder.join(name).with_extension("txt");
+        write_file(file, text.as_bytes(), Overwrite::Replace)?;
+    }
+    Ok(())
 }
 
 /// One recipe of every form, as the parser hands them over.

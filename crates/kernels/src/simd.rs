@@ -13,7 +13,7 @@ const LANES: usize = 32;
 ///
 /// Write the argument as `#[inline(always)] || ..`: only what is inlined here is vectorized.
 #[inline]
-pub(crate) fn vectorized<R>(body: impl FnOnce() -> R) -> R {
+pub fn vectorized<R>(body: impl FnOnce() -> R) -> R {
     Arch::new().dispatch(body)
 }
 

@@ -28,6 +28,7 @@
 
 mod gradient;
 pub mod loss;
+pub mod objective;
 pub mod optim;
 mod trainer;
 

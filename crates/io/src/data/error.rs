@@ -1,6 +1,6 @@
 //! What can be wrong with data.
 
-use super::ImageShape;
+use super::{ImageShape, LineProblem, TableError};
 use crate::file::FileError;
 use refit_core::{ConfigError, Hint};
 use std::{borrow::Cow, io, path::PathBuf};
@@ -189,6 +189,25 @@ pub enum DataError {
         /// What was looked for.
         expected: &'static str,
     },
+    /// A line of a text file that is not what the format asks for.
+    #[error("line {line} of `{}` {problem}", at.display())]
+    Line {
+        /// The file.
+        at: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong, as the rest of the sentence.
+        problem: LineProblem,
+    },
+    /// Rows or labels that cannot be used.
+    #[error("`{table}` cannot be used")]
+    Table {
+        /// File or table.
+        table: String,
+        /// What is wrong.
+        #[source]
+        source: TableError,
+    },
     /// A setting that cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -256,6 +275,8 @@ impl Hint for DataError {
                 "a task is one sub-folder of PNG or JPEG images per class, or a task `.npz`".into()
             }
             Self::Image { .. } => "remove that picture, or save it again as PNG or JPEG".into(),
+            Self::Line { problem, .. } => return problem.hint(),
+            Self::Table { source, .. } => return source.hint(),
             Self::Config(inner) => return inner.hint(),
             _ => return None,
         })

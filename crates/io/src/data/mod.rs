@@ -1,5 +1,6 @@
 //! Labelled images: sets and tasks held as bytes, readers for the usual files, generated suites, transforms,
-//! corruptions, and a loader that prepares batches ahead of the training step.
+//! corruptions, and a loader that prepares batches ahead of the training step. Labelled rows of numbers: [`Table`],
+//! read from LIBSVM files.
 //!
 //! ```
 //! use refit_core::Seed;
@@ -21,6 +22,7 @@ mod normalise;
 mod read;
 mod resample;
 mod set;
+mod table;
 mod task;
 
 pub mod npz;
@@ -33,9 +35,11 @@ pub use error::DataError;
 pub use loader::{Cursor, Last, LoadedBatch, Loader, LoaderConfig, LoaderPlan, LoaderState, Order};
 pub use normalise::Normalise;
 pub use read::{
-    Colour, FolderOptions, IdxArray, REAL_SUITE, Split, read_cifar_batch, read_cifar_folder,
-    read_cifar_jpeg, read_idx, read_idx_folder, read_idx_set, read_image_folder, read_npz_task,
-    read_suite, read_task, suite_files, task_files, task_from_npz,
+    Colour, FolderOptions, IdxArray, LibsvmOptions, LineProblem, REAL_SUITE, Split, parse_libsvm,
+    read_cifar_batch, read_cifar_folder, read_cifar_jpeg, read_idx, read_idx_folder, read_idx_set,
+    read_image_folder, read_libsvm, read_npz_task, read_suite, read_task, suite_files, task_files,
+    task_from_npz,
 };
 pub use set::{ImageSet, ImageShape};
+pub use table::{Classes, DenseRows, Features, SparseRow, SparseRows, Table, TableError};
 pub use task::Task;

@@ -6,6 +6,7 @@
 )]
 
 mod first_order;
+mod objectives;
 mod optimisers;
 mod resume;
 mod second;
