@@ -179,12 +179,21 @@ impl Gate<'_> {
         let (tools, models) = ("target/tools/mergekit", self.root.join("target/tools/zoo"));
         let _ = std::fs::remove_dir_all(&models);
         let mut make = Command::new("python3");
-        self.run(make.arg("parity/zoo.py").arg(&models).args(["--venv", tools]))?;
+        self.run(
+            make.arg("parity/zoo.py")
+                .arg(&models)
+                .args(["--venv", tools]),
+        )?;
         let mut test = Command::new("cargo");
         test.args(["test", "--workspace", "--test", "it", "--", "zoo_parity"]);
         self.run(test.env("REFIT_ZOO", &models))?;
         let mut published = Command::new("python3");
-        published.args(["parity/minilm.py", "--refit", "target/release/refit", "--probe"]);
+        published.args([
+            "parity/minilm.py",
+            "--refit",
+            "target/release/refit",
+            "--probe",
+        ]);
         self.run(published.args(["--venv", tools]))
     }
 
