@@ -92,11 +92,13 @@ def prepare(folder):
 def timed(command):
     """Seconds, peak of resident memory in MB, and what it printed."""
     start = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    text, errors = process.stdout.read(), process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{command[0]} failed:\n{errors[-2000:]}")
+    with tempfile.TemporaryFile("w+") as errors:  # a pipe would fill up
+        process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=errors, text=True)
+        text = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            errors.seek(0)
+            sys.exit(f"{command[0]} failed:\n{errors.read()[-2000:]}")
     return time.perf_counter() - start, usage.ru_maxrss / 1024, text
 
 

@@ -89,7 +89,7 @@ def picture_families():
 
     vit = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=4, image_size=16, patch_size=5)
     tower = dict(hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4)
-    vision = dict(tower, image_size=16, patch_size=5)
+    vision = dict(tower, hidden_size=32, num_attention_heads=2, num_hidden_layers=1, image_size=16, patch_size=5)
     text = dict(tower, vocab_size=61, max_position_embeddings=80)
     clip = lambda end: t.CLIPConfig(text_config=dict(text, eos_token_id=end), vision_config=vision, projection_dim=12)
     yield "vit", t.ViTModel(t.ViTConfig(**vit, intermediate_size=40))
@@ -103,6 +103,7 @@ def picture_families():
 def make_all(out):
     import torch
 
+    torch.manual_seed(0)
     for kind, list_of, make in (("text", families, make_text), ("pictures", picture_families, make_picture)):
         for name, model in list_of():
             torch.manual_seed(len(name))

@@ -94,6 +94,20 @@ pub enum NnError {
         /// How many the model can tell apart.
         longest: usize,
     },
+    /// Nothing to read.
+    #[error("a batch of {rows} texts has no token")]
+    Empty {
+        /// How many texts there are.
+        rows: usize,
+    },
+    /// Pictures that the model does not take.
+    #[error("pictures are {found:?}, expected at least one of {expected:?}")]
+    Pictures {
+        /// How many there are, channels, height and width.
+        found: [usize; 4],
+        /// Channels, height and width.
+        expected: [usize; 3],
+    },
     /// A setting of the model is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -103,6 +117,14 @@ pub enum NnError {
 const LISTED: usize = 10;
 
 impl NnError {
+    /// Refuses no pictures at all, and those of another shape.
+    pub(crate) fn check_pictures(found: [usize; 4], expected: [usize; 3]) -> Result<(), Self> {
+        if found[0] > 0 && found[1..] == expected {
+            return Ok(());
+        }
+        Err(Self::Pictures { found, expected })
+    }
+
     /// The error of tensors that a checkpoint lacks; there is at least one.
     pub(crate) fn missing(mut paths: Vec<(ParamPath, Vec<usize>)>) -> Self {
         if paths.len() == 1 {
@@ -151,6 +173,7 @@ impl Hint for NnError {
                 Some("run `refit info` to see which tensors are affected".into())
             }
             Self::Token { .. } => Some("use the tokenizer that belongs to the model".into()),
+            Self::Pictures { .. } => Some("scale and crop pictures to that size".into()),
             Self::TooLong { .. } => Some("cut texts to that length".into()),
             Self::Config(error) => error.hint(),
             _ => None,

@@ -25,6 +25,14 @@ pub enum TextError {
         /// What its reader says.
         problem: String,
     },
+    /// Texts that would be cut to nothing.
+    #[error("texts are cut to {longest} tokens, of which {added} are added around them")]
+    TooShort {
+        /// Tokens of a text.
+        longest: usize,
+        /// Tokens that are added to a pair.
+        added: usize,
+    },
     /// A text that could not be cut.
     #[error("cannot cut a text into tokens: {problem}")]
     Encode {

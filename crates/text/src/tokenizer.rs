@@ -4,7 +4,7 @@ use crate::TextError;
 use refit_io::file::read_file;
 use serde_json::{Map, Value};
 use std::path::Path;
-use tokenizers::{TruncationDirection, TruncationParams, TruncationStrategy};
+use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
 
 /// More than the largest published vocabularies take.
 const LARGEST_FILE: u64 = 256 << 20;
@@ -58,7 +58,7 @@ impl Tokenizer {
     /// Reads `tokenizer.json` in the folder of a model. Texts are cut to `longest` tokens, added ones included.
     ///
     /// # Errors
-    /// A missing, unreadable or damaged file.
+    /// A missing, unreadable or damaged file; a `longest` that leaves no room beside what is added.
     pub fn open(folder: impl AsRef<Path>, longest: usize) -> Result<Self, TextError> {
         let folder = folder.as_ref();
         let path = folder.join("tokenizer.json");
@@ -76,6 +76,12 @@ impl Tokenizer {
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(broken)?;
         // The file may say how batches are padded; who makes batches knows better.
         inner.with_padding(None);
+        let added = inner
+            .get_post_processor()
+            .map_or(0, |marks| marks.added_tokens(true));
+        if longest <= added {
+            return Err(TextError::TooShort { longest, added });
+        }
         let truncation = TruncationParams {
             max_length: longest,
             strategy: TruncationStrategy::LongestFirst,
@@ -221,12 +227,23 @@ mod tests {
         .unwrap();
         let error = Tokenizer::open(home.path(), 4).unwrap_err();
         assert!(matches!(error, TextError::Tokenizer { .. }), "{error}");
+        let error = Tokenizer::open(folder(&Value::Null).path(), 3).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                TextError::TooShort {
+                    longest: 3,
+                    added: 3
+                }
+            ),
+            "{error}"
+        );
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn no_text_is_too_strange(text in any::<String>(), longest in 2usize..9) {
+        fn no_text_is_too_strange(text in any::<String>(), longest in 4usize..9) {
             let home = folder(&Value::Null);
             let tokenizer = Tokenizer::open(home.path(), longest).unwrap();
             let found = tokenizer.encode(&text, None).unwrap();

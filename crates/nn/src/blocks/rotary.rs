@@ -43,16 +43,21 @@ impl Rotary {
     ///
     /// # Shapes
     /// `positions` holds `rows * tokens` places.
+    ///
+    /// # Panics
+    /// If it does not.
     pub fn at(&self, positions: &[u32], rows: usize, device: &Device) -> Rotation {
         let half = self.rates.len();
         let table = |of: fn(f64) -> f64| {
             let mut values = Vec::with_capacity(positions.len() * 2 * half);
             for &position in positions {
                 // Both entries of a pair, which stand half a head apart, turn by the same angle.
-                for _ in 0..2 {
-                    let angles = self.rates.iter().map(|rate| f64::from(position) * rate);
-                    values.extend(angles.map(|angle| (of(angle) * self.gain) as f32));
-                }
+                // Angles are rounded as the models were trained with them: far positions feel it.
+                let angles = self.rates.iter();
+                let angles = angles.map(|&rate| f64::from(position as f32 * rate as f32));
+                let start = values.len();
+                values.extend(angles.map(|angle| (of(angle) * self.gain) as f32));
+                values.extend_from_within(start..);
             }
             let shape = [rows, positions.len() / rows.max(1), 1, 2 * half];
             Tensor::from_data(TensorData::new(values, shape), device)

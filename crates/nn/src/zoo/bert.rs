@@ -36,6 +36,7 @@ pub(super) struct BertConfig {
     segments: usize,
     eps: f64,
     padding: u32,
+    tied: bool,
 }
 
 const ATTENTION: AttentionNames = AttentionNames {
@@ -66,6 +67,7 @@ impl BertConfig {
             segments: settings.size("type_vocab_size", 2)?,
             eps: settings.eps("layer_norm_eps", 1e-12)?,
             padding: settings.get("pad_token_id", padding)?,
+            tied: settings.get("tie_word_embeddings", true)?,
         };
         if config.first() as usize >= config.positions {
             let expected = format!("below `max_position_embeddings` {} - 1", config.positions);
@@ -166,6 +168,7 @@ impl BertConfig {
             (TextTask::Token { classes }, _) => TextHead::Token(linear("classifier", classes)?),
             (TextTask::Span, _) => TextHead::Token(linear("qa_outputs", 2)?),
             (TextTask::Words, dialect) => {
+                super::tied(self.tied)?;
                 let (head, dense, norm) = match dialect {
                     Dialect::Bert => ("cls.predictions", "transform.dense", "transform.LayerNorm"),
                     Dialect::Roberta => ("lm_head", "dense", "layer_norm"),
@@ -174,7 +177,7 @@ impl BertConfig {
                 let place = scope.at(head);
                 place.leave_out("decoder"); // the table of words and the bias once more
                 TextHead::Words {
-                    dense: linear_below(&place, dense, d)?,
+                    dense: self::dense(&place.at(dense), d, d, true)?,
                     activation: match dialect {
                         Dialect::Bert => self.activation,
                         Dialect::Roberta => Activation::Gelu,
@@ -186,8 +189,4 @@ impl BertConfig {
             }
         })
     }
-}
-
-fn linear_below(scope: &Scope<'_>, name: &str, d: usize) -> Result<Linear, NnError> {
-    dense(&scope.at(name), d, d, true)
 }

@@ -4,10 +4,11 @@ use super::{TextSize, TokenBatch, settings::Settings};
 use crate::{
     Init, NnError, Scope,
     blocks::{
-        Activation, Attention, AttentionNames, Cache, DEVIATION, Embedding, Heads, Layer, Linear,
-        Look, Mlp, Norm, NormOrder, PatchEmbedding, causal_mask, dense, unit_rows,
+        Activation, Attention, AttentionNames, DEVIATION, Embedding, Heads, Layer, Linear, Look,
+        Mlp, Norm, NormOrder, PatchEmbedding, causal_mask, dense, unit_rows,
     },
 };
+use burn::tensor::{Tensor, TensorData};
 use refit_core::ConfigError;
 use refit_kernels::dual::{AttentionMask, Dual};
 use serde_json::{Map, Value};
@@ -223,7 +224,12 @@ struct TextSide {
 
 impl Clip {
     /// `pixels [n, c, s, s]` -> vectors of the common space, `[n, width]`, of any length.
-    pub fn images(&self, pixels: Dual<4>) -> Dual<2> {
+    ///
+    /// # Errors
+    /// No picture, or pictures of another size.
+    pub fn images(&self, pixels: Dual<4>) -> Result<Dual<2>, NnError> {
+        let (channels, size) = (self.config.channels, self.config.image_size);
+        NnError::check_pictures(pixels.dims(), [channels, size, size])?;
         let side = &self.image_side;
         let patches = side.patches.forward(pixels);
         let [n, _, d] = patches.dims();
@@ -234,7 +240,7 @@ impl Clip {
             layer.forward(x, Look::at(AttentionMask::None))
         });
         let class = last.narrow(1, 0, 1).reshape([n, d]);
-        self.from_image.forward(side.after.forward(class))
+        Ok(self.from_image.forward(side.after.forward(class)))
     }
 
     /// Texts -> vectors of the common space, `[rows, width]`, of any length: the state of the word that ends a text.
@@ -246,29 +252,25 @@ impl Clip {
         let side = &self.text_side;
         let (rows, tokens, device) = (batch.rows(), batch.tokens(), side.words.weight().device());
         let ends = self.ends(batch)?;
-        let places: Vec<u32> = (0..rows * tokens).map(|at| (at % tokens) as u32).collect();
-        let places = side.places.forward(batch.numbers(&places, &device));
+        let places = batch.numbers(&batch.places(), &device);
+        let places = side.places.forward(places);
         let padding = batch.padding_on(&device);
         let mask = causal_mask(padding.as_ref(), tokens, tokens, None, &device);
         let start = side.words.forward(batch.ids_on(&device)) + places;
-        let last = side.layers.iter().fold(start, |x, layer| {
-            layer.forward(
-                x,
-                Look {
-                    mask: mask.clone(),
-                    rotation: None,
-                    cache: None::<&mut Cache>,
-                },
-            )
-        });
+        let last = side
+            .layers
+            .iter()
+            .fold(start, |x, layer| layer.forward(x, Look::at(mask.clone())));
+        // One row of a product for each text picks the state where it ends.
         let d = self.config.text.hidden;
-        let ends = ends.into_iter().enumerate().map(|(row, at)| {
-            last.clone()
-                .narrow(0, row, 1)
-                .narrow(1, at, 1)
-                .reshape([1, d])
-        });
-        let pooled = side.norm.forward(Dual::cat(ends.collect(), 0));
+        let mut picks = vec![0f32; rows * tokens];
+        for (row, at) in ends.into_iter().enumerate() {
+            picks[row * tokens + at] = 1.0;
+        }
+        let picks = TensorData::new(picks, [rows, 1, tokens]);
+        let picks = Dual::constant(Tensor::<3>::from_data(picks, &device));
+        let picked = picks.matmul(last).reshape([rows, d]);
+        let pooled = side.norm.forward(picked);
         Ok(self.from_text.forward(pooled))
     }
 
@@ -279,13 +281,18 @@ impl Clip {
     }
 
     fn ends(&self, batch: &TokenBatch) -> Result<Vec<usize>, NnError> {
-        let rows = batch.ids().chunks(batch.tokens().max(1));
-        let end = |row: &[u32]| {
+        let tokens = batch.tokens().max(1);
+        let rows = batch
+            .ids()
+            .chunks(tokens)
+            .zip(batch.padding().chunks(tokens));
+        let end = |(row, padding): (&[u32], &[bool])| {
+            let real = || (0..row.len()).filter(|&at| !padding[at]);
             if self.config.end == OLD_END {
-                let highest = row.iter().max()?;
-                return row.iter().position(|word| word == highest);
+                let highest = real().map(|at| row[at]).max()?;
+                return real().find(|&at| row[at] == highest);
             }
-            row.iter().position(|&word| word == self.config.end)
+            real().find(|&at| row[at] == self.config.end)
         };
         rows.map(|row| {
             end(row).ok_or_else(|| {

@@ -6,6 +6,7 @@ use crate::{
     blocks::{Cache, DEVIATION, Embedding, Layer, Linear, Look, Norm, Rotary, causal_mask},
 };
 use burn::tensor::{Bool, Device, Tensor, TensorData};
+use refit_core::ConfigError;
 use refit_kernels::dual::Dual;
 
 /// A decoder of text bound to weights.
@@ -36,8 +37,8 @@ pub(super) fn head(
     if task != TextTask::NextWord {
         return Ok(None);
     }
-    if tied {
-        scope.leave_out("lm_head.weight");
+    // A file that holds a head of its own means it, whatever the configuration says.
+    if tied && !scope.holds("lm_head.weight") {
         return Ok(Some(Linear::tied(words.weight())));
     }
     let init = Init::Normal(DEVIATION);
@@ -74,6 +75,17 @@ impl Decoding {
     /// Whether no token was read.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Refuses another number of texts, or another model, than those that were read.
+    fn check(&self, batch: &TokenBatch, layers: usize) -> Result<(), ConfigError> {
+        if self.is_empty() || (self.padding.len(), self.layers.len()) == (batch.rows(), layers) {
+            return Ok(());
+        }
+        let (rows, kept) = (self.padding.len(), self.layers.len());
+        let expected = format!("{rows} texts in a model of {kept} layers, as before");
+        let found = format!("{} texts, {layers} layers", batch.rows());
+        Err(ConfigError::range("memory", found, expected))
     }
 
     /// Adds the tokens of `batch`; the place of each in its sequence.
@@ -113,6 +125,9 @@ impl TextDecoder {
         memory: Option<&mut Decoding>,
     ) -> Result<Dual<3>, NnError> {
         self.size.check_batch(batch)?;
+        if let Some(memory) = &memory {
+            memory.check(batch, self.layers.len())?;
+        }
         let tokens = memory.as_ref().map_or(0, |memory| memory.len()) + batch.tokens();
         let longest = self.size.longest;
         if tokens > longest {

@@ -50,22 +50,24 @@ impl Dinov2Config {
         let classifies = names
             .first()
             .is_some_and(|name| name.ends_with("ForImageClassification"));
-        let labels: Option<Map<String, Value>> = settings.find("id2label")?;
-        let classes = settings.get("num_labels", labels.map_or(2, |labels| labels.len()))?;
+        let inner = hidden * settings.size("mlp_ratio", 4)?;
+        if inner > 1 << 20 {
+            let expected = format!("at most 2^20 over `hidden_size` {hidden}");
+            return Err(ConfigError::range("mlp_ratio", inner / hidden, expected));
+        }
         let config = Self {
             hidden,
             layers: settings.layers("num_hidden_layers", 12)?,
             heads: settings.heads("num_attention_heads", 12, hidden)?,
-            inner: hidden * settings.size("mlp_ratio", 4)?,
+            inner,
             activation: settings.get("hidden_act", Activation::Gelu)?,
             eps: settings.eps("layer_norm_eps", 1e-6)?,
             image_size: settings.size("image_size", 224)?,
-            patch_size: settings.size("patch_size", 16)?,
+            patch_size: settings.size("patch_size", 14)?,
             channels: settings.size("num_channels", 3)?,
             bias: settings.get("qkv_bias", true)?,
-            classes: if classifies { classes } else { 0 },
+            classes: if classifies { settings.classes()? } else { 0 },
         };
-        super::size("mlp_ratio", config.inner)?;
         if config.patch_size > config.image_size {
             let expected = format!("at most `image_size` {}", config.image_size);
             return Err(ConfigError::range(
@@ -75,6 +77,11 @@ impl Dinov2Config {
             ));
         }
         Ok(config)
+    }
+
+    /// Side of the (square) image.
+    pub fn image_size(&self) -> usize {
+        self.image_size
     }
 
     /// Binds the model.
@@ -98,6 +105,7 @@ impl Dinov2Config {
             .collect::<Result<_, _>>()?;
         let classifier = || dense(&scope.at("classifier"), 2 * d, self.classes, true);
         Ok(Dinov2 {
+            shape: [self.channels, self.image_size, self.image_size],
             class,
             places,
             patches,
@@ -129,6 +137,7 @@ impl Dinov2Config {
 /// A DINOv2 bound to weights.
 #[derive(Clone, Debug)]
 pub struct Dinov2 {
+    shape: [usize; 3],
     class: Dual<3>,
     places: Dual<3>,
     patches: PatchEmbedding,
@@ -139,7 +148,11 @@ pub struct Dinov2 {
 
 impl Dinov2 {
     /// `pixels [n, c, s, s]` -> states of the class token and of every patch after the last norm, `[n, 1 + patches, d]`.
-    pub fn states(&self, pixels: Dual<4>) -> Dual<3> {
+    ///
+    /// # Errors
+    /// Pictures of another size: positions are those of the size that the configuration names.
+    pub fn states(&self, pixels: Dual<4>) -> Result<Dual<3>, NnError> {
+        NnError::check_pictures(pixels.dims(), self.shape)?;
         let patches = self.patches.forward(pixels);
         let [n, _, d] = patches.dims();
         let class = self.class.clone().expand([n, 1, d]);
@@ -147,20 +160,23 @@ impl Dinov2 {
         let last = self.layers.iter().fold(tokens, |x, layer| {
             layer.forward(x, Look::at(AttentionMask::None))
         });
-        self.norm.forward(last)
+        Ok(self.norm.forward(last))
     }
 
     /// Logits of a classifier, which reads the class token beside the mean of patches; the class token without one.
-    pub fn forward(&self, pixels: Dual<4>) -> Dual<2> {
-        let states = self.states(pixels);
+    ///
+    /// # Errors
+    /// Pictures of another size.
+    pub fn forward(&self, pixels: Dual<4>) -> Result<Dual<2>, NnError> {
+        let states = self.states(pixels)?;
         let [n, tokens, d] = states.dims();
         let class = states.clone().narrow(1, 0, 1).reshape([n, d]);
-        match &self.classifier {
+        Ok(match &self.classifier {
             Some(classifier) => {
                 let patches = states.narrow(1, 1, tokens - 1).mean_dim(1).reshape([n, d]);
                 classifier.forward(Dual::cat(vec![class, patches], 1))
             }
             None => class,
-        }
+        })
     }
 }

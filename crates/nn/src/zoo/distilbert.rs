@@ -24,6 +24,7 @@ pub(super) struct DistilBertConfig {
     hidden_dim: usize,
     activation: Activation,
     positions: usize,
+    tied: bool,
 }
 
 const ATTENTION: AttentionNames = AttentionNames {
@@ -45,6 +46,7 @@ impl DistilBertConfig {
             hidden_dim: settings.size("hidden_dim", 3072)?,
             activation: settings.get("activation", Activation::Gelu)?,
             positions: settings.size("max_position_embeddings", 512)?,
+            tied: settings.get("tie_word_embeddings", true)?,
         })
     }
 
@@ -113,6 +115,7 @@ impl DistilBertConfig {
             TextTask::Token { classes } => TextHead::Token(linear("classifier", classes)?),
             TextTask::Span => TextHead::Token(linear("qa_outputs", 2)?),
             TextTask::Words => {
+                super::tied(self.tied)?;
                 scope.leave_out("vocab_projector.weight"); // the table of words once more
                 TextHead::Words {
                     dense: linear("vocab_transform", d)?,

@@ -1,6 +1,6 @@
 //! What encoders of text have in common once their tensors are named.
 
-use super::{TextSize, TokenBatch};
+use super::{Pool, TextSize, TokenBatch};
 use crate::{
     NnError,
     blocks::{Embedding, Layer, Linear, Look, Norm},
@@ -30,15 +30,12 @@ impl TextEmbeddings {
     }
 
     fn rows(&self, batch: &TokenBatch, device: &Device) -> Tensor<2, Int> {
-        let rows: Vec<u32> = if self.first == 0 {
-            (0..batch.ids().len())
-                .map(|at| (at % batch.tokens()) as u32)
-                .collect()
-        } else {
-            let places = batch.places().into_iter().zip(batch.padding());
-            let row = |(place, &padding)| self.first - u32::from(padding) + place;
-            places.map(row).collect()
+        let places = batch.places().into_iter().zip(batch.padding());
+        let row = |(place, &padding)| match self.first {
+            0 => place,
+            first => first - u32::from(padding) + place,
         };
+        let rows: Vec<u32> = places.map(row).collect();
         batch.numbers(&rows, device)
     }
 }
@@ -91,13 +88,13 @@ impl TextEncoder {
         }))
     }
 
-    /// What the head makes of states: `[rows, classes]` of sequences, as `[rows, 1, classes]`; `[rows, tokens,
+    /// What the head makes of the states of a batch: `[rows, classes]` of sequences, as `[rows, 1, classes]`; `[rows, tokens,
     /// classes]` of tokens; the states themselves without a head.
-    pub fn read(&self, states: Dual<3>) -> Dual<3> {
+    pub fn read(&self, states: Dual<3>, batch: &TokenBatch) -> Dual<3> {
         match &self.head {
             TextHead::None => states,
             TextHead::Sequence(maps) => {
-                let first = states.narrow(1, 0, 1);
+                let first = Pool::First.apply(states, batch).unsqueeze_dim(1);
                 maps.iter().fold(first, |x, (map, curve)| {
                     let x = map.forward(x);
                     match curve {

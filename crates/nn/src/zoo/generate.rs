@@ -44,7 +44,8 @@ impl Sampling {
         let (t, p, r) = (self.temperature, self.top_p, self.repetition_penalty);
         number("temperature", t, t >= 0.0, "a number of at least 0")?;
         number("top_p", p, p > 0.0 && p <= 1.0, "above 0 and at most 1")?;
-        number("repetition_penalty", r, r > 0.0, "a number above 0")
+        let penalty = (1e-3..=1e3).contains(&r);
+        number("repetition_penalty", r, penalty, "from 0.001 to 1000")
     }
 
     /// Chooses a word by its place in `scores`; `seen` lists words that occurred, in any order and number.
@@ -54,7 +55,7 @@ impl Sampling {
             return highest(scores);
         }
         let mut order: Vec<u32> = (0..scores.len() as u32).collect();
-        let score = |&at: &u32| f64::from(scores[at as usize]) / self.temperature;
+        let score = |&at: &u32| f64::from(scores[at as usize]);
         let higher = |a: &u32, b: &u32| score(b).total_cmp(&score(a)).then(a.cmp(b));
         if (1..order.len()).contains(&self.top_k) {
             order.select_nth_unstable_by(self.top_k - 1, higher);
@@ -62,7 +63,8 @@ impl Sampling {
         }
         order.sort_unstable_by(higher);
         let most = order.first().map_or(0.0, score);
-        let mut weights: Vec<f64> = order.iter().map(|at| (score(at) - most).exp()).collect();
+        let weight = |at| ((score(at) - most) / self.temperature).exp();
+        let mut weights: Vec<f64> = order.iter().map(weight).collect();
         let all: f64 = weights.iter().sum();
         if self.top_p < 1.0 {
             let mut before = 0.0;
@@ -140,7 +142,7 @@ impl<'a> Generator<'a> {
             let problem = "names a model without a head, expected one that ends with ForCausalLM";
             return Err(ConfigError::conflict("architectures", problem).into());
         }
-        if prompts.iter().any(Vec::is_empty) {
+        if prompts.is_empty() || prompts.iter().any(Vec::is_empty) {
             return Err(ConfigError::range("prompt", "empty", "at least one token").into());
         }
         Ok(Self {

@@ -70,22 +70,27 @@ impl LlamaConfig {
             }
         };
         super::size("head_dim", width)?;
-        super::divides("head_dim", 2, width)?;
+        if !width.is_multiple_of(2) {
+            return Err(ConfigError::range("head_dim", width, "an even number"));
+        }
         let positions = settings.size("max_position_embeddings", 2048)?;
         let own_bias: bool = settings.get("attention_bias", false)?;
-        let sliding = match variant {
-            Variant::Mistral => true,
-            Variant::Llama => false,
+        let window = match variant {
+            // Without the key a Mistral has the window of the first one; null means none.
+            Variant::Mistral if settings.0.contains_key("sliding_window") => {
+                settings.find("sliding_window")?
+            }
+            Variant::Mistral => Some(4096),
+            Variant::Llama => None,
             Variant::Qwen2 | Variant::Qwen3 => {
                 settings.only("use_sliding_window", &false)?;
-                false
+                None
             }
         };
-        let window = if sliding {
-            settings.find("sliding_window")?
-        } else {
-            None
-        };
+        if let Some(window) = window {
+            super::size("sliding_window", window)?;
+        }
+        let (rotary, longest) = rope::read(settings, width, positions)?;
         Ok(Self {
             words: settings.size("vocab_size", 32000)?,
             hidden,
@@ -97,9 +102,9 @@ impl LlamaConfig {
             },
             intermediate: settings.size("intermediate_size", 11008)?,
             activation: settings.get("hidden_act", Activation::Silu)?,
-            positions,
+            positions: longest,
             eps: settings.eps("rms_norm_eps", 1e-6)?,
-            rotary: rope::read(settings, width, positions)?,
+            rotary,
             attention_bias: [own_bias || variant == Variant::Qwen2, own_bias],
             mlp_bias: settings.get("mlp_bias", false)?,
             head_norms: variant == Variant::Qwen3,

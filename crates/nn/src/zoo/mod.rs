@@ -167,6 +167,15 @@ fn divides(key: &'static str, heads: usize, width: usize) -> Result<(), ConfigEr
     }
 }
 
+/// Refuses a head that guesses hidden words by a table of its own.
+fn tied(tied: bool) -> Result<(), ConfigError> {
+    if tied {
+        return Ok(());
+    }
+    let expected = "`true` in a model that guesses hidden words";
+    Err(ConfigError::range("tie_word_embeddings", tied, expected))
+}
+
 /// Refuses what cannot be added to a variance.
 fn eps(key: &'static str, value: f64) -> Result<(), ConfigError> {
     if value >= 0.0 && value.is_finite() {

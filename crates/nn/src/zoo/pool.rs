@@ -7,7 +7,7 @@ use refit_kernels::dual::Dual;
 /// How the states of tokens become one vector, in the names of sentence encoders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
-    /// The first token.
+    /// The first token that is no padding.
     First,
     /// The last token that is no padding.
     Last,

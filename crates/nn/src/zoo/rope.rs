@@ -10,19 +10,20 @@ use std::f64::consts::TAU;
 
 const KINDS: [&str; 5] = ["default", "linear", "dynamic", "llama3", "yarn"];
 
-/// The rotation of heads of `width` in a model of so many `positions`.
+/// The rotation of heads of `width` in a model of so many `positions`, and how many it reaches.
 pub(super) fn read(
     settings: Settings<'_>,
     width: usize,
     positions: usize,
-) -> Result<Rotary, ConfigError> {
-    settings.only("partial_rotary_factor", &1.0)?;
-    let keys: Option<Map<String, Value>> = match settings.find("rope_parameters")? {
-        None => settings.find("rope_scaling")?,
+) -> Result<(Rotary, usize), ConfigError> {
+    let keys: Option<Map<String, Value>> = match settings.find("rope_scaling")? {
+        None => settings.find("rope_parameters")?,
         found => found,
     };
     let keys = keys.unwrap_or_default();
     let inner = Settings(&keys);
+    settings.only("partial_rotary_factor", &1.0)?;
+    inner.only("partial_rotary_factor", &1.0)?;
     let base = inner.get("rope_theta", settings.get("rope_theta", 10_000.0)?)?;
     at_least("rope_theta", base, 1.0)?;
     let kind = match inner.find::<String>("rope_type")? {
@@ -40,12 +41,12 @@ pub(super) fn read(
         let original = inner.size("original_max_position_embeddings", own)?;
         Ok::<_, ConfigError>(original as f64)
     };
-    match kind.as_str() {
+    let rotary = match kind.as_str() {
         // Up to the length it was trained for a dynamic model turns as any other; longer texts are refused.
-        "default" | "dynamic" => Ok(plain),
+        "default" | "dynamic" => plain,
         "linear" => {
             let factor: f64 = factor()?;
-            Ok(plain.map_rates(|rate| rate / factor))
+            plain.map_rates(|rate| rate / factor)
         }
         "llama3" => {
             let (factor, original) = (factor()?, original()?);
@@ -57,12 +58,21 @@ pub(super) fn read(
                 let expected = format!("a number above 0 and below `high_freq_factor` {high}");
                 return Err(ConfigError::range("low_freq_factor", low, expected));
             }
-            Ok(plain.map_rates(|rate| by_length(rate, factor, [low, high], original)))
+            plain.map_rates(|rate| by_length(rate, factor, [low, high], original))
         }
-        "yarn" => yarn(inner, plain, [width as f64, base], factor()?, original()?),
-        _ => Err(ConfigError::unknown("rope_type", kind, KINDS)),
-    }
+        "yarn" => {
+            let (factor, original) = (factor()?, original()?);
+            let rotary = yarn(inner, plain, [width as f64, base], factor, original)?;
+            let reach = (factor * original).min(MOST_POSITIONS as f64) as usize;
+            return Ok((rotary, positions.max(reach)));
+        }
+        _ => return Err(ConfigError::unknown("rope_type", kind, KINDS)),
+    };
+    Ok((rotary, positions))
 }
+
+/// More than any model was stretched to.
+const MOST_POSITIONS: usize = 1 << 24;
 
 /// Slow turns are slowed by `factor`, fast ones are left, those between are blended: by how often a pair turns within
 /// the `original` length.
@@ -82,6 +92,9 @@ fn yarn(
     // The pair that turns so often within the original length.
     let pair = |turns: f64| width * (original / (turns * TAU)).ln() / (2.0 * base.ln());
     let (fast, slow) = (keys.get("beta_fast", 32.0)?, keys.get("beta_slow", 1.0)?);
+    at_least("rope_theta", base, 1.001)?;
+    at_least("beta_slow", slow, 1e-3)?;
+    at_least("beta_fast", fast, slow)?;
     let (mut first, mut last) = (pair(fast), pair(slow));
     if keys.get("truncate", true)? {
         (first, last) = (first.floor(), last.ceil());
@@ -103,7 +116,7 @@ fn yarn(
             1.0
         }
     };
-    let gain = match keys.find("attention_factor")? {
+    let gain: f64 = match keys.find("attention_factor")? {
         Some(gain) => gain,
         None => match (
             keys.find::<f64>("mscale")?,
@@ -113,6 +126,10 @@ fn yarn(
             _ => scale(1.0),
         },
     };
+    if !(gain > 0.0 && gain < 1e6) {
+        let expected = "a number above 0 and below 1e6";
+        return Err(ConfigError::range("attention_factor", gain, expected));
+    }
     Ok(stretched.with_gain(gain))
 }
 

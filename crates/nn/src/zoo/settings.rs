@@ -64,6 +64,12 @@ impl Settings<'_> {
         Ok(value)
     }
 
+    /// The number of classes: those that are named, or two, which is what a file means that names none.
+    pub(super) fn classes(self) -> Result<usize, ConfigError> {
+        let labels: Option<Map<String, Value>> = self.find("id2label")?;
+        self.size("num_labels", labels.map_or(2, |labels| labels.len()))
+    }
+
     /// Refuses a key that asks for what no model here does.
     pub(super) fn only<T: DeserializeOwned + PartialEq + std::fmt::Display>(
         self,

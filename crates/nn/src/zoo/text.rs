@@ -91,7 +91,8 @@ impl TextConfig {
     /// Reads the keys of a `config.json`.
     ///
     /// # Errors
-    /// An unknown `model_type` or architecture, with the nearest one; a value of another type or out of range.
+    /// An unknown `model_type`, with the nearest one; an architecture whose name ends in no known way; a value of another
+    /// type or out of range.
     ///
     /// # Example
     /// ```
@@ -187,7 +188,7 @@ impl TextModel {
     pub fn forward(&self, batch: &TokenBatch) -> Result<refit_kernels::dual::Dual<3>, NnError> {
         let states = self.states(batch)?;
         Ok(match self {
-            Self::Encoder(model) => model.read(states),
+            Self::Encoder(model) => model.read(states, batch),
             Self::Decoder(model) => model.read(states),
         })
     }
@@ -210,10 +211,7 @@ fn task(settings: Settings<'_>, decodes: bool) -> Result<TextTask, ConfigError> 
     let Some(name) = names.first() else {
         return Ok(TextTask::States);
     };
-    let labels: Option<Map<String, Value>> = settings.find("id2label")?;
-    let classes = labels.map_or(2, |labels| labels.len());
-    let classes = settings.get("num_labels", classes)?;
-    super::size("num_labels", classes)?;
+    let classes = settings.classes()?;
     let end = ENDS.into_iter().find(|end| name.ends_with(end));
     match end {
         _ if name == "GPT2LMHeadModel" => Ok(TextTask::NextWord),

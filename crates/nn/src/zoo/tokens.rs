@@ -106,7 +106,7 @@ impl TokenBatch {
         places
     }
 
-    /// Refuses tokens that a vocabulary of `words` lacks, segments beyond `segments`, and sequences of more than
+    /// Refuses a batch without tokens, tokens that a vocabulary of `words` lacks, segments beyond `segments`, and sequences of more than
     /// `longest` tokens.
     pub(crate) fn check(
         &self,
@@ -114,6 +114,9 @@ impl TokenBatch {
         segments: usize,
         longest: usize,
     ) -> Result<(), NnError> {
+        if self.ids.is_empty() {
+            return Err(NnError::Empty { rows: self.rows });
+        }
         if let Some(&token) = self.ids.iter().find(|&&id| id as usize >= words) {
             return Err(NnError::Token { token, words });
         }

@@ -79,10 +79,10 @@ impl VitConfig {
         settings.only("qkv_bias", &true)?;
         let names: Vec<String> = settings.get("architectures", Vec::new())?;
         let classifies = |name: &String| name.ends_with("ForImageClassification");
-        let labels: Option<Map<String, Value>> = settings.find("id2label")?;
-        let named = match labels {
-            Some(labels) if names.first().is_some_and(classifies) => labels.len(),
-            _ => 0,
+        let named = if names.first().is_some_and(classifies) {
+            settings.classes()?
+        } else {
+            0
         };
         let plain = Self::default();
         let config = Self {

@@ -55,6 +55,8 @@ use vocabulary::Vocabulary;
 const RECIPE: &str = "recipe.yaml";
 /// Folder of an unfinished output with the results that later recipes of the file need.
 const STEPS: &str = "steps";
+/// What that folder is called once nothing of it is needed: a kill while it is removed leaves no half of it in its place.
+const STEPS_DONE: &str = "steps.done";
 /// File that says that a step is complete.
 const COMPLETE: &str = "complete";
 
@@ -267,7 +269,10 @@ impl MergeJob {
     /// [`MergeError::Cancelled`] when `progress` asks for a stop: another call goes on. Values that are not finite, a
     /// disk that is full, a model that changed meanwhile.
     pub fn run(&self, folder: &Path, progress: &dyn Progress) -> Result<(), MergingError> {
-        let last = self.steps.len() - 1;
+        let (last, done) = (self.steps.len() - 1, folder.join(STEPS_DONE));
+        if done.is_dir() {
+            return fs::remove_dir_all(&done).map_err(MergingError::io(&done));
+        }
         for at in 0..last {
             let home = self.step_folder(folder, at);
             if home.join(COMPLETE).is_file() {
@@ -282,7 +287,8 @@ impl MergeJob {
         self.describe(folder)?;
         let steps = folder.join(STEPS);
         if steps.is_dir() {
-            fs::remove_dir_all(&steps).map_err(MergingError::io(&steps))?;
+            fs::rename(&steps, &done).map_err(MergingError::io(&steps))?;
+            fs::remove_dir_all(&done).map_err(MergingError::io(&done))?;
         }
         Ok(())
     }

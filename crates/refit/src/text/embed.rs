@@ -46,7 +46,7 @@ impl Embedder {
     /// The vector of every text. Texts of like length are read together, so their order does not matter.
     ///
     /// # Errors
-    /// When a text cannot be cut, or `progress` asks for a stop.
+    /// When a text cannot be cut or has no token, or `progress` asks for a stop.
     pub fn embed(
         &self,
         texts: &[String],
@@ -56,6 +56,9 @@ impl Embedder {
         let encoded = texts.par_iter().map(|text| tokenizer.encode(text, None));
         let encoded: Vec<Encoded> = encoded.collect::<Result<_, _>>()?;
         let length = |at: &usize| encoded[*at].ids().len();
+        if let Some(at) = (0..texts.len()).find(|at| length(at) == 0) {
+            return Err(TextModelError::NoToken { text: at + 1 });
+        }
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(length);
         let width = self.folder.config.size().hidden;

@@ -38,6 +38,12 @@ pub enum TextModelError {
         /// Counted from 1.
         line: usize,
     },
+    /// A text of which the tokenizer makes nothing.
+    #[error("text {text} has no token")]
+    NoToken {
+        /// Counted from 1.
+        text: usize,
+    },
     /// Tokens that the model has no row for.
     #[error("the tokenizer of `{}` has {found} tokens, the model rows for {expected}", folder.display())]
     Vocabulary {
@@ -70,6 +76,7 @@ impl Hint for TextModelError {
             Self::Checkpoint(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Text(error) => error.hint(),
+            Self::NoToken { .. } => Some("leave out empty lines".into()),
             Self::NotText { .. } => Some("convert the file to UTF-8".into()),
             Self::Vocabulary { .. } => Some("take the tokenizer that belongs to the model".into()),
             Self::NotJson { .. } | Self::Interrupted => None,

@@ -100,17 +100,31 @@ impl Sentence {
         let Some(modules) = optional(&file)? else {
             return Ok(found);
         };
-        let modules = modules.as_array().cloned().unwrap_or_default();
-        for module in &modules {
+        let Some(modules) = modules.as_array() else {
+            return Err(setting(&file)(ConfigError::range(
+                "modules",
+                "another value",
+                "a list",
+            )));
+        };
+        for module in modules {
             let text = |key: &str| module.get(key).and_then(Value::as_str).unwrap_or_default();
             let place = text("path");
             let kind = text("type").rsplit('.').next().unwrap_or_default();
             match kind {
-                "Transformer" => {}
+                "Transformer" if place.is_empty() => {}
                 "Normalize" => found.unit = true,
                 "Pooling" if is_plain(place) => {
                     let file = folder.join(place).join("config.json");
                     found.pool = Some(pool(&object(&file)?).map_err(setting(&file))?);
+                }
+                "Transformer" | "Pooling" => {
+                    let expected = "a folder beside modules.json";
+                    return Err(setting(&file)(ConfigError::range(
+                        "path",
+                        format_args!("`{place}`"),
+                        expected,
+                    )));
                 }
                 _ => {
                     let known = ["Transformer", "Pooling", "Normalize"];
@@ -120,7 +134,22 @@ impl Sentence {
             }
         }
         let file = folder.join("sentence_bert_config.json");
-        let keys = optional(&file)?.unwrap_or_default();
+        let keys = optional(&file)?.unwrap_or_else(|| Value::Object(Map::new()));
+        let Some(keys) = keys.as_object() else {
+            let problem = "another value stands there".to_owned();
+            return Err(TextModelError::NotJson {
+                path: file,
+                problem,
+            });
+        };
+        if keys.get("do_lower_case") == Some(&Value::Bool(true)) {
+            let expected = "`false`: the tokenizer says what happens to letters";
+            return Err(setting(&file)(ConfigError::range(
+                "do_lower_case",
+                true,
+                expected,
+            )));
+        }
         if let Some(longest) = keys.get("max_seq_length").filter(|value| !value.is_null()) {
             let longest = longest.as_u64().filter(|&longest| longest >= 3);
             let longest = longest.ok_or_else(|| {
@@ -139,7 +168,7 @@ impl Sentence {
 
 /// Whether a name stays inside its folder.
 fn is_plain(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['/', '\\']) && name != ".."
+    !name.is_empty() && !name.contains(['/', '\\']) && !name.starts_with('.')
 }
 
 /// The one way of pooling that is switched on.

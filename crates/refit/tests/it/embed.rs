@@ -97,6 +97,7 @@ fn a_text_has_one_vector_in_whatever_company() {
         assert_eq!(a.len(), WIDTH);
         let length: f32 = a.iter().map(|x| x * x).sum();
         assert!((length - 1.0).abs() < 1e-5, "{length}");
+        assert!(a.iter().chain(b).all(|x| x.is_finite()));
         let apart = a
             .iter()
             .zip(b)

@@ -135,7 +135,8 @@ fn a_merge_that_learns_stops_when_it_cannot_be_measured() {
     let recipe = std::fs::read_to_string(sandbox.path().join("recipes/adamerging.yaml")).unwrap();
     // Without a stop it would go on for days.
     sandbox.file("learn.yaml", recipe.replace("steps: 500", "steps: 1000000"));
-    let said = where_files_end(&sandbox, 48, "merge learn.yaml --out runs/x");
+    // Room for what a fast machine saves after the first second, and not for many more.
+    let said = where_files_end(&sandbox, 768, "merge learn.yaml --out runs/x");
     assert_eq!(said.code, Some(1), "{}", said.err);
     let words = ["cannot write", "--resume runs/x"];
     assert!(

@@ -1,8 +1,10 @@
 //! Merges by recipes of recipe tools, from files to files.
 
 use crate::sandbox::{Said, Sandbox};
+use refit::merging::{MergeJob, MergeOptions};
 use refit_core::{
-    Adapter, AdapterTensor, Change, DType, LowRank, Placement, Seed, Sink, Source, TensorMeta,
+    Adapter, AdapterTensor, Change, DType, LowRank, Placement, Seed, Silent, Sink, Source,
+    TensorMeta,
 };
 use refit_io::{
     adapter::{AdapterOptions, write_adapter},
@@ -475,6 +477,54 @@ fn a_model_of_the_hub_comes_when_it_is_asked_for() {
     let said = run("merge gone.yaml --out gone --download");
     assert_eq!(said.code, Some(3), "{}", said.err);
     assert!(said.err.contains("the hub has no `org/b`"), "{}", said.err);
+}
+
+#[test]
+fn a_kill_while_steps_are_removed_costs_nothing() {
+    let sandbox = Sandbox::new();
+    small(&sandbox);
+    let at = |name: &str| sandbox.path().join(name).display().to_string();
+    let here = |text: &str| {
+        let text = text.replace("model: a", &format!("model: {}", at("a")));
+        text.replace("model: b", &format!("model: {}", at("b")))
+    };
+    let last = LINEAR.replace("model: b", "model: first");
+    let recipe = format!("name: first\n{}---\n{}", here(LINEAR), here(&last));
+    sandbox.file("two.yaml", recipe);
+    let recipe = sandbox.path().join("two.yaml");
+    let job = MergeJob::open(&recipe, MergeOptions::default()).unwrap();
+    let folder = sandbox.path().join("part");
+    std::fs::create_dir(&folder).unwrap();
+    job.run(&folder, &Silent).unwrap();
+    let merged = || std::fs::read(folder.join("model.safetensors")).unwrap();
+    let before = merged();
+    assert!(!folder.join("steps").exists() && !folder.join("steps.done").exists());
+    // Killed while the weights of a step were gone and its marker was not.
+    std::fs::create_dir_all(folder.join("steps.done/first")).unwrap();
+    sandbox.file("part/steps.done/first/complete", "");
+    job.run(&folder, &Silent).unwrap();
+    assert!(merged() == before && !folder.join("steps.done").exists());
+}
+
+#[test]
+fn a_resumed_merge_that_cannot_go_on_keeps_what_it_has() {
+    let sandbox = Sandbox::new();
+    small(&sandbox);
+    let last = LINEAR.replace("model: b", "model: first");
+    sandbox.file("two.yaml", format!("name: first\n{LINEAR}---\n{last}"));
+    // A run that stopped, as a full disk leaves it, with a step that lost its weights since.
+    sandbox.done("merge two.yaml --out whole");
+    std::fs::rename(
+        sandbox.path().join("whole"),
+        sandbox.path().join("torn.part"),
+    )
+    .unwrap();
+    std::fs::create_dir_all(sandbox.path().join("torn.part/steps/first")).unwrap();
+    sandbox.file("torn.part/steps/first/complete", "");
+    let said = sandbox.refit("merge --resume torn");
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert!(said.err.contains("what was merged is kept"), "{}", said.err);
+    assert!(sandbox.path().join("torn.part/model.safetensors").exists());
 }
 
 #[test]

@@ -71,6 +71,12 @@ pub enum CombineError {
         /// The tensor.
         target: ParamPath,
     },
+    /// A result that no value can hold.
+    #[error("the merged change of `{target}` overflows")]
+    Overflow {
+        /// The tensor.
+        target: ParamPath,
+    },
     /// A decomposition that failed.
     #[error("cannot merge the changes of `{target}` as matrices")]
     Matrix {
@@ -100,6 +106,9 @@ impl Hint for CombineError {
                 "merge models instead, each written as `base+adapter`, by `task_arithmetic` or another `merge_method`"
                     .into(),
             ),
+            Self::Overflow { .. } => {
+                Some("lower the weights, or `lora_alpha` of the adapters".into())
+            }
             Self::NotFinite { .. } => Some("repair or leave out that adapter".into()),
             Self::Matrix { source, .. } => source.hint(),
             Self::Cancelled => None,

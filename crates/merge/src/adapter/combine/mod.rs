@@ -89,6 +89,9 @@ impl Combine {
             };
             progress.advance(1);
             let target = (*target).clone();
+            if !is_finite(&change) {
+                return Err(CombineError::Overflow { target });
+            }
             Ok(AdapterTensor { target, change })
         });
         // The first error in the order of tensors, whichever thread met it first.
@@ -169,6 +172,18 @@ struct Place<'a> {
     target: &'a ParamPath,
     names: &'a [&'a str],
     seed: Seed,
+}
+
+/// Whether every value of a merged change is finite.
+fn is_finite(change: &Change) -> bool {
+    let all = |values: &[f32]| crate::simd::first_not_finite(values).is_none();
+    match change {
+        Change::LowRank { factors, .. } => {
+            factors.scale().is_finite() && all(factors.left()) && all(factors.right())
+        }
+        Change::Shift(values) => all(values),
+        _ => true,
+    }
 }
 
 /// `sum_k w_k b_k`.

@@ -292,6 +292,17 @@ fn what_does_not_go_together_is_refused_by_name() {
 }
 
 #[test]
+fn a_result_that_overflows_is_refused_by_name() {
+    let huge = single("huge", random([4, 3], 2, 1e300, 1));
+    for config in [cat(), linear(), ties(0.5)] {
+        let error = merged(config, &[(&huge, 1.0), (&huge, 1.0)]).unwrap_err();
+        let text = "the merged change of `q.weight` overflows";
+        assert_eq!(error.to_string(), text);
+        assert!(error.hint().is_some());
+    }
+}
+
+#[test]
 fn a_listener_can_stop_it() {
     let one = single("one", random([4, 3], 2, 1.0, 1));
     let cancel = Cancel::default();

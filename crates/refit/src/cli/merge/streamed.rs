@@ -127,7 +127,7 @@ pub(super) fn begin(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Res
     let mut record = RunRecord::start("merge", device, threads, args.run.seed(), settings);
     record.inputs = inputs(&job)?;
     let folder = RunFolder::create_resumable(out, overwrite(args.force), record)?;
-    work(&job, folder, ui)
+    work(&job, folder, false, ui)
 }
 
 pub(super) fn go_on(
@@ -145,7 +145,7 @@ pub(super) fn go_on(
         return ui.show(&job.summary());
     }
     let folder = RunFolder::resume(run, overwrite(args.force))?;
-    work(&job, folder, ui)
+    work(&job, folder, true, ui)
 }
 
 /// Every file with its hash; large ones are sampled.
@@ -156,7 +156,7 @@ fn inputs(job: &MergeJob) -> Result<Vec<InputFile>, RunError> {
         .collect()
 }
 
-fn work(job: &MergeJob, folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
+fn work(job: &MergeJob, folder: RunFolder, resumed: bool, ui: &Ui) -> Result<(), CliError> {
     ui.listen();
     for tensor in job.left_out() {
         ui.say(format_args!("warning: {tensor} has no place in the result"));
@@ -165,7 +165,7 @@ fn work(job: &MergeJob, folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
         ui.say(format_args!("warning: {warning}"));
     }
     if let Err(error) = job.run(folder.path(), ui) {
-        return Err(stopped(error, folder));
+        return Err(stopped(error, folder, resumed));
     }
     let seconds = folder.elapsed();
     let next = folder.how_to_go_on("merge");
@@ -180,8 +180,8 @@ fn work(job: &MergeJob, folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
     })
 }
 
-/// Keeps what is there where another try can go on with it.
-fn stopped(error: MergingError, folder: RunFolder) -> CliError {
+/// Keeps what is there where another try can go on with it, and whatever was kept before.
+fn stopped(error: MergingError, folder: RunFolder, resumed: bool) -> CliError {
     let next = folder.how_to_go_on("merge");
     let interrupted = matches!(error, MergingError::Merge(MergeError::Cancelled));
     let error = CliError::from(error);
@@ -194,6 +194,12 @@ fn stopped(error: MergingError, folder: RunFolder) -> CliError {
         return error.hint(format!("when the cause is mended, {next}"));
     }
     // What went wrong first is what the user should hear of.
+    if resumed {
+        let _ = folder.pause();
+        return error.hint(format!(
+            "what was merged is kept: mend the cause and {next}"
+        ));
+    }
     let _ = folder.discard();
     error
 }
