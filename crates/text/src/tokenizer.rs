@@ -175,7 +175,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let put = |name: &str, value: &Value| {
             let bytes = value.to_string().into_bytes();
-            write_file(&home.path().join(name), &bytes, Overwrite::Refuse).unwrap();
+            write_file(home.path().join(name), &bytes, Overwrite::Refuse).unwrap();
         };
         put("tokenizer.json", &tiny_tokenizer());
         put("tokenizer_config.json", &json!({ "pad_token": pad }));
@@ -219,12 +219,7 @@ mod tests {
             error.to_string().ends_with("has no tokenizer.json"),
             "{error}"
         );
-        write_file(
-            &home.path().join("tokenizer.json"),
-            b"{}",
-            Overwrite::Refuse,
-        )
-        .unwrap();
+        write_file(home.path().join("tokenizer.json"), b"{}", Overwrite::Refuse).unwrap();
         let error = Tokenizer::open(home.path(), 4).unwrap_err();
         assert!(matches!(error, TextError::Tokenizer { .. }), "{error}");
         let error = Tokenizer::open(folder(&Value::Null).path(), 3).unwrap_err();

@@ -183,7 +183,7 @@ fn long_texts_are_told_of_and_bad_input_is_named() {
         "unknown module `Dense`",
     );
     refused("1_Pooling/config.json", b"{}", "asks for another way");
-    sandbox.file("latin.txt", b"caf\xe9\n");
+    sandbox.file("latin.txt", b"\xff\xfe\n");
     let said = sandbox.refit(&format!("embed {ENCODER} --input latin.txt"));
     assert!(
         said.err.contains("line 1 of `latin.txt` is not UTF-8"),
