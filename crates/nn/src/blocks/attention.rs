@@ -50,7 +50,6 @@ pub struct Attention {
     heads: Heads,
     /// Norms of each head's queries and keys, before they are turned.
     norms: Option<[Norm; 2]>,
-    scaled: bool,
 }
 
 /// What one call of [`Attention::forward`] may see, and what it remembers.
@@ -110,7 +109,6 @@ impl Attention {
             output,
             heads,
             norms: None,
-            scaled: true,
         }
     }
 
@@ -119,15 +117,6 @@ impl Attention {
     pub fn with_norms(self, query: Norm, key: Norm) -> Self {
         Self {
             norms: Some([query, key]),
-            ..self
-        }
-    }
-
-    /// With scores that are not divided by the root of the width, as T5 has them.
-    #[must_use]
-    pub fn unscaled(self) -> Self {
-        Self {
-            scaled: false,
             ..self
         }
     }
@@ -149,37 +138,9 @@ impl Attention {
             Some(cache) => cache.extend(k, v),
             None => (k, v),
         };
-        self.mix(q, k, v, look.mask)
-    }
-
-    /// Keys and values of `memory [n, m, d]`, for [`attend`](Self::attend).
-    pub fn remember(&self, memory: Dual<3>) -> (Dual<3>, Dual<3>) {
-        (self.key.forward(memory.clone()), self.value.forward(memory))
-    }
-
-    /// Tokens attend to what was [remembered](Self::remember): `x [n, tokens, d]` -> the same shape.
-    pub fn attend(
-        &self,
-        x: Dual<3>,
-        (k, v): (Dual<3>, Dual<3>),
-        mask: impl Into<AttentionMask>,
-    ) -> Dual<3> {
-        self.mix(self.query.forward(x), k, v, mask.into())
-    }
-
-    fn mix(&self, q: Dual<3>, k: Dual<3>, v: Dual<3>, mask: AttentionMask) -> Dual<3> {
-        let Heads {
-            queries,
-            keys,
-            width,
-        } = self.heads;
-        let q = if self.scaled {
-            q
-        } else {
-            q.mul_scalar((width as f64).sqrt())
-        };
-        self.output
-            .forward(dual::attention(q, k, v, queries, keys, mask))
+        let Heads { queries, keys, .. } = self.heads;
+        let mixed = dual::attention(q, k, v, queries, keys, look.mask);
+        self.output.forward(mixed)
     }
 }
 

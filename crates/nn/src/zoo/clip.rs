@@ -1,11 +1,11 @@
 //! CLIP (Radford et al. 2021, arXiv:2103.00020): images and texts in one space, in the names of Hugging Face.
 
-use super::{TextSize, TokenBatch, settings::Settings};
+use super::{TextSize, TokenBatch, opt::ATTENTION, settings::Settings};
 use crate::{
     Init, NnError, Scope,
     blocks::{
-        Activation, Attention, AttentionNames, DEVIATION, Embedding, Heads, Layer, Linear, Look,
-        Mlp, Norm, NormOrder, PatchEmbedding, causal_mask, dense, unit_rows,
+        Activation, Attention, DEVIATION, Embedding, Heads, Layer, Linear, Look, Mlp, Norm,
+        NormOrder, PatchEmbedding, causal_mask, dense, unit_rows,
     },
 };
 use burn::tensor::{Tensor, TensorData};
@@ -39,12 +39,6 @@ struct Tower {
     eps: f64,
 }
 
-const ATTENTION: AttentionNames = AttentionNames {
-    query: "self_attn.q_proj",
-    key: "self_attn.k_proj",
-    value: "self_attn.v_proj",
-    output: "self_attn.out_proj",
-};
 /// Old configurations name this word as the end, and mean the one with the highest number.
 const OLD_END: u32 = 2;
 
@@ -115,14 +109,7 @@ impl ClipConfig {
             text: Tower::read(text, 512, 8)?,
             projection: settings.size("projection_dim", 512)?,
         };
-        if config.patch_size > config.image_size {
-            let expected = format!("at most `image_size` {}", config.image_size);
-            return Err(ConfigError::range(
-                "patch_size",
-                config.patch_size,
-                expected,
-            ));
-        }
+        super::patch(config.patch_size, config.image_size)?;
         Ok(config)
     }
 

@@ -1,11 +1,11 @@
 //! DINOv2 (Oquab et al. 2023, arXiv:2304.07193), in the names of Hugging Face.
 
-use super::settings::Settings;
+use super::{settings::Settings, vit::ATTENTION};
 use crate::{
     Init, NnError, Scope,
     blocks::{
-        Activation, Attention, AttentionNames, DEVIATION, Heads, Layer, Linear, Look, Mlp, Norm,
-        NormOrder, PatchEmbedding, dense,
+        Activation, Attention, DEVIATION, Heads, Layer, Linear, Look, Mlp, Norm, NormOrder,
+        PatchEmbedding, dense,
     },
 };
 use refit_core::ConfigError;
@@ -28,13 +28,6 @@ pub struct Dinov2Config {
     /// Classes of the classifier; 0 without one.
     classes: usize,
 }
-
-const ATTENTION: AttentionNames = AttentionNames {
-    query: "attention.attention.query",
-    key: "attention.attention.key",
-    value: "attention.attention.value",
-    output: "attention.output.dense",
-};
 
 impl Dinov2Config {
     /// Reads the keys of a `config.json`.
@@ -68,14 +61,7 @@ impl Dinov2Config {
             bias: settings.get("qkv_bias", true)?,
             classes: if classifies { settings.classes()? } else { 0 },
         };
-        if config.patch_size > config.image_size {
-            let expected = format!("at most `image_size` {}", config.image_size);
-            return Err(ConfigError::range(
-                "patch_size",
-                config.patch_size,
-                expected,
-            ));
-        }
+        super::patch(config.patch_size, config.image_size)?;
         Ok(config)
     }
 

@@ -113,7 +113,7 @@ fn highest(scores: &[f32]) -> u32 {
 /// Texts that a decoder writes on.
 ///
 /// # Cost
-/// Memory of keys and values grows with every word; nothing else does.
+/// One pass of the model per word. Keys and values of every word are kept, and copied once as the next is added.
 #[derive(Debug)]
 pub struct Generator<'a> {
     model: &'a TextDecoder,

@@ -167,6 +167,15 @@ fn divides(key: &'static str, heads: usize, width: usize) -> Result<(), ConfigEr
     }
 }
 
+/// Refuses patches that are empty or larger than the picture.
+fn patch(side: usize, image: usize) -> Result<(), ConfigError> {
+    if (1..=image).contains(&side) {
+        return Ok(());
+    }
+    let expected = format!("1 to `image_size` {image}");
+    Err(ConfigError::range("patch_size", side, expected))
+}
+
 /// Refuses a head that guesses hidden words by a table of its own.
 fn tied(tied: bool) -> Result<(), ConfigError> {
     if tied {

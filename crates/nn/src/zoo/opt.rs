@@ -32,7 +32,8 @@ pub(super) struct OptConfig {
     tied: bool,
 }
 
-const ATTENTION: AttentionNames = AttentionNames {
+/// Others share these names.
+pub(super) const ATTENTION: AttentionNames = AttentionNames {
     query: "self_attn.q_proj",
     key: "self_attn.k_proj",
     value: "self_attn.v_proj",

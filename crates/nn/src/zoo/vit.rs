@@ -1,6 +1,6 @@
 //! The vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929), in the names of Hugging Face's `ViTModel`.
 
-use super::{divides, eps, layers, settings::Settings, size};
+use super::{divides, eps, layers, patch, settings::Settings, size};
 use crate::{
     Init, NnError, Scope,
     blocks::{
@@ -114,10 +114,7 @@ impl VitConfig {
             self.hidden_size,
         )?;
         eps("layer_norm_eps", self.layer_norm_eps)?;
-        if !(1..=self.image_size).contains(&self.patch_size) {
-            let expected = format!("1 to `image_size` {}", self.image_size);
-            return Err(ConfigError::range("patch_size", self.patch_size, expected));
-        }
+        patch(self.patch_size, self.image_size)?;
         Ok(())
     }
 
@@ -140,7 +137,8 @@ impl VitConfig {
     }
 }
 
-const ATTENTION: AttentionNames = AttentionNames {
+/// Others share these names.
+pub(super) const ATTENTION: AttentionNames = AttentionNames {
     query: "attention.attention.query",
     key: "attention.attention.key",
     value: "attention.attention.value",
