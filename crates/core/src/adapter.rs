@@ -209,9 +209,46 @@ pub struct Adapter {
     pub tensors: Vec<AdapterTensor>,
 }
 
+impl Adapter {
+    /// Bytes of values that are in memory; what takes a tensor's place is read when it is needed.
+    pub fn held_bytes(&self) -> u64 {
+        let values = |change: &Change| match change {
+            Change::LowRank {
+                factors, magnitude, ..
+            } => {
+                let lengths = magnitude.as_ref().map_or(0, Vec::len);
+                factors.left.len() + factors.right.len() + lengths
+            }
+            Change::Shift(values) => values.len(),
+            Change::Replace(_) => 0,
+        };
+        let values = self.tensors.iter().map(|tensor| values(&tensor.change));
+        (values.sum::<usize>() * size_of::<f32>()) as u64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_adapter_holds_its_factors_lengths_and_shifts() {
+        let factors = LowRank::new([2, 3], 1, vec![0.0; 2], vec![0.0; 3], 1.0).unwrap();
+        let low_rank = Change::LowRank {
+            factors,
+            placement: Placement::Linear,
+            magnitude: Some(vec![1.0; 2]),
+        };
+        let tensor = |change| AdapterTensor {
+            target: "w".into(),
+            change,
+        };
+        let adapter = Adapter {
+            name: "a".into(),
+            tensors: vec![tensor(low_rank), tensor(Change::Shift(vec![0.0; 4]))],
+        };
+        assert_eq!(adapter.held_bytes(), 4 * (2 + 3 + 2 + 4));
+    }
 
     #[test]
     fn a_factor_that_does_not_fill_its_shape_is_named() {

@@ -49,17 +49,36 @@ impl Server {
     /// # Panics
     /// When the loopback address cannot be listened on.
     pub fn new(answer: impl Fn(&Request, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start(false, answer)
+    }
+
+    /// As [`new`](Self::new), but no connection is closed before the server ends: where an answer is shorter than it
+    /// says, its reader waits.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn stalling(answer: impl Fn(&Request, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start(true, answer)
+    }
+
+    fn start(
+        stalls: bool,
+        answer: impl Fn(&Request, usize) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (seen, end) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         let thread = {
             let (seen, end) = (Arc::clone(&seen), Arc::clone(&end));
             std::thread::spawn(move || {
+                let mut open = Vec::new();
                 for stream in listener.incoming().take(200) {
                     if end.load(Ordering::Relaxed) {
                         return;
                     }
-                    serve(&stream.unwrap(), &seen, &answer);
+                    let stream = stream.unwrap();
+                    serve(&stream, &seen, &answer);
+                    open.extend(stalls.then_some(stream));
                 }
             })
         };

@@ -112,7 +112,8 @@ impl AdapterConfig {
                 found: excerpt(&kind.peft_type),
             });
         }
-        let config: Self = serde_json::from_slice(&bytes).map_err(|e| failed(e.to_string()))?;
+        let config: Self = serde_json::from_slice(&bytes)
+            .map_err(|e| failed(culprit(&bytes).unwrap_or_else(|| e.to_string())))?;
         let ranks = config.rank_pattern.iter().map(|(_, &rank)| rank);
         if let Some(r) = ranks
             .chain([config.r])
@@ -164,6 +165,17 @@ impl AdapterConfig {
         let rank = self.rank_of(module) as f64;
         alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
+}
+
+/// The setting that cannot be used, and why; a parser of the whole does not tell its key.
+fn culprit(bytes: &[u8]) -> Option<String> {
+    let settings: Map<String, Value> = serde_json::from_slice(bytes).ok()?;
+    settings.into_iter().find_map(|(key, value)| {
+        let alone = [("peft_type".into(), "LORA".into()), (key.clone(), value)];
+        let parsed =
+            serde_json::from_value::<AdapterConfig>(Value::Object(alone.into_iter().collect()));
+        parsed.err().map(|error| format!("`{key}`: {error}"))
+    })
 }
 
 #[derive(Deserialize)]

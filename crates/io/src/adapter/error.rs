@@ -42,6 +42,12 @@ pub enum AdapterError {
         /// Its value.
         value: String,
     },
+    /// No tensor at all.
+    #[error("`{}` holds no change of a model", file.display())]
+    Empty {
+        /// The file.
+        file: PathBuf,
+    },
     /// A tensor whose name means nothing.
     #[error("`{tensor}` in `{}` is no part of a LoRA adapter", file.display())]
     Name {
@@ -135,7 +141,7 @@ impl Hint for AdapterError {
                 "its base was changed when training began: save it with `path_initial_model_for_weight_conversion`"
                     .into(),
             ),
-            Self::Missing { .. } | Self::Shape { .. } => {
+            Self::Empty { .. } | Self::Missing { .. } | Self::Shape { .. } => {
                 Some("the adapter was cut or saved in parts; save it again from one process".into())
             }
             Self::Rank { .. } => Some("settings and tensors are of different adapters".into()),

@@ -71,6 +71,9 @@ pub fn read_adapter(folder: impl AsRef<Path>) -> Result<StoredAdapter, AdapterEr
         let module = Whole::new(&file, &name, module)?;
         tensors.extend(module.changes(&config, &file)?);
     }
+    if tensors.is_empty() {
+        return Err(AdapterError::Empty { file });
+    }
     // Stable: what replaces a tensor stays before what is added to it.
     tensors.sort_by(|a, b| a.target.cmp(&b.target));
     let on_top = |two: &[AdapterTensor]| {

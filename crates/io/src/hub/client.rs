@@ -1,17 +1,18 @@
-//! Downloading a model into the cache.
+//! Downloading models into the cache.
 //!
 //! Written here and not taken from the hub's own crate: `hf-hub` 0.4.3 compares no checksum, does not read `HF_TOKEN` or
 //! wait as it is told, and brings 121 packages where `ureq` brings 22.
 
 use super::{
     HubEnv, HubError,
-    cache::{DEFAULT_REVISION, folder_name},
+    cache::{DEFAULT_REVISION, folder_name, resolve_model},
+    line::{Heard, Line},
     name::{check_commit, check_file, check_repo, check_revision},
-    request::{MOST_REDIRECTS, Method, connection, redirect, text},
+    request::{MOST_REDIRECTS, Method, redirect, text},
     select::model_files,
     transfer::{create_folder, link},
 };
-use crate::atomic::{Overwrite, write_file};
+use crate::atomic::{Overwrite, check_room, write_file};
 use refit_core::Progress;
 use serde::Deserialize;
 use std::{
@@ -27,14 +28,32 @@ const MAX_ANSWER_BYTES: u64 = 32 << 20;
 /// Most files of a model.
 const MAX_FILES: usize = 100_000;
 
-/// A hub and how to talk to it. Makes no request before [`download`](Self::download) is called.
+/// A hub and how to talk to it. Makes no request before it is asked to download.
 #[derive(Debug)]
 pub struct Hub {
-    pub(super) agent: ureq::Agent,
+    pub(super) line: Line,
     pub(super) env: HubEnv,
     pub(super) home: Uri,
     /// First wait after a failure; each further one is twice as long.
     pub(super) pause: Duration,
+}
+
+/// A model that was asked for, in the cache.
+#[derive(Debug)]
+pub struct Brought {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Why the hub could not be asked whether this is its newest state.
+    pub unasked: Option<HubError>,
+}
+
+/// A model of the hub at one commit.
+struct Found<'a> {
+    repo: &'a str,
+    revision: &'a str,
+    commit: String,
+    folder: PathBuf,
+    files: Vec<Sibling>,
 }
 
 /// What the hub says about a model.
@@ -47,6 +66,8 @@ struct ModelInfo {
 #[derive(Deserialize)]
 struct Sibling {
     rfilename: String,
+    /// Bytes, where the hub tells.
+    size: Option<u64>,
 }
 
 /// What the hub says about a file.
@@ -61,23 +82,20 @@ impl Hub {
     /// The hub of this environment.
     ///
     /// # Errors
-    /// When its address is no address.
+    /// When its address is no address, or the token no token.
     pub fn new(env: HubEnv) -> Result<Self, HubError> {
         let home = env.endpoint.parse::<Uri>().ok();
-        let home = home.filter(|uri| uri.host().is_some() && uri.scheme().is_some());
-        let home = home.ok_or_else(|| HubError::Name {
-            kind: "hub",
-            found: env.endpoint.clone(),
+        let home = home.filter(|uri| {
+            uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https"))
+        });
+        let home = home.ok_or_else(|| HubError::Endpoint {
+            found: env.endpoint.chars().take(128).collect(),
         })?;
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(Duration::from_secs(30)))
-            .timeout_recv_response(Some(Duration::from_mins(1)))
-            .user_agent(concat!("refit/", env!("CARGO_PKG_VERSION")))
-            .build();
+        if env.token_is_malformed {
+            return Err(HubError::Token);
+        }
         Ok(Self {
-            agent: config.into(),
+            line: Line::new(),
             env,
             home,
             pause: Duration::from_secs(1),
@@ -91,18 +109,68 @@ impl Hub {
         self
     }
 
-    /// Brings what a model is made of into the cache, and returns its folder: weights in one format (safetensors, else
-    /// PyTorch archives, else a single GGUF file), adapters, configuration and tokenizer.
+    /// How long a connection may say nothing before another attempt is made (default: 30 s).
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.line.patience = patience;
+        self
+    }
+
+    /// Brings what models are made of into the cache: weights in one format (safetensors, else PyTorch archives, else a
+    /// single GGUF file), adapters, configuration and tokenizer. Models are a name and, perhaps, a revision.
+    ///
+    /// The hub is asked for every model, and the disk for room, before the first byte is brought. Where the hub does not
+    /// answer, or `HF_HUB_OFFLINE` is set, a model that is in the cache is taken as it is.
     ///
     /// # Errors
     /// As [`download`](Self::download).
-    pub fn download_model(
+    pub fn download_models(
         &self,
-        repo: &str,
-        revision: Option<&str>,
+        models: &[(&str, Option<&str>)],
         progress: &dyn Progress,
-    ) -> Result<PathBuf, HubError> {
-        self.bring(repo, revision, model_files, progress)
+    ) -> Result<Vec<Brought>, HubError> {
+        self.line.watched(progress, || {
+            let cache = self.env.cache.as_deref().ok_or(HubError::NoCache)?;
+            let found = models
+                .iter()
+                .map(|(repo, revision)| self.find_or_take(repo, *revision, cache, progress));
+            let found = found.collect::<Result<Vec<_>, _>>()?;
+            let missing = found.iter().flatten().map(Found::missing_bytes).sum();
+            check_room(&cache.join("models"), missing)?;
+            let bring = |found: Result<Found<'_>, Brought>| match found {
+                Ok(found) => Ok(Brought {
+                    folder: self.bring(&found, progress)?,
+                    unasked: None,
+                }),
+                Err(brought) => Ok(brought),
+            };
+            found.into_iter().map(bring).collect()
+        })
+    }
+
+    /// Finds a model at the hub; takes what the cache has where the hub does not answer or must not be asked.
+    fn find_or_take<'a>(
+        &self,
+        repo: &'a str,
+        revision: Option<&'a str>,
+        cache: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Result<Found<'a>, Brought>, HubError> {
+        let unasked = if self.env.offline {
+            HubError::Offline { name: repo.into() }
+        } else {
+            match self.find(repo, revision, model_files, progress) {
+                Err(error) if error.is_silence() => error,
+                found => return found.map(Ok),
+            }
+        };
+        match resolve_model(repo, revision, Some(cache)) {
+            Ok(folder) => Ok(Err(Brought {
+                folder,
+                unasked: Some(unasked),
+            })),
+            Err(_) => Err(unasked),
+        }
     }
 
     /// Brings the files of the model `repo` that `wanted` accepts into the cache, and returns their folder.
@@ -124,44 +192,56 @@ impl Hub {
             let files = files.iter().filter(|file| wanted(file));
             files.cloned().collect()
         };
-        self.bring(repo, revision, choose, progress)
+        self.line.watched(progress, || {
+            let found = self.find(repo, revision, choose, progress)?;
+            check_room(&found.folder, found.missing_bytes())?;
+            self.bring(&found, progress)
+        })
     }
 
-    /// Brings the files that `choose` takes from the list of all.
-    fn bring(
+    /// Asks for a model and the files that `choose` takes from the list of all.
+    fn find<'a>(
         &self,
-        repo: &str,
-        revision: Option<&str>,
+        repo: &'a str,
+        revision: Option<&'a str>,
         choose: impl FnOnce(&[String]) -> Vec<String>,
         progress: &dyn Progress,
-    ) -> Result<PathBuf, HubError> {
+    ) -> Result<Found<'a>, HubError> {
         check_repo(repo)?;
         let revision = revision.unwrap_or(DEFAULT_REVISION);
         check_revision(revision)?;
         let cache = self.env.cache.as_deref().ok_or(HubError::NoCache)?;
         let escaped = revision.replace('/', "%2F");
-        let address = format!("{}/api/models/{repo}/revision/{escaped}", self.env.endpoint);
+        let endpoint = &self.env.endpoint;
+        let address = format!("{endpoint}/api/models/{repo}/revision/{escaped}?blobs=true");
         let info = self.model_info(repo, &address, progress)?;
         check_commit(&info.sha)?;
-        let folder = cache.join(folder_name(repo));
-        let snapshot = folder.join("snapshots").join(&info.sha);
+        let listed: Vec<String> = info.siblings.iter().map(|s| s.rfilename.clone()).collect();
+        let chosen = choose(&listed);
+        chosen.iter().try_for_each(|file| check_file(file))?;
+        let mut files = info.siblings;
+        files.retain(|file| chosen.contains(&file.rfilename));
+        Ok(Found {
+            repo,
+            revision,
+            commit: info.sha,
+            folder: cache.join(folder_name(repo)),
+            files,
+        })
+    }
+
+    /// Brings the files of a model.
+    fn bring(&self, found: &Found<'_>, progress: &dyn Progress) -> Result<PathBuf, HubError> {
+        let (folder, snapshot) = (&found.folder, found.snapshot());
         create_folder(&snapshot)?;
         create_folder(&folder.join("blobs"))?;
-        let listed: Vec<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
-        for file in &choose(&listed) {
-            check_file(file)?;
-            let place = Place {
-                repo,
-                commit: &info.sha,
-                file,
-                folder: &folder,
-            };
-            self.fetch(&place, progress)?;
+        for file in &found.files {
+            self.fetch(found, file, progress)?;
         }
-        if revision != info.sha {
-            let branch = folder.join("refs").join(revision);
-            create_folder(branch.parent().unwrap_or(&folder))?;
-            write_file(&branch, info.sha.as_bytes(), Overwrite::Replace)?;
+        if found.revision != found.commit {
+            let branch = folder.join("refs").join(found.revision);
+            create_folder(branch.parent().unwrap_or(folder))?;
+            write_file(&branch, found.commit.as_bytes(), Overwrite::Replace)?;
         }
         Ok(snapshot)
     }
@@ -175,12 +255,9 @@ impl Hub {
         let mut answer = self.ask(Method::Get, address, None, repo, progress)?;
         let mut text = Vec::new();
         let limit = MAX_ANSWER_BYTES + 1;
-        let read = answer
-            .body_mut()
-            .as_reader()
-            .take(limit)
-            .read_to_end(&mut text);
-        read.map_err(|e| connection(repo, &e))?;
+        let body = Heard::new(&self.line, answer.body_mut().as_reader());
+        let read = body.take(limit).read_to_end(&mut text);
+        read.map_err(|e| self.lost(repo, &e, progress))?;
         let wrong = |problem| HubError::Answer {
             name: repo.into(),
             problem,
@@ -197,24 +274,27 @@ impl Hub {
     }
 
     /// Brings one file into the cache.
-    fn fetch(&self, place: &Place<'_>, progress: &dyn Progress) -> Result<(), HubError> {
-        let target = place.target();
-        if target.exists() {
+    fn fetch(
+        &self,
+        found: &Found<'_>,
+        file: &Sibling,
+        progress: &dyn Progress,
+    ) -> Result<(), HubError> {
+        if found.has(file) {
             return Ok(());
         }
-        let name = place.name();
-        let address = format!(
-            "{}/{}/resolve/{}/{}",
-            self.env.endpoint, place.repo, place.commit, place.file
-        );
+        let (repo, path) = (found.repo, &file.rfilename);
+        let name = format!("{repo}/{path}");
+        let endpoint = &self.env.endpoint;
+        let address = format!("{endpoint}/{repo}/resolve/{}/{path}", found.commit);
         let info = self.file_info(&name, &address, progress)?;
-        let blob = place.folder.join("blobs").join(&info.etag);
+        let blob = found.folder.join("blobs").join(&info.etag);
         let whole = fs::metadata(&blob).is_ok_and(|found| found.len() == info.bytes);
         if !whole {
-            progress.begin(place.file, Some(info.bytes));
+            progress.begin(&name, Some(info.bytes));
             self.fill(&blob, &info, &name, &address, progress)?;
         }
-        link(place, &info.etag, &target)
+        link(&blob, &found.snapshot(), path)
     }
 
     /// Checksum and size of a file. Only redirects inside the hub are followed: the place where large files lie knows
@@ -253,23 +333,22 @@ impl Hub {
     }
 }
 
-/// A file of a model, and where it goes.
-pub(super) struct Place<'a> {
-    pub(super) repo: &'a str,
-    pub(super) commit: &'a str,
-    pub(super) file: &'a str,
-    pub(super) folder: &'a Path,
-}
-
-impl Place<'_> {
-    fn target(&self) -> PathBuf {
-        self.folder
-            .join("snapshots")
-            .join(self.commit)
-            .join(self.file)
+impl Found<'_> {
+    fn snapshot(&self) -> PathBuf {
+        self.folder.join("snapshots").join(&self.commit)
     }
 
-    fn name(&self) -> String {
-        format!("{}/{}", self.repo, self.file)
+    /// Whether a file is there, with all its bytes.
+    fn has(&self, file: &Sibling) -> bool {
+        let there = fs::metadata(self.snapshot().join(&file.rfilename));
+        there.is_ok_and(|there| file.size.is_none_or(|bytes| there.len() == bytes))
+    }
+
+    /// Bytes of the files that are not there.
+    fn missing_bytes(&self) -> u64 {
+        let missing = self.files.iter().filter(|file| !self.has(file));
+        missing
+            .filter_map(|file| file.size)
+            .fold(0, u64::saturating_add)
     }
 }

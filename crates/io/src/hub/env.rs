@@ -38,6 +38,10 @@ pub struct HubEnv {
     pub endpoint: String,
     /// `HF_TOKEN`.
     pub token: Option<Token>,
+    /// Whether `HF_TOKEN` is set to what can be no token.
+    pub token_is_malformed: bool,
+    /// Whether no request may be made: `HF_HUB_OFFLINE` is `1`, `on`, `yes` or `true`.
+    pub offline: bool,
 }
 
 impl HubEnv {
@@ -59,11 +63,15 @@ impl HubEnv {
             .or_else(|| path("XDG_CACHE_HOME", "huggingface/hub"))
             .or_else(|| path("HOME", ".cache/huggingface/hub"))
             .or_else(|| path("USERPROFILE", ".cache/huggingface/hub"));
+        let token = set("HF_TOKEN").map(|token| token.to_str().and_then(Token::new));
+        let offline = text("HF_HUB_OFFLINE").map(|word| word.to_ascii_lowercase());
         let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| PUBLIC_HUB.to_owned());
         Self {
             cache,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
-            token: text("HF_TOKEN").as_deref().and_then(Token::new),
+            token_is_malformed: token == Some(None),
+            token: token.flatten(),
+            offline: matches!(offline.as_deref(), Some("1" | "on" | "yes" | "true")),
         }
     }
 }
@@ -104,6 +112,20 @@ mod tests {
     }
 
     #[test]
+    fn requests_are_forbidden_in_the_words_of_other_tools() {
+        for (word, expected) in [
+            ("1", true),
+            ("True", true),
+            ("ON", true),
+            ("0", false),
+            ("", false),
+        ] {
+            assert_eq!(env(&[("HF_HUB_OFFLINE", word)]).offline, expected, "{word}");
+        }
+        assert!(!env(&[]).offline);
+    }
+
+    #[test]
     fn a_token_has_no_text_form() {
         let env = env(&[
             ("HF_TOKEN", " hf_secret\n"),
@@ -112,6 +134,9 @@ mod tests {
         assert_eq!(env.token.as_ref().unwrap().header(), "Bearer hf_secret");
         assert_eq!(env.endpoint, "http://hub.local");
         assert!(!format!("{env:?}").contains("secret"));
+        assert!(!env.token_is_malformed);
+        let bad = self::env(&[("HF_TOKEN", "two words")]);
+        assert!(bad.token_is_malformed && bad.token.is_none());
         assert_eq!(Token::new("two words"), None);
         assert_eq!(Token::new("a\r\nb: c"), None);
     }

@@ -16,6 +16,21 @@ pub enum HubError {
         /// The name, shortened and printable.
         found: String,
     },
+    /// The address of the hub is no address.
+    #[error("`{found}` is no address of a hub")]
+    Endpoint {
+        /// What `HF_ENDPOINT` says.
+        found: String,
+    },
+    /// The token has spaces or signs that no header can carry.
+    #[error("HF_TOKEN holds no token")]
+    Token,
+    /// Not in the cache, and no request may be made.
+    #[error("`{name}` is not in the cache and HF_HUB_OFFLINE forbids asking the hub")]
+    Offline {
+        /// The model.
+        name: String,
+    },
     /// Neither a path nor a model in the cache.
     #[error("`{name}` is neither a path nor in the cache `{}`", cache.display())]
     NotCached {
@@ -58,10 +73,12 @@ pub enum HubError {
         name: String,
     },
     /// Too many requests, still after waiting.
-    #[error("the hub asks to wait {wait_secs} s before the next request")]
+    #[error("the hub has no time for `{name}`{}", wait(*wait_secs))]
     Busy {
-        /// What it asks for.
-        wait_secs: u64,
+        /// What was asked for.
+        name: String,
+        /// How many seconds it asks to wait, where it says so.
+        wait_secs: Option<u64>,
     },
     /// Any other answer that is no file.
     #[error("the hub answered `{name}` with status {status}")]
@@ -119,12 +136,36 @@ pub enum HubError {
     File(#[from] FileError),
 }
 
+fn wait(secs: Option<u64>) -> String {
+    secs.map_or_else(String::new, |secs| format!(" and asks to wait {secs} s"))
+}
+
+impl HubError {
+    /// Whether the hub did not answer, so that nothing is known about what was asked for.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Busy { .. } | Self::Connection { .. } | Self::Status { status: 500.., .. }
+        )
+    }
+}
+
 impl Hint for HubError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::NotCached { .. } | Self::NoRevision { .. } => Some(
-                "give a folder, set HF_HOME to where models are kept, or let `refit merge --download` bring it".into(),
+                "give a folder, set HF_HOME to where models are kept, or let --download bring it"
+                    .into(),
             ),
+            Self::Endpoint { .. } => {
+                Some("HF_ENDPOINT has to begin with https:// or http://, or to be unset".into())
+            }
+            Self::Token => Some("copy the token again: it is one word, such as hf_..".into()),
+            Self::Offline { .. } => Some("unset HF_HUB_OFFLINE, or give a folder".into()),
+            Self::Locked { .. } => Some("wait until that program is done".into()),
+            Self::Status { .. } | Self::Answer { .. } => {
+                Some("check HF_ENDPOINT, or run again later".into())
+            }
             Self::NoCache => Some("set HF_HOME to a folder".into()),
             Self::Refused { .. } => Some(
                 "set HF_TOKEN to a token that may read the model, and accept its terms on its page"

@@ -55,7 +55,7 @@ impl Hub {
             let last = attempts == MOST_ATTEMPTS;
             let pause = self.pause * 2u32.pow(attempts - 1);
             let wait = match self.send(method, address, from) {
-                Err(e) if last => return Err(connection(name, &e)),
+                Err(e) if last => return Err(self.lost(name, &e, progress)),
                 Err(_) => pause,
                 Ok(answer) => match answer.status().as_u16() {
                     200..=399 => return Ok(answer),
@@ -67,15 +67,15 @@ impl Hub {
                     }
                     404 | 410 => return Err(HubError::NotFound { name: name.into() }),
                     429 | 503 => {
-                        let wait_secs = text(&answer, "retry-after").and_then(|t| t.parse().ok());
-                        match wait_secs {
-                            Some(wait_secs) if last || wait_secs > MOST_WAIT_SECS => {
-                                return Err(HubError::Busy { wait_secs });
-                            }
-                            Some(wait_secs) => Duration::from_secs(wait_secs),
-                            None if last => return Err(HubError::Busy { wait_secs: 60 }),
-                            None => pause,
+                        let wait_secs: Option<u64> =
+                            text(&answer, "retry-after").and_then(|t| t.parse().ok());
+                        if last || wait_secs.is_some_and(|secs| secs > MOST_WAIT_SECS) {
+                            return Err(HubError::Busy {
+                                name: name.into(),
+                                wait_secs,
+                            });
                         }
+                        wait_secs.map_or(pause, Duration::from_secs)
                     }
                     500..=599 if !last => pause,
                     status => {
@@ -96,9 +96,10 @@ impl Hub {
         address: &str,
         from: Option<u64>,
     ) -> Result<Response<Body>, ureq::Error> {
+        let agent = self.line.agent();
         let mut request = match method {
-            Method::Get => self.agent.get(address),
-            Method::Head => self.agent.head(address),
+            Method::Get => agent.get(address),
+            Method::Head => agent.head(address),
         };
         if let (Some(token), true) = (&self.env.token, self.is_home(address)) {
             request = request.header("authorization", token.header());
@@ -106,7 +107,27 @@ impl Hub {
         if let Some(from @ 1..) = from {
             request = request.header("range", format!("bytes={from}-"));
         }
-        request.call()
+        self.line.wait(|| request.call())
+    }
+
+    /// What to say of a connection that broke.
+    pub(super) fn lost(
+        &self,
+        name: &str,
+        problem: &dyn std::fmt::Display,
+        progress: &dyn Progress,
+    ) -> HubError {
+        let name = name.into();
+        let silent = self.line.fell_silent();
+        if progress.cancelled() {
+            return HubError::Cancelled { name };
+        }
+        let problem = if silent {
+            format!("it said nothing for {:?}", self.line.patience)
+        } else {
+            problem.to_string()
+        };
+        HubError::Connection { name, problem }
     }
 
     /// Whether the address is on the hub itself, which alone may see the token.
@@ -161,11 +182,4 @@ pub(super) fn redirect(answer: &Response<Body>, address: &str) -> Option<String>
     let next_scheme = next.parse::<Uri>().ok()?.scheme_str()?.to_owned();
     let allowed = next_scheme == "https" || next_scheme == "http" && scheme == "http";
     allowed.then_some(next)
-}
-
-pub(super) fn connection(name: &str, problem: &dyn std::fmt::Display) -> HubError {
-    HubError::Connection {
-        name: name.into(),
-        problem: problem.to_string(),
-    }
 }

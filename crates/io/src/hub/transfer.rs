@@ -2,12 +2,14 @@
 
 use super::{
     Hub, HubError,
-    client::{FileInfo, Place},
-    request::{MOST_ATTEMPTS, Method, connection},
+    client::FileInfo,
+    line::Heard,
+    request::{MOST_ATTEMPTS, Method},
 };
 use crate::ckpt::digest_file;
 use refit_core::Progress;
 use std::{
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
@@ -51,13 +53,22 @@ impl Hub {
         let mut attempts = 0;
         while have < info.bytes {
             let before = have;
-            let answer = self.ask(Method::Get, address, Some(have), name, progress)?;
+            let answer = match self.ask(Method::Get, address, Some(have), name, progress) {
+                // What is there is not the beginning of what the hub has.
+                Err(HubError::Status { status: 416, .. }) if have > 0 => {
+                    file.set_len(0).map_err(failed)?;
+                    have = 0;
+                    continue;
+                }
+                answer => answer?,
+            };
             if answer.status() != 206 && have > 0 {
                 file.set_len(0).map_err(failed)?;
                 have = 0;
             }
             file.seek(SeekFrom::Start(have)).map_err(failed)?;
             let end = Stream {
+                hub: self,
                 name,
                 bytes: info.bytes,
                 progress,
@@ -93,6 +104,7 @@ impl Hub {
 
 /// Where an answer goes.
 struct Stream<'a> {
+    hub: &'a Hub,
     name: &'a str,
     bytes: u64,
     progress: &'a dyn Progress,
@@ -112,7 +124,8 @@ impl Stream<'_> {
         file: &mut File,
         have: &mut u64,
     ) -> Result<Option<HubError>, End> {
-        let mut body = answer.into_body().into_reader();
+        let mut body = Heard::new(&self.hub.line, answer.into_body().into_reader());
+        let lost = |problem: &dyn fmt::Display| self.hub.lost(self.name, problem, self.progress);
         let mut block = vec![0; BLOCK_BYTES];
         loop {
             if self.progress.cancelled() {
@@ -121,10 +134,10 @@ impl Stream<'_> {
             }
             let n = match body.read(&mut block) {
                 Ok(0) if *have == self.bytes => return Ok(None),
-                Ok(0) => return Ok(Some(connection(self.name, &"it ended early"))),
+                Ok(0) => return Ok(Some(lost(&"it ended early"))),
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Ok(Some(connection(self.name, &e))),
+                Err(e) => return Ok(Some(lost(&e))),
             };
             if n as u64 > self.bytes - *have {
                 return Err(End::Hub(HubError::Mismatch {
@@ -162,24 +175,27 @@ fn check_sum(path: &Path, info: &FileInfo, name: &str) -> Result<(), HubError> {
     })
 }
 
-/// Gives a blob the name of its file: a link, as other tools make it.
-pub(super) fn link(place: &Place<'_>, etag: &str, target: &Path) -> Result<(), HubError> {
+/// Gives a blob the name of its file in a snapshot: a link, as other tools make it.
+pub(super) fn link(blob: &Path, snapshot: &Path, file: &str) -> Result<(), HubError> {
+    let target = &snapshot.join(file);
     let failed = |source| HubError::Cache {
         path: target.into(),
         source,
     };
-    create_folder(target.parent().unwrap_or(place.folder))?;
+    create_folder(target.parent().unwrap_or(snapshot))?;
+    // A link to a blob that is gone, or a file that lost its end, is in the way.
+    if target.symlink_metadata().is_ok() {
+        fs::remove_file(target).map_err(failed)?;
+    }
     #[cfg(unix)]
     let linked = {
-        let up = "../".repeat(2 + place.file.matches('/').count());
-        // A link to a blob that is gone is in the way.
-        if target.is_symlink() {
-            fs::remove_file(target).map_err(failed)?;
-        }
-        std::os::unix::fs::symlink(format!("{up}blobs/{etag}"), target)
+        let up = "../".repeat(2 + file.matches('/').count());
+        let etag = blob.file_name().unwrap_or_default();
+        let to = Path::new(&up).join("blobs").join(etag);
+        std::os::unix::fs::symlink(to, target)
     };
     #[cfg(not(unix))]
-    let linked = fs::hard_link(place.folder.join("blobs").join(etag), target);
+    let linked = fs::hard_link(blob, target);
     linked.map_err(failed)
 }
 

@@ -2,11 +2,17 @@
 
 use refit_core::{Cancel, Hint, Silent};
 use refit_io::{
+    atomic::AtomicError,
     ckpt::sha256_file,
     hub::{Hub, HubEnv, HubError, Token, resolve_model},
 };
 use refit_testkit::http::{Request, Server, answer};
-use std::{fs, io::Write, path::Path, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -41,7 +47,7 @@ fn hub_with(store: &str) -> impl Fn(&Request, usize) -> Vec<u8> + Send + Sync + 
     let (store, etag) = (store.to_owned(), sha256(&weights()));
     move |request, _| {
         let line = &request.line;
-        if line.starts_with("GET /api/models/org/m/revision/main ") {
+        if line.starts_with("GET /api/models/org/m/revision/main?blobs=true ") {
             listing()
         } else if line.contains(&format!("/org/m/resolve/{COMMIT}/config.json ")) {
             answer(
@@ -77,10 +83,12 @@ fn store() -> impl Fn(&Request, usize) -> Vec<u8> + Send + Sync + 'static {
 }
 
 fn client(address: &str, cache: &Path) -> Hub {
+    let set = HubEnv::read(|_| None);
     let env = HubEnv {
         cache: Some(cache.into()),
         endpoint: address.into(),
         token: Token::new("hf_secret"),
+        ..set
     };
     Hub::new(env).unwrap().with_pause(Duration::from_millis(1))
 }
@@ -270,7 +278,13 @@ fn the_hub_is_waited_for_as_it_says_and_no_longer_than_two_minutes() {
     assert_eq!(hub.seen().len(), 3);
     let hub = Server::new(|_, _| answer("429 Too Many Requests", "retry-after: 3600\r\n", b""));
     let found = client(&hub.address, home.path()).download("org/m", None, none, &Silent);
-    assert!(matches!(found, Err(HubError::Busy { wait_secs: 3600 })));
+    assert!(matches!(
+        found,
+        Err(HubError::Busy {
+            wait_secs: Some(3600),
+            ..
+        })
+    ));
     assert_eq!(hub.seen().len(), 1);
     let hub = Server::new(|_, _| answer("500 Internal Server Error", "", b""));
     let found = client(&hub.address, home.path()).download("org/m", None, none, &Silent);
@@ -319,17 +333,191 @@ fn a_stop_is_heard_and_keeps_what_came() {
         .unwrap();
 }
 
-#[test]
-fn no_address_is_no_hub() {
-    for endpoint in ["", "hub", "/x"] {
-        let env = HubEnv {
-            cache: None,
-            endpoint: endpoint.into(),
-            token: None,
+/// A store whose answers end after 1000 bytes without an end, the first `times`.
+fn stalling_store(times: usize) -> Server {
+    Server::stalling(move |request, before| {
+        let (from, all) = (from(request), weights());
+        let status = if from == 0 {
+            "200 OK"
+        } else {
+            "206 Partial Content"
         };
+        let whole = answer(status, "", &all[from..]);
+        let short = whole.len() - (all.len() - from) + 1000;
+        whole[..if before < times { short } else { whole.len() }].to_vec()
+    })
+}
+
+#[test]
+fn a_hub_that_falls_silent_is_asked_again_and_not_for_ever() {
+    let patience = Duration::from_millis(200);
+    let store = stalling_store(2);
+    let (hub, home) = (
+        Server::new(hub_with(&store.address)),
+        tempfile::tempdir().unwrap(),
+    );
+    let client = client(&hub.address, home.path()).with_patience(patience);
+    let folder = client.download("org/m", None, wanted, &Silent).unwrap();
+    assert_eq!(
+        fs::read(folder.join("w/model.safetensors")).unwrap(),
+        weights()
+    );
+    let starts: Vec<_> = store.seen().iter().map(from).collect();
+    assert_eq!(starts, [0, 1000, 2000]);
+    // Nothing at all, not even the beginning of an answer.
+    let mute = Server::stalling(|_, _| Vec::new());
+    let home = tempfile::tempdir().unwrap();
+    let client = self::client(&mute.address, home.path()).with_patience(patience);
+    let error = client.download("org/m", None, wanted, &Silent).unwrap_err();
+    assert!(
+        matches!(&error, HubError::Connection { problem, .. } if problem == "it said nothing for 200ms"),
+        "{error:?}"
+    );
+    assert_eq!(mute.seen().len(), 5);
+}
+
+#[test]
+fn a_stop_is_heard_while_the_hub_says_nothing() {
+    let store = stalling_store(usize::MAX);
+    let (hub, home) = (
+        Server::new(hub_with(&store.address)),
+        tempfile::tempdir().unwrap(),
+    );
+    let mute = Server::stalling(|_, _| Vec::new());
+    for address in [&hub.address, &mute.address] {
+        let cancel = Cancel::default();
+        let (later, begun) = (cancel.clone(), Instant::now());
+        let raiser = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            later.raise();
+        });
+        let found = client(address, home.path()).download("org/m", None, wanted, &cancel);
+        raiser.join().unwrap();
         assert!(
-            matches!(Hub::new(env), Err(HubError::Name { kind: "hub", .. })),
+            matches!(found, Err(HubError::Cancelled { .. })),
+            "{found:?}"
+        );
+        // Far below the 30 s of silence that are waited for.
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn an_unfinished_file_that_is_no_beginning_is_begun_again() {
+    let store = Server::new(|request, _| match from(request) {
+        0 => answer("200 OK", "", &weights()),
+        _ => answer("416 Range Not Satisfiable", "", b""),
+    });
+    let (hub, home) = (
+        Server::new(hub_with(&store.address)),
+        tempfile::tempdir().unwrap(),
+    );
+    let blobs = home.path().join("models--org--m/blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    let unfinished = blobs.join(format!("{}.incomplete", sha256(&weights())));
+    fs::File::create(&unfinished)
+        .unwrap()
+        .write_all(b"other")
+        .unwrap();
+    let folder = client(&hub.address, home.path())
+        .download("org/m", None, wanted, &Silent)
+        .unwrap();
+    assert_eq!(
+        fs::read(folder.join("w/model.safetensors")).unwrap(),
+        weights()
+    );
+}
+
+/// A hub of two models; `org/big` says that its weights have `bytes`.
+fn hub_of_two(bytes: u64) -> Server {
+    Server::new(move |request, _| {
+        let line = &request.line;
+        if line.starts_with("GET /api/models/org/") {
+            let json = format!(
+                r#"{{"sha":"{COMMIT}","siblings":[{{"rfilename":"config.json","size":2}},{{"rfilename":"model.safetensors","size":{}}}]}}"#,
+                if line.contains("/big/") { bytes } else { 3 }
+            );
+            answer("200 OK", "", json.as_bytes())
+        } else if line.contains("config.json ") {
+            answer("200 OK", "etag: \"c0ffee\"\r\n", b"{}")
+        } else {
+            answer("200 OK", "etag: \"beef\"\r\n", b"abc")
+        }
+    })
+}
+
+#[test]
+fn every_model_is_found_and_has_room_before_the_first_byte_comes() {
+    let home = tempfile::tempdir().unwrap();
+    let models = [("org/small", None), ("org/big", None)];
+    let hub = hub_of_two(1 << 60);
+    let found = client(&hub.address, home.path()).download_models(&models, &Silent);
+    let room = |error: &HubError| matches!(error, HubError::Output(AtomicError::NoRoom { .. }));
+    assert!(found.as_ref().is_err_and(room), "{found:?}");
+    assert_eq!(hub.seen().len(), 2);
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+
+    let hub = hub_of_two(3);
+    let hub_client = client(&hub.address, home.path());
+    let found = hub_client.download_models(&models, &Silent).unwrap();
+    assert!(found.iter().all(|brought| brought.unasked.is_none()));
+    // A file that lost its end is brought again; the others are left alone.
+    let weights = found[1].folder.join("model.safetensors");
+    assert_eq!(fs::read(&weights).unwrap(), b"abc");
+    fs::write(fs::canonicalize(&weights).unwrap(), b"a").unwrap();
+    let before = hub.seen().len();
+    hub_client.download_models(&models, &Silent).unwrap();
+    assert_eq!(fs::read(&weights).unwrap(), b"abc");
+    assert_eq!(hub.seen().len(), before + 4);
+}
+
+#[test]
+fn what_the_cache_has_is_taken_where_the_hub_is_not_there() {
+    let home = tempfile::tempdir().unwrap();
+    let models = [("org/small", None)];
+    let hub = hub_of_two(3);
+    let address = hub.address.clone();
+    let brought = client(&address, home.path()).download_models(&models, &Silent);
+    let folder = brought.unwrap().remove(0).folder;
+    drop(hub);
+    let again = client(&address, home.path()).download_models(&models, &Silent);
+    let again = again.unwrap().remove(0);
+    assert_eq!(again.folder, folder);
+    assert!(matches!(again.unasked, Some(HubError::Connection { .. })));
+    let other = client(&address, home.path()).download_models(&[("org/big", None)], &Silent);
+    assert!(matches!(other, Err(HubError::Connection { .. })));
+    // No request at all.
+    let hub = hub_of_two(3);
+    let offline = HubEnv {
+        cache: Some(home.path().into()),
+        endpoint: hub.address.clone(),
+        offline: true,
+        ..HubEnv::read(|_| None)
+    };
+    let offline = Hub::new(offline).unwrap();
+    let found = offline.download_models(&models, &Silent).unwrap().remove(0);
+    assert_eq!(found.folder, folder);
+    assert!(matches!(found.unasked, Some(HubError::Offline { .. })));
+    let found = offline.download_models(&[("org/big", None)], &Silent);
+    assert!(matches!(found, Err(HubError::Offline { .. })));
+    assert_eq!(hub.seen().len(), 0);
+}
+
+#[test]
+fn no_address_is_no_hub_and_no_word_is_no_token() {
+    for endpoint in ["hub", "/x", "ftp://hub.local", "https://"] {
+        let found = Hub::new(HubEnv::read(|name| {
+            (name == "HF_ENDPOINT").then(|| endpoint.into())
+        }));
+        assert!(
+            matches!(found, Err(HubError::Endpoint { .. })),
             "{endpoint}"
         );
     }
+    let found = Hub::new(HubEnv::read(|name| {
+        (name == "HF_TOKEN").then(|| "hf_secret twice".into())
+    }));
+    let error = found.unwrap_err();
+    assert!(matches!(error, HubError::Token));
+    assert!(!format!("{error} {error:?} {:?}", error.hint()).contains("secret"));
 }

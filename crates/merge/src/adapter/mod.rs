@@ -18,4 +18,11 @@ pub use extract::{
     Cut, Embeddings, Extract, ExtractConfig, ExtractPlan, ExtractedTensor, Extraction, Others,
     Part, PlannedTensor, cut,
 };
-pub use fold::{Folded, attach};
+pub use fold::{Folded, attach, oriented};
+
+/// Model types whose blocks are made of layers that store their weights `[in, out]`.
+const TRANSPOSED_TYPES: [&str; 4] = ["gpt2", "openai-gpt", "imagegpt", "decision_transformer"];
+
+fn is_transposed_type(model_type: &str) -> bool {
+    TRANSPOSED_TYPES.contains(&model_type)
+}

@@ -1,8 +1,9 @@
 //! Errors as the user sees them: one sentence, its causes, and what to do next.
 
-use crate::{run::RunError, visible::visible};
+use crate::{merging::MergingError, run::RunError, visible::visible};
 use refit_core::{AccessError, ConfigError, Hint};
 use refit_io::atomic::AtomicError;
+use refit_merge::MergeError;
 use std::{error::Error, fmt, process::ExitCode};
 
 /// How the program ends.
@@ -128,6 +129,20 @@ impl From<AtomicError> for CliError {
             _ => Exit::BadInput,
         };
         Self::new(exit, &error)
+    }
+}
+
+impl From<MergingError> for CliError {
+    fn from(error: MergingError) -> Self {
+        match error {
+            MergingError::Output(error) => error.into(),
+            MergingError::Checkpoint(error) => error.into(),
+            MergingError::Hub(error) => (*error).into(),
+            error @ MergingError::Merge(MergeError::Write { .. }) => {
+                Self::new(Exit::Failed, &error)
+            }
+            error => Self::bad_input(&error),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod embed;
 mod error;
 mod eval;
 mod extract;
+mod hub;
 mod info;
 mod interrupt;
 mod man;

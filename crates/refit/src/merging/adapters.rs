@@ -15,7 +15,7 @@ use crate::{
     settings::lay_over,
     yaml::read_documents,
 };
-use refit_core::{Adapter, Change, ConfigError, Progress, Seed};
+use refit_core::{Adapter, ConfigError, Progress, Seed};
 use refit_io::{
     adapter::{AdapterOptions, StoredAdapter, read_adapter, write_adapter_files},
     hub::resolve_model,
@@ -54,6 +54,10 @@ pub struct AdapterSummary {
     pub tensors: usize,
     /// Bytes of the factors, in single precision.
     pub input_bytes: u64,
+    /// Bytes of the result.
+    pub written_bytes: u64,
+    /// Bytes of memory beside the program and what the method works with on one matrix.
+    pub memory_bytes: u64,
 }
 
 impl AdapterJob {
@@ -110,17 +114,12 @@ impl AdapterJob {
         std::iter::once(self.path.clone()).chain(adapters).collect()
     }
 
-    /// What would be done.
-    pub fn summary(&self) -> AdapterSummary {
+    /// What is done; `merged` is the result.
+    pub fn summary(&self, merged: &Adapter) -> AdapterSummary {
         let tensors = || {
             self.adapters
                 .iter()
                 .flat_map(|(stored, _)| &stored.adapter.tensors)
-        };
-        let values = |change: &Change| match change {
-            Change::LowRank { factors, .. } => factors.left().len() + factors.right().len(),
-            Change::Shift(values) => values.len(),
-            _ => 0,
         };
         let names = tensors().map(|tensor| &tensor.target);
         AdapterSummary {
@@ -132,8 +131,17 @@ impl AdapterJob {
                 .collect(),
             bases: self.bases(),
             tensors: names.collect::<BTreeSet<_>>().len(),
-            input_bytes: tensors().map(|t| 4 * values(&t.change) as u64).sum(),
+            input_bytes: self.held_bytes(),
+            written_bytes: merged.held_bytes(),
+            memory_bytes: self.held_bytes() + merged.held_bytes(),
         }
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let adapters = self.adapters.iter();
+        adapters
+            .map(|(stored, _)| stored.adapter.held_bytes())
+            .sum()
     }
 
     /// Merges all adapters.
@@ -163,7 +171,7 @@ impl AdapterJob {
     }
 
     /// Models that the adapters name as their base, each once.
-    fn bases(&self) -> Vec<String> {
+    pub fn bases(&self) -> Vec<String> {
         let mut bases: Vec<String> = Vec::new();
         for (stored, _) in &self.adapters {
             let base = stored.config.base_model_name_or_path.iter();

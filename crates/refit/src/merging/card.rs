@@ -1,24 +1,17 @@
 //! The model card of a merge.
 
-use refit_merge::recipe::{ModelRef, RecipeSet};
+use refit_core::Card;
+use refit_merge::recipe::{ModelPath, ModelRef, RecipeSet};
 use std::path::Path;
 
-/// `README.md` of an output: what it is made of, by which method, and the recipe that makes it again.
-pub(super) fn text(set: &RecipeSet, recipe: &str) -> String {
-    let steps = set.steps();
-    let last = &steps[steps.len() - 1].recipe;
-    let card = last.method.card;
-    let mut models: Vec<&ModelRef> = Vec::new();
-    for step in steps {
-        for model in step.recipe.models() {
-            if set.result(model).is_none() && !models.contains(&model) {
-                models.push(model);
-            }
-        }
+/// `README.md` of an output: what it is made of, by which methods, and the recipe that makes it again.
+pub(super) fn text(set: &RecipeSet, recipe: &str, for_transformers: bool) -> String {
+    let made_of = MadeOf::new(set);
+    let mut text = String::from("---\n");
+    if for_transformers {
+        text += "library_name: transformers\n";
     }
-    let is_base = |model: &ModelRef| last.base_model.as_ref() == Some(model);
-    let mut text = String::from("---\nlibrary_name: transformers\n");
-    let named: Vec<&str> = models.iter().filter_map(|model| on_hub(model)).collect();
+    let named = made_of.on_hub();
     if !named.is_empty() {
         text += "base_model:\n";
         for name in named {
@@ -27,20 +20,13 @@ pub(super) fn text(set: &RecipeSet, recipe: &str) -> String {
         text += "base_model_relation: merge\n";
     }
     text += "tags:\n- merge\n- refit\n---\n\n# Merged model\n\n";
-    let merged = models.iter().filter(|model| !is_base(model)).count();
-    let plural = if merged == 1 { "model" } else { "models" };
-    let base = if merged < models.len() {
-        " and their base"
-    } else {
-        ""
-    };
-    text += &format!(
-        "Made of {merged} {plural}{base} by `{}` ({}; {}).\n\n",
-        card.name, card.summary, card.source
-    );
-    for model in models {
-        let role = if is_base(model) { " (base)" } else { "" };
+    text += &made_of.sentence();
+    for (model, is_base) in &made_of.models {
+        let role = if *is_base { " (base)" } else { "" };
         text += &format!("- `{}`{role}\n", one_line(&model.to_string()));
+    }
+    for adapter in &made_of.adapters {
+        text += &format!("- the adapter `{}`\n", one_line(&adapter.to_string()));
     }
     text += "\nThe recipe, which makes it again with `refit merge`:\n\n";
     let fence = fence(recipe);
@@ -48,9 +34,97 @@ pub(super) fn text(set: &RecipeSet, recipe: &str) -> String {
     text
 }
 
+/// What a result is made of, each once.
+struct MadeOf<'a> {
+    /// Models that are there before the merge, and whether a recipe takes them as its base.
+    models: Vec<(&'a ModelRef, bool)>,
+    /// Adapters on results of earlier recipes of the file; others stand with their model.
+    adapters: Vec<&'a ModelPath>,
+    /// Methods in the order in which they run.
+    methods: Vec<&'static Card>,
+}
+
+impl<'a> MadeOf<'a> {
+    fn new(set: &'a RecipeSet) -> Self {
+        let (mut models, mut adapters): (Vec<(&ModelRef, bool)>, Vec<_>) = Default::default();
+        let mut methods: Vec<&'static Card> = Vec::new();
+        for step in set.steps() {
+            let recipe = &step.recipe;
+            if !methods
+                .iter()
+                .any(|card| card.name == recipe.method.card.name)
+            {
+                methods.push(recipe.method.card);
+            }
+            for model in recipe.models() {
+                let is_base = recipe.base_model.as_ref() == Some(model);
+                if set.result(model).is_some() {
+                    let new = model.adapter.iter().filter(|a| !adapters.contains(a));
+                    adapters.extend(new.collect::<Vec<_>>());
+                } else if let Some((_, base)) = models.iter_mut().find(|(m, _)| *m == model) {
+                    *base |= is_base;
+                } else {
+                    models.push((model, is_base));
+                }
+            }
+        }
+        Self {
+            models,
+            adapters,
+            methods,
+        }
+    }
+
+    /// `Made of 2 models and their base by `ties` (..).`
+    fn sentence(&self) -> String {
+        let merged = self.models.iter().filter(|(_, is_base)| !is_base).count();
+        let bases = self.models.len() - merged;
+        let parts = [
+            (merged, "model", "models"),
+            (bases, "base", "bases"),
+            (self.adapters.len(), "adapter", "adapters"),
+        ];
+        let parts = parts.iter().filter(|(count, ..)| *count > 0);
+        let parts: Vec<String> = parts
+            .map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many }))
+            .collect();
+        let made = match parts.split_last() {
+            Some((last, [])) => last.clone(),
+            Some((last, before)) => format!("{} and {last}", before.join(", ")),
+            None => String::from("nothing"),
+        };
+        if let [card] = self.methods.as_slice() {
+            let (name, summary, source) = (card.name, card.summary, card.source);
+            return format!("Made of {made} by `{name}` ({summary}; {source}).\n\n");
+        }
+        let mut text = format!("Made of {made} in several steps:\n\n");
+        for card in &self.methods {
+            text += &format!("- `{}` ({}; {})\n", card.name, card.summary, card.source);
+        }
+        text + "\nIts parts:\n\n"
+    }
+
+    /// Names on the hub, of models and adapters.
+    fn on_hub(&self) -> Vec<&'a str> {
+        let models = self.models.iter().flat_map(|(model, _)| {
+            [Some(&model.model), model.adapter.as_ref()]
+                .into_iter()
+                .flatten()
+        });
+        let places = models.chain(self.adapters.iter().copied());
+        let mut names: Vec<&str> = Vec::new();
+        for name in places.filter_map(on_hub) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
 /// The name of a model on the hub, `org/name`; `None` where it may be a path.
-fn on_hub(model: &ModelRef) -> Option<&str> {
-    let name = model.model.path.as_str();
+fn on_hub(place: &ModelPath) -> Option<&str> {
+    let name = place.path.as_str();
     let (org, rest) = name.split_once('/')?;
     let plain = |part: &str| {
         let mut letters = part.chars();
@@ -79,22 +153,43 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn set(documents: &[serde_json::Value]) -> RecipeSet {
+        RecipeSet::parse(documents).unwrap()
+    }
+
     #[test]
     fn a_card_names_every_model_once_and_cannot_be_broken_out_of() {
-        let documents = [
+        let set = set(&[
             json!({"name": "inner", "merge_method": "linear", "parameters": {"weight": 1},
                 "models": [{"model": "a"}, {"model": "b`c"}, {"model": "org/tuned-7B"}]}),
             json!({"merge_method": "slerp", "base_model": "a", "parameters": {"t": 0.5},
                 "models": [{"model": "a"}, {"model": "inner"}]}),
-        ];
-        let set = RecipeSet::parse(&documents).unwrap();
-        let text = text(&set, "x: 1\n```\n# out\n");
-        assert!(
-            text.contains("Made of 2 models and their base by `slerp`"),
-            "{text}"
-        );
+        ]);
+        let text = text(&set, "x: 1\n```\n# out\n", true);
+        let made = "Made of 2 models and 1 base in several steps:\n\n- `linear` (";
+        assert!(text.contains(made), "{text}");
+        assert!(text.contains("\n- `slerp` ("));
         assert!(text.contains("- `a` (base)\n- `b c`\n"));
         assert!(text.starts_with("---\nlibrary_name: transformers\nbase_model:\n- org/tuned-7B\n"));
         assert!(text.contains("````yaml\nx: 1\n```\n# out\n````\n"));
+    }
+
+    #[test]
+    fn a_card_names_adapters_and_says_transformers_only_where_they_can_load_it() {
+        let set = set(&[
+            json!({"name": "inner", "merge_method": "linear", "parameters": {"weight": 1},
+                "models": [{"model": "org/m+org/first"}, {"model": "other"}]}),
+            json!({"merge_method": "linear", "parameters": {"weight": 1},
+                "models": [{"model": "inner+org/second"}, {"model": "inner"}]}),
+        ]);
+        let text = text(&set, "x", false);
+        let start =
+            "---\nbase_model:\n- org/m\n- org/first\n- org/second\nbase_model_relation: merge\n";
+        assert!(text.starts_with(start), "{text}");
+        assert!(
+            text.contains("Made of 2 models and 1 adapter by `linear` ("),
+            "{text}"
+        );
+        assert!(text.contains("- `org/m+org/first`\n- `other`\n- the adapter `org/second`\n"));
     }
 }

@@ -64,6 +64,12 @@ pub enum MergingError {
         /// What is wrong with it.
         problem: String,
     },
+    /// An adapter where a model was asked for.
+    #[error("`{}` is an adapter, expected a model", path.display())]
+    IsAdapter {
+        /// Its folder.
+        path: PathBuf,
+    },
     /// A checkpoint cannot be read, or the result not be written.
     #[error(transparent)]
     Checkpoint(#[from] CkptError),
@@ -195,6 +201,9 @@ impl Hint for MergingError {
             Self::Vocabulary { .. } => Some(
                 "add `tokenizer_source: union`, or `base`, so that rows are matched by token"
                     .into(),
+            ),
+            Self::IsAdapter { path } => Some(
+                format!("write `MODEL+{}`: the model that it changes, and the adapter", path.display()).into(),
             ),
             Self::Checkpoint(error) => error.hint(),
             Self::Hub(error) => error.hint(),

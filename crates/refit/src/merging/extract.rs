@@ -7,7 +7,7 @@ use super::{
 use refit_core::{Change, DType, ParamPath, Progress};
 use refit_io::{
     adapter::{AdapterOptions, write_adapter_files},
-    atomic::{Overwrite, write_file},
+    atomic::{Overwrite, check_room, write_file},
 };
 use refit_merge::{
     adapter::{
@@ -23,7 +23,7 @@ use std::{
 };
 
 /// Name of the list of tensors inside an output.
-const EXTRACTION: &str = "extraction.json";
+pub(crate) const EXTRACTION: &str = "extraction.json";
 
 /// How an adapter is extracted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,14 +111,7 @@ impl ExtractJob {
     /// A setting that cannot be used, a model that cannot be opened, models that do not go together.
     pub fn open(model: &str, base: &str, options: ExtractOptions) -> Result<Self, MergingError> {
         let extract = Extract::try_from(options.config.clone())?;
-        let refer = |text: &str| {
-            text.parse::<ModelRef>()
-                .map_err(|problem| MergingError::Recipe {
-                    path: text.into(),
-                    problem,
-                })
-        };
-        let (model, base) = (refer(model)?, refer(base)?);
+        let (model, base) = (model_ref(model)?, model_ref(base)?);
         let mut models = Models::new(options.cache.clone());
         let [of_base, of_model] = [
             models.open(&base, Form::Weights)?,
@@ -185,6 +178,22 @@ impl ExtractJob {
             // The result is encoded before it is written.
             memory_bytes: 2 * factors + largest.max(all.min(self.options.memory_bytes)),
         }
+    }
+
+    /// What is probably not meant, and what may go wrong in the end.
+    pub fn warnings(&self, out: &Path) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.base.adapter.is_some() {
+            warnings.push(format!(
+                "PEFT knows no base `{}`: merge it, and give the result as --base",
+                self.base
+            ));
+        }
+        let most = self.plan.most_bytes();
+        if let Err(error) = check_room(out, most) {
+            warnings.push(format!("{error}, should every tensor have changed"));
+        }
+        warnings
     }
 
     /// Extracts into `folder`, which is the caller's alone.
@@ -267,6 +276,14 @@ impl Extracted {
         let tensors = self.tensors.iter();
         tensors.max_by(|a, b| a.residual.total_cmp(&b.residual))
     }
+}
+
+/// A model as recipes name it.
+pub(super) fn model_ref(text: &str) -> Result<ModelRef, MergingError> {
+    text.parse().map_err(|problem| MergingError::Recipe {
+        path: text.into(),
+        problem,
+    })
 }
 
 /// What the model is for, as PEFT calls it, and ends of the names of the heads that it looks for then.

@@ -6,6 +6,7 @@
 mod adapters;
 mod beside;
 mod card;
+mod download;
 mod error;
 mod extract;
 mod models;
@@ -20,18 +21,17 @@ mod warnings;
 pub(crate) use adapters::read_recipe as read_adapter_recipe;
 pub use adapters::{AdapterJob, AdapterSummary};
 pub use error::MergingError;
+pub(crate) use extract::EXTRACTION;
 pub use extract::{ExtractJob, ExtractOptions, ExtractSummary, Extracted};
 pub use options::{MergeOptions, parse_bytes};
 pub use summary::{JobSummary, StepSummary};
 
 use crate::{companions::Companions, yaml::read_documents};
-use models::{Form, Models, Origin};
+use models::{Form, Models, OnStep, Origin};
 use refit_core::{DType, Progress, Seed, TensorMeta};
 use refit_io::{
-    adapter::StoredAdapter,
     atomic::{Overwrite, write_file},
     ckpt::TensorWriter,
-    hub::{Hub, HubEnv},
 };
 use refit_merge::{
     MergeError, ModelName,
@@ -78,7 +78,7 @@ struct StepPlan {
     /// Where each model of the plan comes from.
     origins: Vec<Origin>,
     /// For each of them, the adapter that is folded into the result of an earlier recipe.
-    adapters: Vec<Option<Arc<StoredAdapter>>>,
+    adapters: Vec<Option<Arc<OnStep>>>,
     metas: Vec<TensorMeta>,
     /// Where the recipe says what the vocabulary is.
     vocabulary: Option<Vocabulary>,
@@ -110,30 +110,6 @@ impl MergeJob {
     pub fn recipes(path: &Path) -> Result<RecipeSet, MergingError> {
         let (_, documents) = read_documents(path)?;
         recipes(path, &documents)
-    }
-
-    /// Brings every model that the recipes at `path` name, and that is no path, into the cache of the hub.
-    ///
-    /// [`open`](Self::open) finds them there. Without this call no request is ever made.
-    ///
-    /// # Errors
-    /// A recipe that cannot be understood, a hub that refuses or does not answer. What came stays for the next try.
-    pub fn download(path: &Path, env: HubEnv, progress: &dyn Progress) -> Result<(), MergingError> {
-        let set = Self::recipes(path)?;
-        let hub = Hub::new(env)?;
-        let mut seen = HashSet::new();
-        for step in set.steps() {
-            for model in step.recipe.references() {
-                let made = set.result(model).is_some();
-                let places = [Some(&model.model).filter(|_| !made), model.adapter.as_ref()];
-                for place in places.into_iter().flatten() {
-                    if !Path::new(&place.path).exists() && seen.insert(place.clone()) {
-                        hub.download_model(&place.path, place.revision.as_deref(), progress)?;
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Reads the recipes at `path` and plans every tensor of every result from headers alone.
@@ -250,7 +226,7 @@ impl MergeJob {
             .steps
             .iter()
             .flat_map(|step| step.adapters.iter().flatten());
-        files.extend(adapters.flat_map(|adapter| adapter.files.clone()));
+        files.extend(adapters.flat_map(|adapter| adapter.stored.files.clone()));
         let last = &self.steps[self.steps.len() - 1];
         files.extend(last.companions.files());
         let mut seen = HashSet::new();
@@ -323,14 +299,16 @@ impl MergeJob {
             .map(|(origin, adapter)| match origin {
                 Origin::Opened(at) => Ok(self.models.get(*at).clone()),
                 Origin::Step(at) => {
-                    models::reopen(&self.step_folder(folder, *at), adapter.as_deref())
+                    let adapter = adapter.as_ref().map(|adapter| &adapter.stored);
+                    models::reopen(&self.step_folder(folder, *at), adapter)
                 }
             });
         let readers = readers.collect::<Result<Vec<_>, _>>()?;
         let seed = self.options.seed;
         let job = |index| job(plan, vocabulary.as_ref(), &readers, index, seed);
+        let budget = self.options.memory_bytes;
         let config = EngineConfig {
-            memory_bytes: self.options.memory_bytes,
+            memory_bytes: budget.saturating_sub(self.adapter_bytes()),
             not_finite: self.options.not_finite,
         };
         engine::run(config, &sink, &job, progress)?;
@@ -346,7 +324,12 @@ impl MergeJob {
             self.text.as_bytes(),
             Overwrite::Replace,
         )?;
-        let card = card::text(&self.set, &self.text);
+        let for_transformers = last
+            .plan
+            .config
+            .as_ref()
+            .is_some_and(|config| config.get("architectures").is_some());
+        let card = card::text(&self.set, &self.text, for_transformers);
         write_file(
             folder.join("README.md"),
             card.as_bytes(),
@@ -361,13 +344,13 @@ fn on_result(
     model: &ModelRef,
     result: &StepPlan,
     models: &Models,
-) -> Result<Option<Arc<StoredAdapter>>, MergingError> {
+) -> Result<Option<Arc<OnStep>>, MergingError> {
     let Some(place) = &model.adapter else {
         return Ok(None);
     };
-    let adapter = models.adapter(place)?;
-    models::check_adapter(&result.metas, &adapter)?;
-    Ok(Some(Arc::new(adapter)))
+    let stored = models.adapter(place)?;
+    let config = result.plan.config.as_ref();
+    Ok(Some(Arc::new(OnStep::new(stored, &result.metas, config)?)))
 }
 
 fn recipes(path: &Path, documents: &[Value]) -> Result<RecipeSet, MergingError> {

@@ -5,14 +5,14 @@ use super::{
     error::MergingError,
 };
 use crate::companions;
-use refit_core::{ReadError, TensorMeta, TensorRead};
+use refit_core::{Adapter, ReadError, TensorMeta, TensorRead};
 use refit_io::{
-    adapter::{StoredAdapter, read_adapter},
+    adapter::{CONFIG_FILE, StoredAdapter, read_adapter},
     ckpt::{CkptError, TensorReader},
     hub::{HubError, resolve_model},
 };
 use refit_merge::{
-    adapter::{FoldError, attach},
+    adapter::{FoldError, attach, oriented},
     recipe::{ModelHeader, ModelPath, ModelRef},
 };
 use serde_json::Value;
@@ -66,6 +66,18 @@ pub(super) struct OpenModel {
     is_folder: bool,
     /// Files of the adapter.
     adapter: Vec<PathBuf>,
+    /// For every tensor, whether the adapter changes it.
+    folded: Vec<bool>,
+    /// Bytes of the adapter that are in memory.
+    held_bytes: u64,
+}
+
+/// An adapter on the result of an earlier recipe.
+#[derive(Debug)]
+pub(super) struct OnStep {
+    pub(super) stored: StoredAdapter,
+    /// For every tensor of the result, whether the adapter changes it.
+    pub(super) folded: Vec<bool>,
 }
 
 impl std::fmt::Debug for OpenModel {
@@ -141,6 +153,11 @@ impl Models {
         folders
     }
 
+    /// Bytes of adapters that are in memory.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.opened.iter().map(|model| model.held_bytes).sum()
+    }
+
     /// Whether every file is still what it was when it was opened.
     pub(super) fn check_unchanged(&self) -> Result<(), CkptError> {
         let mut models = self.opened.iter();
@@ -160,6 +177,9 @@ impl OpenModel {
         } else {
             path.parent().unwrap_or(Path::new("")).to_path_buf()
         };
+        if is_folder && is_adapter_alone(path) {
+            return Err(MergingError::IsAdapter { path: path.into() });
+        }
         let mut config = read_config(&home)?;
         let told = config.as_ref().and_then(|config| config.get(QUANTIZATION));
         let reader = Arc::new(match form {
@@ -177,10 +197,12 @@ impl OpenModel {
         let mut tensors = (0..reader.tensors().len())
             .map(tensor)
             .collect::<Result<Vec<_>, _>>()?;
-        let mut files = Vec::new();
+        let (mut files, mut held_bytes) = (Vec::new(), 0);
+        let mut folded = vec![false; tensors.len()];
         if let Some(stored) = adapter {
-            tensors = attach(tensors, &stored.adapter)?;
+            (tensors, folded) = fold(tensors, &stored.adapter, config.as_ref())?;
             files.clone_from(&stored.files);
+            held_bytes = stored.adapter.held_bytes();
         }
         let metas = tensors.iter().map(|tensor| tensor.meta().clone()).collect();
         Ok(Self {
@@ -191,6 +213,8 @@ impl OpenModel {
             home,
             is_folder,
             adapter: files,
+            folded,
+            held_bytes,
         })
     }
 
@@ -209,6 +233,11 @@ impl OpenModel {
     /// Tensor `index` of the header.
     pub(super) fn tensor(&self, index: usize) -> Arc<dyn TensorRead> {
         Arc::clone(&self.tensors[index])
+    }
+
+    /// Whether an adapter changes tensor `index`.
+    pub(super) fn is_folded(&self, index: usize) -> bool {
+        self.folded[index]
     }
 
     /// Every tensor, in the order of the header.
@@ -230,15 +259,36 @@ pub(super) fn reopen(
     OpenModel::open(folder, adapter, Form::Weights)
 }
 
-/// Whether `adapter` goes with a result of these tensors, which is not there yet.
-pub(super) fn check_adapter(
-    metas: &[TensorMeta],
-    adapter: &StoredAdapter,
-) -> Result<(), FoldError> {
-    let tensors = metas
-        .iter()
-        .map(|meta| Arc::new(Expected(meta.clone())) as Arc<dyn TensorRead>);
-    attach(tensors.collect(), &adapter.adapter).map(|_| ())
+impl OnStep {
+    /// `stored` on a result of these tensors and of this `config.json`, which is not there yet.
+    ///
+    /// # Errors
+    /// When they do not go together.
+    pub(super) fn new(
+        stored: StoredAdapter,
+        metas: &[TensorMeta],
+        config: Option<&Value>,
+    ) -> Result<Self, FoldError> {
+        let tensors = metas
+            .iter()
+            .map(|meta| Arc::new(Expected(meta.clone())) as Arc<dyn TensorRead>);
+        let (_, folded) = fold(tensors.collect(), &stored.adapter, config)?;
+        Ok(Self { stored, folded })
+    }
+}
+
+/// The tensors with `adapter` folded in, and which of them it changes.
+fn fold(
+    tensors: Vec<Arc<dyn TensorRead>>,
+    adapter: &Adapter,
+    config: Option<&Value>,
+) -> Result<(Vec<Arc<dyn TensorRead>>, Vec<bool>), FoldError> {
+    let adapter = oriented(adapter.clone(), config);
+    let folded = attach(tensors.clone(), &adapter)?;
+    let pairs = tensors.iter().zip(&folded);
+    let changed = pairs.map(|(before, after)| !Arc::ptr_eq(before, after));
+    let changed = changed.collect();
+    Ok((folded, changed))
 }
 
 /// A tensor of which only the header is known.
@@ -257,6 +307,12 @@ impl TensorRead for Expected {
     fn read_bytes(&self, _: Range<usize>, _: &mut [u8]) -> Result<(), ReadError> {
         Err(format!("`{}` is not there yet", self.0.path).into())
     }
+}
+
+/// Whether a folder holds an adapter and no model.
+fn is_adapter_alone(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).is_file();
+    has(CONFIG_FILE) && !has(CONFIG) && !has("model.safetensors")
 }
 
 fn read_config(home: &Path) -> Result<Option<Value>, MergingError> {

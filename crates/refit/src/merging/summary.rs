@@ -5,7 +5,7 @@ use refit_core::Seed;
 use refit_io::ckpt::shard_count;
 use refit_merge::{
     engine,
-    recipe::{Recipe, Work},
+    recipe::{InputRef, Recipe, Work},
 };
 use serde::Serialize;
 
@@ -37,6 +37,8 @@ pub struct StepSummary {
     pub merged_tensors: usize,
     /// Values that are merged.
     pub merged_values: u64,
+    /// Tensors that are not merged, and get the change of an adapter.
+    pub folded_tensors: usize,
     /// Tensors that are copied.
     pub copied_tensors: usize,
     /// Bytes of the result.
@@ -51,8 +53,11 @@ impl MergeJob {
     /// What would be done.
     pub fn summary(&self) -> JobSummary {
         let steps = self.set.steps().iter().zip(&self.steps);
-        let steps = steps.map(|(step, plan)| StepSummary::of(&step.recipe, plan));
-        let budget = self.options.memory_bytes;
+        let steps = steps.map(|(step, plan)| self.step_summary(&step.recipe, plan));
+        let budget = self
+            .options
+            .memory_bytes
+            .saturating_sub(self.adapter_bytes());
         let memory = self.steps.iter().map(|step| memory_bytes(step, budget));
         let last = &self.steps[self.steps.len() - 1].metas;
         let shards = self
@@ -63,7 +68,7 @@ impl MergeJob {
             steps: steps.collect(),
             input_bytes: self.steps.iter().map(|step| self.input_bytes(step)).sum(),
             written_bytes: self.steps.iter().map(|step| size(&step.metas)).sum(),
-            memory_bytes: memory.max().unwrap_or(0),
+            memory_bytes: memory.max().unwrap_or(0) + self.adapter_bytes(),
             shards,
             warnings: self.warnings(),
         }
@@ -81,20 +86,38 @@ impl MergeJob {
             .map(|input| bytes(input.model, input.index) as u64)
             .sum()
     }
-}
 
-impl StepSummary {
-    fn of(recipe: &Recipe, step: &StepPlan) -> Self {
+    /// Bytes of adapters that are in memory as long as the job is.
+    pub(super) fn adapter_bytes(&self) -> u64 {
+        let steps = self.steps.iter();
+        let on_steps = steps.flat_map(|step| step.adapters.iter().flatten());
+        // Read once, and once more with the step that it is folded into.
+        let on_steps = on_steps.map(|adapter| 2 * adapter.stored.adapter.held_bytes());
+        self.models.held_bytes() + on_steps.sum::<u64>()
+    }
+
+    fn step_summary(&self, recipe: &Recipe, step: &StepPlan) -> StepSummary {
         let merged = step.plan.tensors.iter().filter(|t| t.work == Work::Merge);
         let values = merged
             .clone()
             .map(|t| t.shape.iter().product::<usize>() as u64);
         let merged_tensors = merged.clone().count();
-        Self {
+        let is_folded = |input: &InputRef| match step.origins[input.model] {
+            Origin::Opened(at) => self.models.get(at).is_folded(input.index),
+            Origin::Step(_) => {
+                let adapter = step.adapters[input.model].as_ref();
+                adapter.is_some_and(|adapter| adapter.folded[input.index])
+            }
+        };
+        let copied = step.plan.tensors.iter().filter(|t| t.work == Work::Copy);
+        let folded = copied.filter(|t| t.inputs.first().is_some_and(is_folded));
+        let folded_tensors = folded.count();
+        StepSummary {
             recipe: recipe.clone(),
             merged_tensors,
             merged_values: values.sum(),
-            copied_tensors: step.plan.tensors.len() - merged_tensors,
+            folded_tensors,
+            copied_tensors: step.plan.tensors.len() - merged_tensors - folded_tensors,
             output_bytes: size(&step.metas),
             dtypes: dtypes(&step.metas)
                 .iter()

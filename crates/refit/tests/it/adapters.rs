@@ -26,7 +26,7 @@ fn outer(seed: usize, tensor: usize, cols: usize, at: usize) -> f32 {
 }
 
 /// Writes a model; `seed` adds a change of rank one to matrices and one of any kind to `whole`.
-fn model(sandbox: &Sandbox, name: &str, seed: Option<usize>, whole: &[&str]) {
+pub(crate) fn model(sandbox: &Sandbox, name: &str, seed: Option<usize>, whole: &[&str]) {
     let metas: Vec<TensorMeta> = SHAPES
         .iter()
         .map(|(name, shape)| TensorMeta {
@@ -154,7 +154,7 @@ fn what_cannot_be_extracted_is_told_by_name() {
         assert!(sandbox.names("").iter().all(|name| !name.contains("lora")));
     };
     refused(
-        "tuned --base base --only-linear",
+        "tuned --base base --others refuse",
         "`model.norm.weight` differs from the base and is no linear layer",
     );
     refused(
@@ -170,6 +170,57 @@ fn what_cannot_be_extracted_is_told_by_name() {
         "`energy` is 1.5, expected a share in (0, 1]",
     );
     refused("tuned --base missing", "missing");
+    refused(
+        "tuned --base base --skip lyers.",
+        "`skip` has `lyers.`, with which no name of a tensor begins",
+    );
+    sandbox.done("extract tuned --base base --rank 1 --out lo");
+    refused("lo --base base", "hint: write `MODEL+lo`");
+}
+
+#[test]
+fn an_adapter_is_told_apart_from_the_run_that_made_it() {
+    let sandbox = Sandbox::new();
+    model(&sandbox, "base", None, &[]);
+    model(&sandbox, "tuned", Some(2), &["model.norm.weight"]);
+    sandbox.done("extract tuned --base base --rank 1 --out lora");
+    let said = sandbox.done("info lora").out;
+    for words in [
+        "adapter     lora\n",
+        "base        base\n",
+        "changes     2 tensors by factors of rank 1, 0 shifted, 1 replaced\n",
+        "residual    ",
+        "made by     refit extract tuned --base base --rank 1 --out lora\n",
+        "all values are finite",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let said = sandbox.done("info lora --json").out;
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&said["kind"], &said["replaced"]),
+        (&"adapter".into(), &1.into())
+    );
+    assert!(said["residual"].as_f64().unwrap() < 1e-5);
+    for file in ["adapter_config.json", "extraction.json", "report.html"] {
+        let said = sandbox.refit(&format!("info lora/{file}"));
+        assert_eq!(said.code, Some(3), "{}", said.err);
+        assert!(said.err.contains("hint: "), "{}", said.err);
+    }
+    // What was folded in is told of in the plan and on the card.
+    sandbox.file(
+        "one.yaml",
+        "merge_method: linear\nmodels: [{model: base+lora, parameters: {weight: 1}}]\n",
+    );
+    sandbox.file(
+        "copy.yaml",
+        "merge_method: passthrough\nmodels: [{model: base+lora}]\n",
+    );
+    let plan = sandbox.done("merge copy.yaml --out copy --dry-run").out;
+    assert!(plan.contains("3 changed by adapters, 2 copied"), "{plan}");
+    sandbox.done("merge copy.yaml --out copy");
+    let card = std::fs::read_to_string(sandbox.path().join("copy/README.md")).unwrap();
+    assert!(card.contains("- `base+lora`"), "{card}");
 }
 
 #[test]

@@ -381,7 +381,7 @@ fn who_goes_on_from_elsewhere_hears_where_paths_were_given() {
 }
 
 /// Presses Ctrl-C, and returns what the program says to that.
-fn interrupted(child: Child) -> Said {
+pub(crate) fn interrupted(child: Child) -> Said {
     let id = child.id().to_string();
     let pressed = Command::new("kill").args(["-INT", &id]).status().unwrap();
     assert!(pressed.success());

@@ -10,6 +10,7 @@ mod beside;
 mod embed;
 mod examples;
 mod hostile;
+mod hub;
 mod interrupt;
 mod job;
 mod merge;

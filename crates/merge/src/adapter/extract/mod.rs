@@ -66,6 +66,8 @@ pub enum Embeddings {
     Whole,
     /// They become factors as linear layers do.
     LowRank,
+    /// They are not looked at.
+    LeaveOut,
 }
 
 /// What becomes of tensors that changed and are neither linear layers nor embeddings.
@@ -75,6 +77,8 @@ pub enum Others {
     /// They go with the adapter as they are; biases of layers with factors as differences.
     #[default]
     Whole,
+    /// They are not looked at, nor are biases: the adapter is factors alone.
+    LeaveOut,
     /// The first one is an error.
     Refuse,
 }

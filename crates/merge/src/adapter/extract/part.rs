@@ -1,6 +1,6 @@
 //! What becomes of a tensor, told from its name and shape.
 
-use super::{Embeddings, ExtractConfig};
+use super::{super::is_transposed_type, Embeddings, ExtractConfig, Others};
 use crate::recipe::{Vocabulary, vocabulary};
 use refit_core::{Placement, TensorMeta};
 use serde::{Serialize, Serializer};
@@ -27,9 +27,6 @@ impl Serialize for Part {
     }
 }
 
-/// Model types whose blocks are made of layers that store their weights `[in, out]`.
-const TRANSPOSED_TYPES: [&str; 4] = ["gpt2", "openai-gpt", "imagegpt", "decision_transformer"];
-
 /// Heads of tasks, as classes of models call them.
 const TASK_HEADS: [&str; 3] = ["classifier", "qa_outputs", "score"];
 
@@ -52,40 +49,59 @@ impl Traits {
         };
         let kind = told("model_type").and_then(Value::as_str);
         Self {
-            transposed: kind.is_some_and(|kind| TRANSPOSED_TYPES.contains(&kind)),
+            transposed: kind.is_some_and(is_transposed_type),
             tied: told("tie_word_embeddings").and_then(Value::as_bool),
         }
     }
 
-    /// What becomes of the weight `meta`, before biases are brought to their layers.
-    pub(super) fn part(self, meta: &TensorMeta, config: &ExtractConfig) -> Part {
+    /// What becomes of the weight `meta`, before biases are brought to their layers; `None` where it is left out.
+    pub(super) fn part(self, meta: &TensorMeta, config: &ExtractConfig) -> Option<Part> {
+        match self.kind(meta) {
+            Kind::Layer(placement) => Some(Part::LowRank(placement)),
+            Kind::Table(placement) => match config.embeddings {
+                Embeddings::LeaveOut => None,
+                // Settings of adapters speak of all layers at once.
+                Embeddings::LowRank if !self.transposed || placement != Placement::Linear => {
+                    Some(Part::LowRank(placement))
+                }
+                Embeddings::Whole | Embeddings::LowRank => Some(Part::Whole),
+            },
+            Kind::Other => (config.others != Others::LeaveOut).then_some(Part::Whole),
+        }
+    }
+
+    fn kind(self, meta: &TensorMeta) -> Kind {
         let name = meta.path.as_str();
         let Some(module) = name
             .strip_suffix(".weight")
             .filter(|_| meta.shape.len() == 2)
         else {
-            return Part::Whole;
+            return Kind::Other;
         };
         let layer = module.rsplit('.').next().unwrap_or(module);
-        let placement = match vocabulary(name) {
-            Some(Vocabulary::Head) => Placement::Linear,
-            Some(_) => Placement::Embedding,
-            None if is_task_head(module) => Placement::Linear,
-            None if is_embedding(layer) => Placement::Embedding,
+        match vocabulary(name) {
+            Some(Vocabulary::Head) => Kind::Table(Placement::Linear),
+            Some(_) => Kind::Table(Placement::Embedding),
+            None if is_task_head(module) => Kind::Table(Placement::Linear),
+            None if is_embedding(layer) => Kind::Table(Placement::Embedding),
             // A name that speaks of embeddings and is none of theirs may be a table or a layer.
-            None if layer.contains("embed") => return Part::Whole,
-            None if !self.transposed => return Part::LowRank(Placement::Linear),
+            None if layer.contains("embed") => Kind::Other,
+            None if !self.transposed => Kind::Layer(Placement::Linear),
             // The layers of these models have such names; one that is square does not tell how it is stored.
-            None if layer.starts_with("c_") => return Part::LowRank(Placement::Transposed),
-            None => return Part::Whole,
-        };
-        match config.embeddings {
-            Embeddings::Whole => Part::Whole,
-            // Settings of adapters speak of all layers at once.
-            Embeddings::LowRank if self.transposed && placement == Placement::Linear => Part::Whole,
-            Embeddings::LowRank => Part::LowRank(placement),
+            None if layer.starts_with("c_") => Kind::Layer(Placement::Transposed),
+            None => Kind::Other,
         }
     }
+}
+
+/// What a tensor is, told from its name and shape.
+enum Kind {
+    /// The weight of a linear layer inside the model.
+    Layer(Placement),
+    /// An embedding or a head.
+    Table(Placement),
+    /// A norm, a bias, a convolution.
+    Other,
 }
 
 /// Whether a module of this name tells classes or spans apart: trained from nothing, and expected whole by loaders.
@@ -118,7 +134,9 @@ mod tests {
             embeddings,
             ..Default::default()
         };
-        Traits::of(Some(&json!({ "model_type": kind }))).part(&meta, &config)
+        Traits::of(Some(&json!({ "model_type": kind })))
+            .part(&meta, &config)
+            .unwrap()
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     error::{MergeError, ModelName, NameList, Shape},
     recipe::{ModelHeader, Vocabulary, is_buffer, vocabulary},
 };
-use refit_core::{DType, ParamPath, Placement, TensorMeta};
+use refit_core::{ConfigError, DType, ParamPath, Placement, TensorMeta};
 use std::collections::{HashMap, HashSet};
 
 /// What becomes of every tensor of two models, should it have changed.
@@ -130,7 +130,7 @@ impl Extract {
     ///
     /// # Errors
     /// [`MergeError::Names`] when a model has weights that the other has not, [`MergeError::Shape`] when one has another
-    /// shape.
+    /// shape; [`MergeError::Config`] when `skip` has a beginning that no name has, or nothing is left.
     pub fn plan(
         &self,
         names: [&str; 2],
@@ -142,6 +142,7 @@ impl Extract {
             base: of_base,
             model: of_model,
         };
+        self.check_skip(base, model)?;
         let traits = Traits::of(model.config);
         let tied = is_tied(traits.tied, base, model);
         let mut left_out = Vec::new();
@@ -156,6 +157,7 @@ impl Extract {
                     .iter()
                     .any(|begin| name.starts_with(begin.as_str()));
                 let out = head || skipped || is_buffer(name) || is_counter(meta);
+                let out = out || traits.part(meta, &self.0).is_none();
                 if out && !left_out.iter().any(|known| known == name) {
                     left_out.push(name.to_owned());
                 }
@@ -169,7 +171,7 @@ impl Extract {
             let meta = &model.tensors[at];
             let other = &base.tensors[place];
             names.check(meta, other)?;
-            let part = traits.part(meta, &self.0);
+            let part = traits.part(meta, &self.0).unwrap_or(Part::Whole);
             let untied = |part| tied && part == Part::LowRank(Placement::Embedding);
             let most = meta.shape.iter().copied().min().unwrap_or(1).max(1);
             Ok(PlannedTensor {
@@ -187,6 +189,10 @@ impl Extract {
             })
         });
         let mut tensors = planned.collect::<Result<Vec<_>, MergeError>>()?;
+        if tensors.is_empty() {
+            let problem = "leave no tensor to compare";
+            return Err(ConfigError::conflict("what is left out and skipped", problem).into());
+        }
         bring_biases_to_layers(&mut tensors);
         Ok(ExtractPlan {
             names,
@@ -200,6 +206,22 @@ impl Extract {
             left_out,
             dtype: self.0.dtype,
         })
+    }
+
+    /// Refuses a beginning to skip that no name has: a slip would go unseen.
+    fn check_skip(&self, base: ModelHeader<'_>, model: ModelHeader<'_>) -> Result<(), ConfigError> {
+        let names = || {
+            let tensors = base.tensors.iter().chain(model.tensors);
+            tensors.map(|tensor| tensor.path.as_str())
+        };
+        let unused = |begin: &&String| !names().any(|name| name.starts_with(begin.as_str()));
+        match self.0.skip.iter().find(unused) {
+            Some(begin) => {
+                let problem = format!("has `{begin}`, with which no name of a tensor begins");
+                Err(ConfigError::conflict("skip", problem))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether a change of this tensor is refused.

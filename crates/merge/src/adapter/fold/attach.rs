@@ -1,11 +1,12 @@
 //! Which tensor of a model each change of an adapter is for.
 
-use super::{FoldError, Folded};
+use super::{super::is_transposed_type, FoldError, Folded};
 use crate::{
     layout::UNIT,
     recipe::{Vocabulary, vocabulary},
 };
-use refit_core::{Adapter, AdapterTensor, Change, ParamPath, TensorRead, nearest};
+use refit_core::{Adapter, AdapterTensor, Change, ParamPath, Placement, TensorRead, nearest};
+use serde_json::Value;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -59,6 +60,29 @@ pub fn attach(
         model[place] = Arc::new(Folded::new(base, &target.change)?);
     }
     Ok(model)
+}
+
+/// `adapter` as PEFT understands it on a model of this `config.json`: `fan_in_fan_out` is for models that store layers
+/// `[in, out]`, and means nothing for others.
+///
+/// Where the model does not say what it is, the adapter is taken at its word.
+#[must_use]
+pub fn oriented(mut adapter: Adapter, config: Option<&Value>) -> Adapter {
+    let kind = config.and_then(|config| config.get("model_type")?.as_str());
+    if kind.is_none_or(is_transposed_type) {
+        return adapter;
+    }
+    for tensor in &mut adapter.tensors {
+        if let Change::LowRank {
+            factors, placement, ..
+        } = &mut tensor.change
+            && *placement == Placement::Transposed
+        {
+            *factors = factors.transposed();
+            *placement = Placement::Linear;
+        }
+    }
+    adapter
 }
 
 /// The tensor of the model for each change.

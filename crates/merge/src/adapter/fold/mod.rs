@@ -4,7 +4,7 @@
 mod attach;
 mod lengths;
 
-pub use attach::attach;
+pub use attach::{attach, oriented};
 
 use super::{error::FoldError, product::add_product};
 use crate::{error::Shape, simd};

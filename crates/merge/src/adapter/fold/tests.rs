@@ -1,6 +1,7 @@
 use super::*;
 use crate::held::Held;
 use refit_core::{Adapter, AdapterTensor, DType};
+use serde_json::json;
 
 /// The weights that the observed numbers started from.
 fn base(len: usize, number: usize) -> Vec<f32> {
@@ -297,4 +298,38 @@ fn wrong_stretches_and_counters_are_errors() {
         Folded::new(counter, &rank_one(1, 2)),
         Err(FoldError::NotWeights { .. })
     ));
+}
+
+#[test]
+fn fan_in_fan_out_means_nothing_on_models_that_store_no_layer_so() {
+    // As read with `fan_in_fan_out: true`: the product is turned over.
+    let factors = LowRank::new([2, 2], 1, vec![1.0, 2.0], vec![3.0, 0.0], 1.0).unwrap();
+    let adapter = |placement| Adapter {
+        name: "a".into(),
+        tensors: vec![AdapterTensor {
+            target: "q.weight".into(),
+            change: Change::LowRank {
+                factors: factors.clone(),
+                placement,
+                magnitude: None,
+            },
+        }],
+    };
+    let dense = |adapter: Adapter| match &adapter.tensors[0].change {
+        Change::LowRank {
+            factors, placement, ..
+        } => (factors.to_dense(), *placement),
+        other => panic!("{other:?}"),
+    };
+    let as_read = adapter(Placement::Transposed);
+    let gpt2 = json!({ "model_type": "gpt2" });
+    for config in [None, Some(&gpt2), Some(&json!({}))] {
+        let found = dense(oriented(as_read.clone(), config));
+        assert_eq!(found, (vec![3.0, 0.0, 6.0, 0.0], Placement::Transposed));
+    }
+    let llama = json!({ "model_type": "llama" });
+    let turned = dense(oriented(as_read, Some(&llama)));
+    assert_eq!(turned, (vec![3.0, 6.0, 0.0, 0.0], Placement::Linear));
+    let linear = dense(oriented(adapter(Placement::Linear), Some(&llama)));
+    assert_eq!(linear, (vec![3.0, 0.0, 6.0, 0.0], Placement::Linear));
 }

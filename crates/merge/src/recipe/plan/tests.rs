@@ -724,7 +724,7 @@ fn model() -> impl Strategy<Value = Vec<TensorMeta>> {
                 0 => drop(tensors.remove(at)),
                 1 => tensors[at].shape = vec![],
                 2 => tensors[at].dtype = DType::I32,
-                3 => tensors[at].path = "model.layers.77777777777.x".into(),
+                3 => tensors[at].path = format!("model.layers.77777777777.x{at}").into(),
                 _ => tensors[at].shape = vec![3, 4],
             }
         }

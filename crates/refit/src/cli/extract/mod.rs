@@ -5,6 +5,7 @@ mod show;
 use super::{
     args::{RunArgs, check_not_input, check_place, overwrite},
     error::CliError,
+    hub::{HubArgs, hub_env},
     ui::Ui,
 };
 use crate::{
@@ -13,7 +14,6 @@ use crate::{
 };
 use clap::ValueEnum;
 use refit_core::{DType, StopReason};
-use refit_io::hub::HubEnv;
 use refit_merge::{
     MergeError,
     adapter::{Embeddings, ExtractConfig, Others},
@@ -51,9 +51,9 @@ pub(super) struct ExtractArgs {
     /// What becomes of embeddings and heads
     #[arg(long, value_enum, default_value_t = EmbeddingsName::Whole)]
     embeddings: EmbeddingsName,
-    /// Refuse a model of which other tensors changed than linear layers, embeddings and heads
-    #[arg(long)]
-    only_linear: bool,
+    /// What becomes of norms, biases and convolutions
+    #[arg(long, value_enum, default_value_t = OthersName::Whole)]
+    others: OthersName,
     /// Leave out tensors whose names begin so, such as heads of different tasks; may be given several times
     #[arg(long, value_name = "PREFIX")]
     skip: Vec<String>,
@@ -67,6 +67,8 @@ pub(super) struct ExtractArgs {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    hub: HubArgs,
+    #[command(flatten)]
     pub(super) run: RunArgs,
 }
 
@@ -77,6 +79,19 @@ enum EmbeddingsName {
     Whole,
     /// They become factors
     LowRank,
+    /// They are not looked at
+    LeaveOut,
+}
+
+/// What becomes of what is neither a linear layer nor an embedding or a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OthersName {
+    /// They go with the adapter as they are, biases of linear layers as differences
+    Whole,
+    /// They are not looked at: the adapter is factors alone, as an `adapter_method` wants it
+    LeaveOut,
+    /// One that changed is an error
+    Refuse,
 }
 
 /// Element types of adapters.
@@ -103,16 +118,23 @@ pub(super) fn run(args: &ExtractArgs, ui: &Ui) -> Result<(), CliError> {
     check_place(&args.out, args.force)?;
     args.run.start_threads()?;
     let options = args.options();
-    let job = ExtractJob::open(&args.model, &args.base, options.clone())?;
+    let (model, base, hub) = (&args.model, &args.base, &args.hub);
+    hub.bring(&args.run, ui, |env| {
+        ExtractJob::download(model, base, env, ui)
+    })?;
+    let job = ExtractJob::open(model, base, options.clone()).map_err(|error| hub.absent(error))?;
     let files = job.files();
     let read = [files.clone(), job.folders()].concat();
     check_not_input(&args.out, read.iter().map(PathBuf::as_path))?;
     if args.run.dry_run {
         return ui.show(&job.summary());
     }
+    for warning in job.warnings(&args.out) {
+        ui.say(format_args!("warning: {warning}"));
+    }
     let settings = Settings {
-        model: &args.model,
-        base: &args.base,
+        model,
+        base,
         options: &options,
     };
     let settings = serde_json::to_value(&settings).unwrap_or_default();
@@ -129,6 +151,9 @@ pub(super) fn run(args: &ExtractArgs, ui: &Ui) -> Result<(), CliError> {
             let _ = folder.discard();
             return Err(match error {
                 MergingError::Merge(MergeError::Cancelled) => CliError::interrupted(),
+                error @ MergingError::Merge(MergeError::NotFinite { .. }) => {
+                    CliError::from(error).hint("look at the model with `refit info`")
+                }
                 error => error.into(),
             });
         }
@@ -157,11 +182,12 @@ impl ExtractArgs {
                 embeddings: match self.embeddings {
                     EmbeddingsName::Whole => Embeddings::Whole,
                     EmbeddingsName::LowRank => Embeddings::LowRank,
+                    EmbeddingsName::LeaveOut => Embeddings::LeaveOut,
                 },
-                others: if self.only_linear {
-                    Others::Refuse
-                } else {
-                    Others::Whole
+                others: match self.others {
+                    OthersName::Whole => Others::Whole,
+                    OthersName::LeaveOut => Others::LeaveOut,
+                    OthersName::Refuse => Others::Refuse,
                 },
                 skip: self.skip.clone(),
                 dtype: match self.dtype {
@@ -172,7 +198,7 @@ impl ExtractArgs {
                 seed: self.run.seed(),
             },
             memory_bytes: self.memory,
-            cache: HubEnv::read(|name| std::env::var_os(name)).cache,
+            cache: hub_env().cache,
         }
     }
 }

@@ -4,9 +4,8 @@ use super::super::{
     error::CliError,
     ui::{Show, Ui},
 };
-use crate::{classifier::CONFIG, merging::MergingError, report};
+use crate::{classifier::CONFIG, report};
 use refit_io::{
-    adapter,
     ckpt::{CkptError, Health, TensorHealth, TensorReader, health},
     file::read_file,
 };
@@ -43,18 +42,8 @@ pub(super) fn read(path: &Path, ui: &Ui) -> Result<CheckpointInfo, CliError> {
     look(path, "checkpoint", config, &checkpoint, ui)
 }
 
-/// Opens the adapter in the folder `path`, checks that its parts go together, and looks at every value once.
-pub(super) fn read_adapter(path: &Path, ui: &Ui) -> Result<CheckpointInfo, CliError> {
-    let stored = adapter::read_adapter(path).map_err(MergingError::from)?;
-    let described = path.join(adapter::CONFIG_FILE);
-    // An index comes before what it lists.
-    let weights = stored.files.iter().find(|file| **file != described);
-    let weights = TensorReader::open(weights.unwrap_or(&described))?;
-    let config = architecture(path, adapter::CONFIG_FILE);
-    look(path, "adapter", config, &weights, ui)
-}
-
-fn look(
+/// Looks at every value once.
+pub(super) fn look(
     path: &Path,
     kind: &'static str,
     architecture: Option<Value>,
@@ -77,7 +66,7 @@ fn look(
 }
 
 /// The configuration `name` beside the weights, whoever wrote it.
-fn architecture(path: &Path, name: &str) -> Option<Value> {
+pub(super) fn architecture(path: &Path, name: &str) -> Option<Value> {
     let folder = if path.is_dir() { path } else { path.parent()? };
     let bytes = read_file(&folder.join(name), MAX_CONFIG_BYTES).ok()?;
     serde_json::from_slice(&bytes).ok()
@@ -85,11 +74,25 @@ fn architecture(path: &Path, name: &str) -> Option<Value> {
 
 impl Show for CheckpointInfo {
     fn text(&self, ui: &Ui) -> String {
-        let health = &self.health;
+        let mut text = self.head();
+        text += &self.body(ui);
+        text
+    }
+}
+
+impl CheckpointInfo {
+    /// What it is and where.
+    pub(super) fn head(&self) -> String {
         let mut text = format!("{:<12}{}\n", self.kind, self.path.display());
         if let Some(config) = &self.architecture {
             let _ = writeln!(text, "model       {}", one_line(config));
         }
+        text
+    }
+
+    /// What is in it.
+    pub(super) fn body(&self, ui: &Ui) -> String {
+        let (health, mut text) = (&self.health, String::new());
         let _ = writeln!(
             text,
             "tensors     {}, {} values, {} in {}",
@@ -114,9 +117,7 @@ impl Show for CheckpointInfo {
         self.tensors(&mut text, ui.verbose());
         text
     }
-}
 
-impl CheckpointInfo {
     /// One line per tensor, the ill ones first; the rest is counted.
     fn tensors(&self, text: &mut String, all: bool) {
         let tensors = &self.health.tensors;

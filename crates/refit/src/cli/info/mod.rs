@@ -1,5 +1,6 @@
 //! `refit info`.
 
+mod adapter;
 mod checkpoint;
 mod recipe;
 
@@ -13,6 +14,7 @@ use crate::{
     recipe::MAX_COEFFICIENTS_BYTES,
     run::{RECORD, RunFiles},
 };
+use adapter::AdapterInfo;
 use recipe::{AdaptersInfo, RecipesInfo, recipe_info};
 use refit_io::{adapter::CONFIG_FILE, file::read_file};
 use refit_merge::Coefficients;
@@ -47,16 +49,17 @@ pub(super) fn run(args: &InfoArgs, ui: &Ui) -> Result<(), CliError> {
         .unwrap_or_default();
     let meta = fs::metadata(path).map_err(|e| cannot_open(path, &e))?;
     match extension.to_ascii_lowercase().as_str() {
+        _ if meta.is_dir() && !has_checkpoint(path) && path.join(CONFIG_FILE).is_file() => {
+            ui.show(&AdapterInfo::read(path, ui)?)
+        }
         _ if meta.is_dir() && !has_checkpoint(path) && path.join(RECORD).is_file() => {
             ui.show(&run_info(path)?)
-        }
-        _ if meta.is_dir() && !has_checkpoint(path) && path.join(CONFIG_FILE).is_file() => {
-            ui.show(&checkpoint::read_adapter(path, ui)?)
         }
         _ if meta.is_dir() => ui.show(&checkpoint::read(path, ui)?),
         "yaml" | "yml" if AdapterJob::is_meant(path)? => ui.show(&AdaptersInfo::read(path)?),
         "yaml" | "yml" if MergeJob::is_meant(path)? => ui.show(&RecipesInfo::read(path)?),
         "yaml" | "yml" => ui.show(&recipe_info(path)?),
+        "html" | "md" | "csv" => Err(no_checkpoint(path)),
         "json" => match JsonKind::of(path)? {
             JsonKind::Index => ui.show(&checkpoint::read(path, ui)?),
             JsonKind::Coefficients => ui.show(&coefficients_info(path)?),
@@ -96,8 +99,20 @@ fn no_json_of_ours(path: &Path) -> CliError {
         "`{}` is neither the index of a checkpoint nor a file of coefficients",
         path.display()
     );
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    CliError::plain(Exit::BadInput, words).hint(format!(
+        "a model, an adapter or a run is looked at by its folder, `{}`",
+        folder.display()
+    ))
+}
+
+fn no_checkpoint(path: &Path) -> CliError {
+    let words = format!("`{}` holds no weights", path.display());
     CliError::plain(Exit::BadInput, words)
-        .hint("an architecture is for `refit train --model`; a model is looked at by its folder")
+        .hint("pages and tables are for a browser; give a folder of weights")
 }
 
 fn cannot_open(path: &Path, error: &std::io::Error) -> CliError {
@@ -108,6 +123,9 @@ fn cannot_open(path: &Path, error: &std::io::Error) -> CliError {
             "did you mean `{}`?",
             path.with_file_name(name).display()
         )),
+        None if error.kind() == ErrorKind::PermissionDenied => {
+            shown.hint("ask its owner, or make a copy that you may read")
+        }
         _ => shown,
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     cli::{
         args::{check_not_input, overwrite},
         error::CliError,
+        hub::hub_env,
         ui::{Show, Ui},
     },
     merging::{AdapterJob, AdapterSummary, MergingError},
@@ -12,6 +13,7 @@ use crate::{
     run::{InputFile, RunError, RunFolder, RunRecord},
 };
 use refit_core::StopReason;
+use refit_io::atomic::check_room;
 use refit_merge::adapter::CombineError;
 use serde::Serialize;
 use std::{
@@ -29,13 +31,15 @@ struct Settings<'a> {
 
 pub(super) fn begin(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Result<(), CliError> {
     args.run.start_threads()?;
-    let cache = super::streamed::hub().cache;
-    let job = AdapterJob::open(recipe, cache.as_deref())?;
+    let hub = &args.hub;
+    hub.bring(&args.run, ui, |env| AdapterJob::download(recipe, env, ui))?;
+    let cache = hub_env().cache;
+    let job = AdapterJob::open(recipe, cache.as_deref()).map_err(|error| hub.absent(error))?;
     let files = job.files();
     check_not_input(out, files.iter().map(PathBuf::as_path))?;
-    let summary = job.summary();
-    if summary.bases.len() > 1 {
-        let bases = summary.bases.join("`, `");
+    let bases = job.bases();
+    if bases.len() > 1 {
+        let bases = bases.join("`, `");
         ui.say(format_args!(
             "warning: the adapters name different bases: `{bases}`"
         ));
@@ -50,6 +54,8 @@ pub(super) fn begin(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Res
             }
             error => error.into(),
         })?;
+    let summary = job.summary(&merged);
+    check_room(out, summary.written_bytes)?;
     if args.run.dry_run {
         return ui.show(&summary);
     }
@@ -100,6 +106,8 @@ impl Show for AdapterSummary {
         }
         line("tensors", format!("{} merged", self.tensors));
         line("reads", bytes(self.input_bytes));
+        line("writes", bytes(self.written_bytes));
+        line("memory", format!("about {}", bytes(self.memory_bytes)));
         text + "nothing was written (dry run)"
     }
 }

@@ -7,6 +7,7 @@ mod streamed;
 use super::{
     args::{RunArgs, check_place},
     error::{CliError, Exit},
+    hub::HubArgs,
     resume::recorded,
     ui::{Show, Ui},
 };
@@ -48,6 +49,8 @@ pub(super) struct MergeArgs {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    hub: HubArgs,
+    #[command(flatten)]
     pub(super) run: RunArgs,
     // Last: its heading holds for all that follows.
     #[command(flatten)]
@@ -79,6 +82,7 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<(), CliError> {
     if AdapterJob::is_meant(recipe)? {
         return adapters::begin(args, recipe, out, ui);
     }
+    args.hub.refuse_for_own_recipes()?;
     own::begin(args, recipe, out, ui)
 }
 

@@ -5,6 +5,7 @@ use crate::{
     cli::{
         args::{check_not_input, overwrite},
         error::{CliError, Exit},
+        hub::hub_env,
         resume::recorded,
         ui::{Show, Ui},
     },
@@ -13,11 +14,8 @@ use crate::{
     run::{InputFile, RunError, RunFolder, RunRecord, Unfinished, same_inputs},
 };
 use clap::ValueEnum;
-use refit_core::{Hint, StopReason};
-use refit_io::{
-    atomic::check_room,
-    hub::{HubEnv, HubError},
-};
+use refit_core::StopReason;
+use refit_io::atomic::check_room;
 use refit_merge::{MergeError, NotFinite};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -29,10 +27,6 @@ use std::{
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Recipes with a merge_method")]
 pub(super) struct StreamArgs {
-    /// Bring models that are no path, such as `org/name`, from the Hugging Face hub into its cache (`HF_HOME`, `HF_TOKEN`,
-    /// `HF_ENDPOINT`); without this, and in a dry run, nothing is downloaded
-    #[arg(long)]
-    download: bool,
     /// Most memory for values, such as 2GiB; a method that has to see a whole tensor may need more [default: 512MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory: Option<u64>,
@@ -57,7 +51,6 @@ impl StreamArgs {
     /// Recipes of this project's own kind have settings of their own for these things.
     pub(super) fn refuse_for_own_recipes(&self) -> Result<(), CliError> {
         let given = [
-            ("--download", self.download),
             ("--memory", self.memory.is_some()),
             ("--shard-size", self.shard_size.is_some()),
             ("--nan", self.nan.is_some()),
@@ -81,14 +74,9 @@ impl StreamArgs {
                 Some(NanName::Allow) => NotFinite::Allow,
                 _ => NotFinite::Refuse,
             },
-            cache: hub().cache,
+            cache: hub_env().cache,
         }
     }
-}
-
-/// The hub and its cache, as the environment says.
-pub(super) fn hub() -> HubEnv {
-    HubEnv::read(|name| std::env::var_os(name))
 }
 
 /// What a run is gone on with.
@@ -105,11 +93,9 @@ struct Settings {
 pub(super) fn begin(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Result<(), CliError> {
     args.run.start_threads()?;
     let options = args.streamed.options(args.run.seed());
-    if args.streamed.download && !args.run.dry_run {
-        ui.listen();
-        MergeJob::download(recipe, hub(), ui)?;
-    }
-    let job = MergeJob::open(recipe, options.clone())?;
+    let hub = &args.hub;
+    hub.bring(&args.run, ui, |env| MergeJob::download(recipe, env, ui))?;
+    let job = MergeJob::open(recipe, options.clone()).map_err(|error| hub.absent(error))?;
     let read = [job.files(), job.folders()].concat();
     check_not_input(out, read.iter().map(PathBuf::as_path))?;
     let plan = job.summary();
@@ -137,7 +123,7 @@ pub(super) fn go_on(
     ui: &Ui,
 ) -> Result<(), CliError> {
     let mut settings: Settings = recorded(&found.record, run, "merge")?;
-    settings.options.cache = hub().cache;
+    settings.options.cache = hub_env().cache;
     args.run.start_threads()?;
     let job = MergeJob::open(&settings.recipe, settings.options)?;
     same_inputs(&found.record.inputs, &inputs(&job)?)?;
@@ -204,31 +190,6 @@ fn stopped(error: MergingError, folder: RunFolder, resumed: bool) -> CliError {
     error
 }
 
-impl From<MergingError> for CliError {
-    fn from(error: MergingError) -> Self {
-        match error {
-            MergingError::Output(error) => error.into(),
-            MergingError::Checkpoint(error) => error.into(),
-            MergingError::Hub(error) if matches!(*error, HubError::Cancelled { .. }) => {
-                let hint = error.hint().unwrap_or_default().into_owned();
-                Self::interrupted().hint(hint)
-            }
-            MergingError::Hub(error)
-                if matches!(
-                    *error,
-                    HubError::Busy { .. } | HubError::Connection { .. } | HubError::Output(_)
-                ) =>
-            {
-                Self::new(Exit::Failed, &*error)
-            }
-            error @ MergingError::Merge(MergeError::Write { .. }) => {
-                Self::new(Exit::Failed, &error)
-            }
-            error => Self::bad_input(&error),
-        }
-    }
-}
-
 impl Show for JobSummary {
     fn text(&self, ui: &Ui) -> String {
         let mut text = String::new();
@@ -251,7 +212,14 @@ impl Show for JobSummary {
                 line("", format!("and {} more", models.len() - shown));
             }
             let (merged, copied) = (step.merged_tensors, step.copied_tensors);
-            line("tensors", format!("{merged} merged, {copied} copied"));
+            let folded = match step.folded_tensors {
+                0 => String::new(),
+                folded => format!("{folded} changed by adapters, "),
+            };
+            line(
+                "tensors",
+                format!("{merged} merged, {folded}{copied} copied"),
+            );
             let dtypes = step.dtypes.join(", ");
             line(
                 "result",

@@ -1,3 +1,5 @@
+mod left_out;
+
 use super::*;
 use crate::{adapter::attach, error::MergeError, held::Held, recipe::ModelHeader};
 use refit_core::{
@@ -318,36 +320,6 @@ fn layers_that_store_their_weights_turned_over_say_so() {
     ];
     assert_eq!(parts(&found), expected);
     assert!(residual(&base, &model, &found) < 2e-6);
-}
-
-#[test]
-fn what_is_no_linear_layer_can_be_refused() {
-    let base = base(SHAPES);
-    let config = ExtractConfig {
-        others: Others::Refuse,
-        ..rank(1)
-    };
-    for (changed, refused) in [
-        (["layers.0.q.weight", "layers.0.q.bias"], None),
-        (["layers.0.q.weight", "embed_tokens.weight"], None),
-        (["layers.0.q.weight", "norm.weight"], Some("norm.weight")),
-        (
-            ["layers.0.q.weight", "layers.0.k.bias"],
-            Some("layers.0.k.bias"),
-        ),
-    ] {
-        let model = tuned(&base, &changed, 1);
-        let found = extracted(config.clone(), &base, &model, &json!({}));
-        match (found, refused) {
-            (Ok(found), None) => assert_eq!(found.tensors.len(), 2),
-            (Err(error), Some(name)) => {
-                let text = format!("`{name}` differs from the base and is no linear layer");
-                assert_eq!(error.to_string(), text);
-                assert!(error.hint().is_some());
-            }
-            (found, _) => panic!("{changed:?}: {found:?}"),
-        }
-    }
 }
 
 #[test]
