@@ -13,7 +13,7 @@ use refit_core::{Budget, ConfigError, Progress, Seed};
 use refit_math::vector::norm;
 use refit_nn::{Init, Weights};
 use serde::{Deserialize, Serialize};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Settings of [`descend`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,8 +54,8 @@ impl Default for FirstOrderConfig {
 
 /// Minimises a sum by steps on batches of terms, each once per epoch in random order. Parameters are in single precision.
 ///
-/// After each epoch the whole gradient is looked at. That look is not counted: it is no part of the method, and decides
-/// only when to stop.
+/// After each epoch the whole gradient is looked at. Neither that look nor its time is counted: it is no part of the
+/// method, and decides only when to stop.
 ///
 /// # Errors
 /// A setting out of range; an objective without parameters or terms, or with too many terms; a start of the wrong length,
@@ -104,16 +104,18 @@ pub fn descend<O: FiniteSum>(
     let (mut values, mut gradient) = (vec![0.0; n], vec![0.0; dim]);
     let (began, mut way) = (Instant::now(), Vec::new());
     progress.begin("minimise", Some(config.epochs));
-    let mut epoch = 0;
+    let (mut epoch, mut looks) = (0, Duration::ZERO);
     loop {
         let x: Vec<f64> = params[0].iter().map(|&x| f64::from(x)).collect();
+        let look = Instant::now();
         objective.gradient(&x, Sample::All, &mut values, &mut gradient);
+        looks += look.elapsed();
         let point = Progressed {
             step: epoch * per_epoch,
             value: values.iter().sum::<f64>() / n as f64,
             gradient: norm(&gradient),
             counts: sum.counts,
-            seconds: began.elapsed().as_secs_f64(),
+            seconds: began.elapsed().saturating_sub(looks).as_secs_f64(),
         };
         for (what, value) in [("value", point.value), ("gradient", point.gradient)] {
             if !value.is_finite() {
