@@ -121,7 +121,7 @@ impl LinearModel {
         Self {
             features,
             targets,
-            classes: classes.map(|classes| classes.without_rows()),
+            classes: classes.map(Classes::without_rows),
             square_norms,
             config,
         }
