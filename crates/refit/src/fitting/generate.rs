@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use refit_core::Seed;
 use refit_io::data::{DenseRows, Features, Table};
-use refit_math::vector::normal;
+use refit_math::vector::{normal, scale};
 
 /// Rows that are drawn from one seed; fixed, so that any number of threads draws the same.
 const ROWS_AT_ONCE: usize = 1 << 12;
@@ -32,15 +32,11 @@ impl Planted {
         let total: f64 = squares().sum();
         let scales = squares().map(|square| (square / total).sqrt()).collect();
         let mut w = normal(columns, seed.fork("planted"));
-        w.iter_mut().for_each(|w| *w *= CLEAR);
+        scale(&mut w, CLEAR);
         Self { seed, scales, w }
     }
 
     /// Draws `rows` rows.
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "rows are whole, finite and as many as labels"
-    )]
     pub(super) fn table(&self, part: Part, rows: usize) -> Table {
         let name = match part {
             Part::Train => "train",

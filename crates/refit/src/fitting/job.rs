@@ -278,7 +278,7 @@ impl Fit {
             parameters: self.objective.dim(),
             objective: objective_name(&self.settings.objective),
             test_rows: self.test_rows(),
-            start: start_name(self.settings.start.name).to_owned(),
+            start: self.settings.start.to_string(),
             eps_g: self.settings.eps_g(),
             eps_h: second,
             begins: self.begins(),
@@ -317,14 +317,6 @@ pub(crate) fn objective_name(config: &ObjectiveConfig) -> String {
         ObjectiveConfig::Network(_) => Some("network".into()),
     };
     name.unwrap_or_default()
-}
-
-const fn start_name(name: StartName) -> &'static str {
-    match name {
-        StartName::Zeros => "zeros",
-        StartName::Ones => "ones",
-        StartName::Random => "random",
-    }
 }
 
 /// What the parameters in `weights.safetensors` mean.

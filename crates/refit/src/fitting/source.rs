@@ -59,7 +59,7 @@ impl RowSource {
         let size = size.split_once(',').and_then(|(rows, columns)| {
             let (rows, columns) = (number(rows)?, number(columns)?);
             let values = rows.checked_mul(columns)?;
-            let fits = values <= MOST_VALUES && rows <= u32::MAX as usize;
+            let fits = values <= MOST_VALUES && u32::try_from(rows).is_ok();
             fits.then_some(Self::Generated { rows, columns })
         });
         let expected = format!("`{GENERATED}ROWS,COLUMNS`, at most {MOST_VALUES} numbers");

@@ -2,8 +2,9 @@
 
 use super::ObjectiveConfig;
 use refit_core::Seed;
-use refit_math::vector::normal;
+use refit_math::vector::{normal, scale};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The kinds of starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -27,6 +28,27 @@ pub struct Start {
     pub scale: f64,
 }
 
+impl StartName {
+    /// The name on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Zeros => "zeros",
+            Self::Ones => "ones",
+            Self::Random => "random",
+        }
+    }
+}
+
+impl fmt::Display for Start {
+    /// `ones`, or `6 times random`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.scale.to_bits() != 1f64.to_bits() && self.name != StartName::Zeros {
+            write!(f, "{} times ", self.scale)?;
+        }
+        f.write_str(self.name.as_str())
+    }
+}
+
 impl Start {
     /// The point: `dim` parameters of a model of `columns` features.
     pub(super) fn point(
@@ -47,10 +69,10 @@ impl Start {
             let (first, second) = x.split_at_mut(first.min(dim));
             for (layer, inputs) in [(first, columns), (second, network.hidden)] {
                 let share = 1.0 / (inputs.max(1) as f64).sqrt();
-                layer.iter_mut().for_each(|w| *w *= share);
+                scale(layer, share);
             }
         }
-        x.iter_mut().for_each(|w| *w *= self.scale);
+        scale(&mut x, self.scale);
         x
     }
 }

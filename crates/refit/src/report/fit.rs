@@ -25,7 +25,6 @@ pub(super) fn banner(h: &mut Html, fit: &FitOutcome) {
     };
     let bound = first.certificate.as_ref().map(Certificate::curvature_bound);
     let tiles = [
-        ("Status", Some(first.verdict.words().to_owned())),
         ("Loss", first.score.loss.map(six)),
         ("Gradient", first.score.gradient.map(scientific)),
         ("Curvature above", bound.map(scientific)),
@@ -34,8 +33,7 @@ pub(super) fn banner(h: &mut Html, fit: &FitOutcome) {
         ("Time", Some(duration(first.seconds))),
     ];
     h.el("dl", &[("class", &"tiles")], |h| {
-        // The status has more words than a tile has room for; it stands in the title.
-        for (name, value) in tiles.into_iter().skip(1) {
+        for (name, value) in tiles {
             let Some(value) = value else { continue };
             let class = if name == "Gradient" {
                 "tile hero"
@@ -76,10 +74,7 @@ fn lines(fit: &FitOutcome) -> Vec<String> {
         count(fit.rows as u64),
         count(fit.features as u64),
         count(fit.parameters as u64),
-        match fit.start.as_str() {
-            "random" => "a random start".to_owned(),
-            start => format!("a start of {start}"),
-        }
+        start(&fit.start)
     )];
     let ended =
         |arm: &&ArmFound| matches!(arm.verdict, Verdict::SecondOrder | Verdict::FirstOrderOnly);
@@ -101,6 +96,15 @@ fn lines(fit: &FitOutcome) -> Vec<String> {
     lines
 }
 
+/// `6 times random` as the end of a sentence.
+fn start(text: &str) -> String {
+    match text.split_once(" times ") {
+        None if text == "random" => "a random start".into(),
+        None => format!("a start of {text}"),
+        Some((scale, name)) => format!("{scale} times {}", start(name)),
+    }
+}
+
 fn six(value: f64) -> String {
     format!("{value:.6}")
 }
@@ -119,78 +123,65 @@ fn passes(fit: &FitOutcome, arm: &ArmFound) -> String {
     }
 }
 
-/// Appends a row for each solver: how it ended, by which evidence, and what was reached.
+/// Appends a row for each solver: how it ended and what was reached; then the evidence of those that have some.
 pub(super) fn found(h: &mut Html, run: &RunFiles) {
     let Some(fit) = &run.fit else { return };
     let classes = fit.arms.iter().any(|arm| arm.score.error.is_some());
-    let test = fit.test_rows.is_some();
-    let begins = &fit.begins;
-    let mut columns = vec![
-        "Solver",
-        "Ended",
-        "Loss",
-        "Gradient",
-        "Certified gradient",
-        "Certified curvature",
-        "Confidence",
-    ];
+    let mut columns = vec!["Solver", "Ended", "Loss", "Gradient"];
     if classes {
         columns.push("Right, %");
     }
-    match (test, classes) {
+    match (fit.test_rows.is_some(), classes) {
         (true, true) => columns.push("Right on test, %"),
         (true, false) => columns.push("Test loss"),
         _ => {}
     }
     columns.extend(["Trials", "Passes", "Time"]);
-    h.scroll("Solvers", |h| {
-        h.el("table", &[], |h| {
-            let mut caption = format!("Until the gradient is at most {}", scientific(fit.eps_g));
-            if let Some(eps_h) = fit.eps_h {
-                caption += &format!(" and no curvature below -{}", scientific(eps_h));
-            }
-            if let (Some(loss), Some(gradient)) = (begins.loss, begins.gradient) {
-                caption += &format!(
-                    ". The start: loss {}, gradient {}",
-                    six(loss),
-                    scientific(gradient)
-                );
-            }
-            h.leaf("caption", &[], caption + ".");
-            head(h, &columns);
-            h.el("tbody", &[], |h| {
-                for arm in &fit.arms {
-                    h.el("tr", &[], |h| row(h, fit, arm, classes));
-                }
-            });
+    table(h, "Solvers", &asked(fit), &columns, |h| {
+        for arm in &fit.arms {
+            h.el("tr", &[], |h| row(h, fit, arm, classes));
+        }
+    });
+    certificates(h, fit);
+}
+
+/// What was asked, and where the search began.
+fn asked(fit: &FitOutcome) -> String {
+    let mut asked = format!("Until the gradient is at most {}", scientific(fit.eps_g));
+    if let Some(eps_h) = fit.eps_h {
+        asked += &format!(" and no curvature below -{}", scientific(eps_h));
+    }
+    if let (Some(loss), Some(gradient)) = (fit.begins.loss, fit.begins.gradient) {
+        asked += &format!(
+            ". At the start: loss {}, gradient {}",
+            six(loss),
+            scientific(gradient)
+        );
+    }
+    asked + "."
+}
+
+/// A table of figures that may be wider than a screen.
+fn table(h: &mut Html, name: &str, caption: &str, columns: &[&str], rows: impl FnOnce(&mut Html)) {
+    h.scroll(name, |h| {
+        h.el("table", &[("class", &"fit")], |h| {
+            h.leaf("caption", &[], caption);
+            head(h, columns);
+            h.el("tbody", &[], rows);
         });
     });
-    note(h, fit);
+}
+
+fn maybe(value: Option<f64>, form: fn(f64) -> String) -> String {
+    value.map_or("–".into(), form)
 }
 
 fn row(h: &mut Html, fit: &FitOutcome, arm: &ArmFound, classes: bool) {
-    let maybe = |value: Option<f64>, form: fn(f64) -> String| value.map_or("–".into(), form);
-    let (score, certificate) = (&arm.score, arm.certificate.as_ref());
-    let confidence = |share: f64| format!("{} %", (1e4 * share).round() / 1e2);
+    let score = &arm.score;
     h.leaf("th", &[("scope", &"row")], &arm.label);
     h.leaf("td", &[("class", &"words")], arm.verdict.words());
     h.leaf("td", &[], maybe(score.loss, six));
     h.leaf("td", &[], maybe(score.gradient, scientific));
-    h.leaf(
-        "td",
-        &[],
-        maybe(certificate.map(Certificate::gradient_bound), scientific),
-    );
-    h.leaf(
-        "td",
-        &[],
-        maybe(certificate.map(Certificate::curvature_bound), scientific),
-    );
-    h.leaf(
-        "td",
-        &[],
-        maybe(certificate.map(|c| 1.0 - c.failure), confidence),
-    );
     if classes {
         h.leaf("td", &[], maybe(score.error, right));
     }
@@ -208,37 +199,55 @@ fn row(h: &mut Html, fit: &FitOutcome, arm: &ArmFound, classes: bool) {
     h.leaf("td", &[], duration(arm.seconds));
 }
 
-/// Says what certificates stand on.
-fn note(h: &mut Html, fit: &FitOutcome) {
-    let certified = fit
-        .arms
-        .iter()
-        .filter_map(|arm| Some((arm, arm.certificate.as_ref()?)));
-    for (arm, certificate) in certified {
-        let rows = |terms: usize| {
-            if terms >= fit.rows {
-                "all rows".to_owned()
-            } else {
-                format!("{} rows", count(terms as u64))
-            }
-        };
-        let text = format!(
-            "{}: gradient of {} ({} and at most {} more), Hessian of {}; smallest Ritz value {}, less its residual {}, \
-             what a random start may have missed {}, and the error of the sample {}; {} products, attempt {}.",
-            arm.label,
-            rows(certificate.gradient_terms),
-            scientific(certificate.gradient),
-            scientific(certificate.gradient_error),
-            rows(certificate.hessian_terms),
-            scientific(certificate.curvature),
-            scientific(certificate.residual),
-            scientific(certificate.missed),
-            scientific(certificate.hessian_error),
-            certificate.products,
-            certificate.attempt
-        );
-        h.leaf("p", &[("class", &"note")], text);
+/// What certificates stand on, part by part.
+fn certificates(h: &mut Html, fit: &FitOutcome) {
+    let with = |arm: &ArmFound| arm.certificate.is_some();
+    if !fit.arms.iter().any(with) {
+        return;
     }
+    let caption = "Certificates: the gradient is at most the first figure long; no eigenvalue of the Hessian is below the second, \
+                   which is the smallest Ritz value less its residual, less what a random start may have missed, less the \
+                   error of the sample.";
+    let columns = [
+        "Solver",
+        "Confidence",
+        "Gradient",
+        "Curvature",
+        "Ritz value",
+        "Residual",
+        "Missed",
+        "Sample",
+        "Rows of gradient",
+        "Rows of Hessian",
+        "Products",
+    ];
+    table(h, "Certificates", caption, &columns, |h| {
+        for arm in &fit.arms {
+            let Some(found) = &arm.certificate else {
+                continue;
+            };
+            h.el("tr", &[], |h| evidence(h, arm, found));
+        }
+    });
+}
+
+fn evidence(h: &mut Html, arm: &ArmFound, found: &Certificate) {
+    let confidence = (1e4 * (1.0 - found.failure)).round() / 1e2;
+    h.leaf("th", &[("scope", &"row")], &arm.label);
+    h.leaf("td", &[], format_args!("{confidence} %"));
+    for value in [
+        found.gradient_bound(),
+        found.curvature_bound(),
+        found.curvature,
+        found.residual,
+        found.missed,
+        found.hessian_error,
+    ] {
+        h.leaf("td", &[], scientific(value));
+    }
+    h.leaf("td", &[], count(found.gradient_terms as u64));
+    h.leaf("td", &[], count(found.hessian_terms as u64));
+    h.leaf("td", &[], found.products);
 }
 
 /// Points of an arm: `x` and `y` by the names of the measurements.
@@ -254,100 +263,117 @@ fn points(run: &RunFiles, arm: &str, x: &str, y: &str) -> Vec<(f64, f64)> {
     of_arm.filter_map(point).collect()
 }
 
-/// Appends loss gap, gradient and test errors against work and time.
+/// What is drawn against what.
+struct Drawn {
+    title: &'static str,
+    x: (&'static str, &'static str),
+    y: &'static str,
+    spacing: Spacing,
+}
+
+const WORK: (&str, &str) = ("propagations", "propagations per row");
+const TIME: (&str, &str) = ("seconds", "seconds");
+
+const DRAWN: [Drawn; 6] = [
+    drawn("Loss gap", WORK, "loss", Spacing::Log),
+    drawn("Gradient; dashed: the goal", WORK, "gradient", Spacing::Log),
+    drawn("Wrong, %", WORK, "error", Spacing::Even),
+    drawn("Loss gap", TIME, "loss", Spacing::Log),
+    drawn("Gradient; dashed: the goal", TIME, "gradient", Spacing::Log),
+    drawn("Wrong on test, %", WORK, "test-error", Spacing::Even),
+];
+
+const fn drawn(
+    title: &'static str,
+    x: (&'static str, &'static str),
+    y: &'static str,
+    spacing: Spacing,
+) -> Drawn {
+    Drawn {
+        title,
+        x,
+        y,
+        spacing,
+    }
+}
+
+/// Appends loss gap, gradient and errors against work and time.
 pub(super) fn way(h: &mut Html, run: &RunFiles) {
     let Some(fit) = &run.fit else { return };
-    let rows = fit.rows.max(1) as f64;
-    let series = |x: &str, y: &str, change: &dyn Fn((f64, f64)) -> (f64, f64)| -> Vec<Series> {
-        let of_arm = |(at, arm): (usize, &ArmFound)| Series {
-            label: arm.label.clone(),
-            class: series_class(at),
-            points: points(run, &arm.name, x, y)
-                .into_iter()
-                .map(change)
-                .collect(),
-            chosen: None,
-        };
-        fit.arms.iter().enumerate().map(of_arm).collect()
-    };
-    let all = fit
+    let on_the_way = fit
         .arms
         .iter()
         .flat_map(|arm| points(run, &arm.name, "seconds", "loss"));
     let reached = fit.arms.iter().filter_map(|arm| arm.score.loss);
-    let lowest = all
+    let lowest = on_the_way
         .map(|p| p.1)
         .chain(reached)
         .fold(f64::INFINITY, f64::min);
-    legend(h, &series("seconds", "loss", &|p| p));
-    let log = [Spacing::Log; 2];
-    let goal = Some((fit.eps_g, "the gradient of an answer"));
-    let charts = [
-        (
-            "Loss gap",
-            "propagations per row",
-            "propagations",
-            "loss",
-            log,
-            None,
-        ),
-        ("Loss gap", "seconds", "seconds", "loss", log, None),
-        (
-            "Gradient; dashed: the goal",
-            "propagations per row",
-            "propagations",
-            "gradient",
-            log,
-            goal,
-        ),
-        (
-            "Gradient; dashed: the goal",
-            "seconds",
-            "seconds",
-            "gradient",
-            log,
-            goal,
-        ),
-        (
-            "Wrong, %",
-            "propagations per row",
-            "propagations",
-            "error",
-            [Spacing::Log, Spacing::Even],
-            None,
-        ),
-        (
-            "Wrong on test, %",
-            "propagations per row",
-            "propagations",
-            "test-error",
-            [Spacing::Log, Spacing::Even],
-            None,
-        ),
-    ];
+    legend(h, &lines_of(run, fit, &DRAWN[0], lowest));
     h.el("div", &[("class", &"charts")], |h| {
-        for (title, x_label, x, y, spacing, guide) in charts {
-            let share = if x == "propagations" { 1.0 / rows } else { 1.0 };
-            let base = if y == "loss" { lowest } else { 0.0 };
+        for drawn in &DRAWN {
+            let log = drawn.spacing == Spacing::Log;
+            let goal = (fit.eps_g, "the gradient of an answer");
             let chart = Chart {
-                title: title.into(),
-                x_label,
-                y_factor: if spacing[1] == Spacing::Even {
-                    100.0
-                } else {
-                    1.0
-                },
+                title: drawn.title.into(),
+                x_label: drawn.x.1,
+                y_factor: if log { 1.0 } else { 100.0 },
                 y_ends: None,
-                spacing,
-                guide,
-                series: series(x, y, &|(x, y)| (share * x, y - base)),
+                spacing: [Spacing::Log, drawn.spacing],
+                guide: (drawn.y == "gradient").then_some(goal),
+                series: lines_of(run, fit, drawn, lowest),
             };
-            // A solver that tells no errors on its way has no line to draw.
+            // A solver that tells no errors on its way has a point to draw and no line.
             if chart.series.iter().any(|line| line.points.len() > 1) {
                 chart.render(h);
             }
         }
     });
+}
+
+/// A line for each solver.
+fn lines_of(run: &RunFiles, fit: &FitOutcome, drawn: &Drawn, lowest: f64) -> Vec<Series> {
+    let share = if drawn.x == WORK {
+        1.0 / fit.rows.max(1) as f64
+    } else {
+        1.0
+    };
+    let base = if drawn.y == "loss" { lowest } else { 0.0 };
+    let of_arm = |(at, arm): (usize, &ArmFound)| Series {
+        label: arm.label.clone(),
+        class: solver_class(at),
+        points: points(run, &arm.name, drawn.x.0, drawn.y)
+            .into_iter()
+            .map(|(x, y)| (share * x, y - base))
+            .collect(),
+        chosen: None,
+    };
+    let mut lines: Vec<Series> = fit.arms.iter().enumerate().map(of_arm).collect();
+    // On an axis of logarithms nothing has no place, and next to nothing takes all the room: lines begin at half of the
+    // least that took a solver further.
+    let after = lines.iter().filter_map(|line| line.points.get(1));
+    let begin = 0.5
+        * after
+            .map(|p| p.0)
+            .filter(|&x| x > 0.0)
+            .fold(f64::INFINITY, f64::min);
+    for point in lines.iter_mut().flat_map(|line| &mut line.points) {
+        point.0 = point.0.max(if begin.is_finite() { begin } else { 0.0 });
+    }
+    lines
+}
+
+/// Class of solver number `index`; beyond the colours they are dotted.
+const fn solver_class(index: usize) -> &'static str {
+    const AGAIN: [&str; 8] = [
+        "c0 again", "c1 again", "c2 again", "c3 again", "c4 again", "c5 again", "c6 again",
+        "c7 again",
+    ];
+    if index < AGAIN.len() {
+        series_class(index)
+    } else {
+        AGAIN[index % AGAIN.len()]
+    }
 }
 
 /// What estimates are called in the measurements, and on the page.
@@ -415,41 +441,39 @@ pub(super) fn samples(h: &mut Html, run: &RunFiles) {
 /// Appends the raw counts beside their weighted sum.
 pub(super) fn work(h: &mut Html, run: &RunFiles) {
     let Some(fit) = &run.fit else { return };
-    h.scroll("Work", |h| {
-        h.el("table", &[], |h| {
-            h.leaf("caption", &[], "Rows, as often as each was passed");
-            head(
-                h,
-                &[
-                    "Solver",
-                    "Values",
-                    "Gradients",
-                    "Kept for products",
-                    "Products",
-                    "For draws",
-                    "Propagations",
-                    "Per row",
-                ],
-            );
-            h.el("tbody", &[], |h| {
-                for arm in &fit.arms {
-                    let counts = arm.counts;
-                    h.el("tr", &[], |h| {
-                        h.leaf("th", &[("scope", &"row")], &arm.label);
-                        for number in [
-                            counts.values,
-                            counts.gradients,
-                            counts.states,
-                            counts.products,
-                            counts.curvatures,
-                            arm.propagations(),
-                        ] {
-                            h.leaf("td", &[], count(number));
-                        }
-                        h.leaf("td", &[], passes(fit, arm));
-                    });
-                }
-            });
-        });
-    });
+    let columns = [
+        "Solver",
+        "Values",
+        "Gradients",
+        "Kept for products",
+        "Products",
+        "For draws",
+        "Propagations",
+        "Per row",
+    ];
+    table(
+        h,
+        "Work",
+        "Rows, as often as each was passed.",
+        &columns,
+        |h| {
+            for arm in &fit.arms {
+                let counts = arm.counts;
+                h.el("tr", &[], |h| {
+                    h.leaf("th", &[("scope", &"row")], &arm.label);
+                    for number in [
+                        counts.values,
+                        counts.gradients,
+                        counts.states,
+                        counts.products,
+                        counts.curvatures,
+                        arm.propagations(),
+                    ] {
+                        h.leaf("td", &[], count(number));
+                    }
+                    h.leaf("td", &[], passes(fit, arm));
+                });
+            }
+        },
+    );
 }

@@ -44,16 +44,6 @@ pub(in crate::cli) struct FitArgs {
     /// Where the page's curves come from
     #[arg(long, value_enum, default_value_t = Looks::Exact)]
     pub(super) looks: Looks,
-    #[command(flatten)]
-    pub(super) objective: ObjectiveArgs,
-    #[command(flatten)]
-    pub(super) stop: StopArgs,
-    #[command(flatten)]
-    pub(super) samples: SampleArgs,
-    #[command(flatten)]
-    pub(super) second: SecondArgs,
-    #[command(flatten)]
-    pub(super) baselines: BaselineArgs,
     /// Seconds of work that a kill may cost: the state is saved that often; 0 is after every step (ours) [default: 60]
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub(super) save_every: Option<u64>,
@@ -65,6 +55,16 @@ pub(in crate::cli) struct FitArgs {
     pub(super) force: bool,
     #[command(flatten)]
     pub(in crate::cli) run: RunArgs,
+    #[command(flatten)]
+    pub(super) objective: ObjectiveArgs,
+    #[command(flatten)]
+    pub(super) stop: StopArgs,
+    #[command(flatten)]
+    pub(super) samples: SampleArgs,
+    #[command(flatten)]
+    pub(super) second: SecondArgs,
+    #[command(flatten)]
+    pub(super) baselines: BaselineArgs,
 }
 
 /// Objectives by name.
@@ -101,7 +101,7 @@ pub(super) struct ObjectiveArgs {
     /// Factor of |w|^2 / 2
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub(super) ridge: f64,
-    /// Factor of sum_k beta w_k^2 / (1 + beta w_k^2), a penalty that is not convex (SCR: 1e-3 to 1e-1)
+    /// Factor of the sum of beta w^2 / (1 + beta w^2), a penalty that is not convex (SCR: 1e-3 to 1e-1)
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub(super) alpha: f64,
     /// How soon that penalty levels off (SCR)
@@ -147,7 +147,7 @@ impl From<ActivationName> for Activation {
 #[command(next_help_heading = "Stopping")]
 pub(super) struct StopArgs {
     /// Longest gradient of an answer
-    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    #[arg(long, value_name = "X", default_value = "1e-4")]
     pub(super) eps_g: f64,
     /// Most negative curvature of an answer [default: the root of --eps-g, as theory balances them]
     #[arg(long, value_name = "X")]

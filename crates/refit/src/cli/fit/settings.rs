@@ -1,6 +1,6 @@
 //! From flags to settings.
 
-use super::args::{FitArgs, ObjectiveName};
+use super::args::{FitArgs, ObjectiveName, SubProblem};
 use crate::{
     fitting::{
         Arm, ArmConfig, ArmName, FitSettings, ObjectiveConfig, RowSource, SamplingName, SolverName,
@@ -17,6 +17,9 @@ use refit_train::{
     },
 };
 use std::path::Path;
+
+/// Smallest weight of a cubic term (ours).
+const LEAST_SIGMA: f64 = 1e-8;
 
 /// Settings of a new run.
 pub(super) fn of(args: &FitArgs, out: &Path) -> Result<FitSettings, ConfigError> {
@@ -46,8 +49,37 @@ pub(super) fn of(args: &FitArgs, out: &Path) -> Result<FitSettings, ConfigError>
         save_every: args.save_every.unwrap_or(SAVE_EVERY_SECS),
         out: out.to_path_buf(),
     };
-    settings.check()?;
+    settings.check().map_err(by_flag)?;
     Ok(settings)
+}
+
+/// Names a setting as the command line does.
+fn by_flag(error: ConfigError) -> ConfigError {
+    const FLAGS: [(&str, &str); 8] = [
+        ("accept", "eta"),
+        ("good", "eta-good"),
+        ("factor", "gamma"),
+        ("gradient", "gradient-share"),
+        ("hessian", "hessian-share"),
+        ("share", "hessian-share"),
+        ("value", "value-share"),
+        ("error", "gradient-error"),
+    ];
+    match error {
+        ConfigError::Range {
+            key,
+            found,
+            expected,
+        } => {
+            let flag = FLAGS.iter().find(|(known, _)| *known == key);
+            ConfigError::Range {
+                key: flag.map_or(key, |(_, flag)| (*flag).into()),
+                found,
+                expected,
+            }
+        }
+        error => error,
+    }
 }
 
 fn objective(args: &FitArgs) -> ObjectiveConfig {
@@ -126,20 +158,17 @@ fn second(name: ArmName, args: &FitArgs) -> Result<SecondOrderConfig, ConfigErro
         Err(ConfigError::conflict("sub-problem", problem))
     };
     let method = if name.solver == SolverName::Arc {
-        let solver = match chosen.map(|chosen| chosen.cubic()) {
+        let solver = match chosen.map(SubProblem::cubic) {
             Some(None) if !several => return unfit("cubics"),
             solver => solver.flatten().unwrap_or_default(),
         };
-        match Method::cubics() {
-            Method::Cubics { least, .. } => Method::Cubics {
-                sigma: flags.sigma,
-                least,
-                solver,
-            },
-            method => method,
+        Method::Cubics {
+            sigma: flags.sigma,
+            least: LEAST_SIGMA,
+            solver,
         }
     } else {
-        let solver = match chosen.map(|chosen| chosen.region()) {
+        let solver = match chosen.map(SubProblem::region) {
             Some(None) if !several => return unfit("trust regions"),
             solver => solver.flatten().unwrap_or_default(),
         };

@@ -5,7 +5,7 @@ use crate::{
     fitting::{ArmConfig, ArmFound, Fit, FitOutcome, Score, Verdict, objective_name},
     report::{bytes, count, duration, scientific},
 };
-use refit_train::optim::second::{Certificate, Counts};
+use refit_train::optim::second::{Certificate, Counts, SecondOrderConfig};
 use serde::Serialize;
 use std::{
     fmt::Write,
@@ -71,7 +71,6 @@ impl Plan {
         let of_model = 8 * (most.unwrap_or_default() * dim) as u64;
         let labels = settings.arms.iter().map(|arm| arm.label.clone());
         let start = fit.settings().start;
-        let name = serde_json::to_value(start.name).unwrap_or_default();
         Self {
             data: settings.data.clone(),
             rows: fit.objective().rows(),
@@ -80,15 +79,11 @@ impl Plan {
             test_rows: fit.test_rows(),
             objective: objective_name(&settings.objective),
             parameters: dim,
-            start: format!(
-                "{} times {}",
-                name.as_str().unwrap_or_default(),
-                start.scale
-            ),
+            start: start.to_string(),
             eps_g: settings.eps_g(),
             eps_h: second
                 .filter(|config| config.certify)
-                .map(|config| config.eps_h()),
+                .map(SecondOrderConfig::eps_h),
             solvers: labels.collect(),
             budget_propagations: budget.and_then(|budget| budget.queries),
             budget_seconds: budget.and_then(|budget| budget.seconds),
