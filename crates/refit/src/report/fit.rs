@@ -217,8 +217,8 @@ fn certificates(h: &mut Html, fit: &FitOutcome) {
         "Residual",
         "Missed",
         "Sample",
-        "Rows of gradient",
-        "Rows of Hessian",
+        "Gradient rows",
+        "Hessian rows",
         "Products",
     ];
     table(h, "Certificates", caption, &columns, |h| {

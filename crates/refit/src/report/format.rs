@@ -18,7 +18,7 @@ pub(crate) fn number(value: f64, decimals: usize) -> String {
     }
 }
 
-/// Two digits and a power of ten, `9.2e-5`; `0` for nothing, `–` for what is no number.
+/// At most two digits and a power of ten, `9.2e-5`, `1e-4`; `0` for nothing, `–` for what is no number.
 pub(crate) fn scientific(value: f64) -> String {
     if !value.is_finite() {
         return "–".into();
@@ -26,7 +26,7 @@ pub(crate) fn scientific(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
     }
-    format!("{value:.1e}")
+    format!("{value:.1e}").replace(".0e", "e")
 }
 
 /// `10⁻³`; `1` and `10` as they are.
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(texts, ["10⁻¹²", "10⁻¹", "1", "10", "10²", "10¹⁰"]);
         assert_eq!(
             [0.0, 9.234e-5, -0.5].map(scientific),
-            ["0", "9.2e-5", "-5.0e-1"]
+            ["0", "9.2e-5", "-5e-1"]
         );
     }
 
