@@ -41,11 +41,12 @@ def main():
     parser.add_argument("--second", nargs="*", default=SECOND)
     parser.add_argument("--first", nargs="*", default=FIRST)
     parser.add_argument("--csv", type=Path, help="rows are added to it")
-    parser.add_argument("--tables", type=Path, help="print the tables of a CSV that is there, and run nothing")
+    parser.add_argument("--tables", type=Path, help="print the tables of a CSV that is there for --data and --eps, and run nothing")
     parser.add_argument("more", nargs="*", help="flags of refit, after --")
     options = parser.parse_args()
     if options.tables:
-        return tables([typed(row) for row in csv.DictReader(open(options.tables))])
+        rows = [typed(row) for row in csv.DictReader(open(options.tables))]
+        return tables([row for row in rows if row["data"] == options.data and row["eps_g"] in options.eps])
     work = Path(tempfile.mkdtemp(prefix="refit-second-order-"))
     refit = options.refit or build()
     data = mnist(Path(options.data), work) if options.mnist else options.data
@@ -125,7 +126,7 @@ def tables(rows):
             seeds = len(keys("seed", here))
             tolerances = sorted(keys("eps_g", here), reverse=True)
             print(f"\n{data}, {here[0]['rows']} rows, start {start}, {seeds} seeds\n")
-            print("| solver | " + " | ".join(f"{eps:g}: trials | passes | with certificate | ms" for eps in tolerances) + " |")
+            print("| solver | " + " | ".join(f"{eps:g}: trials | passes | certified | ms" for eps in tolerances) + " |")
             print("|---|" + "---|" * (4 * len(tolerances)))
             for solver in keys("solver", here):
                 cells = []

@@ -1,31 +1,28 @@
 //! The work: every arm from the same start.
 
 use super::{
-    Arm, ArmConfig, ArmFound, FitError, FitOutcome, FitSettings, Looks, Objective, ObjectiveConfig,
+    Arm, ArmConfig, ArmFound, FitError, FitOutcome, FitSettings, Objective, ObjectiveConfig,
     RowSource, Score, StartName, Verdict,
-    objective::{Exact, each},
+    objective::{Exact, each, objective_name},
     record::{OfArm, Point, Recorder, Saved},
     source::read_rows,
+    watch::Watch,
     weights::write_weights,
 };
 use crate::run::write_document;
-use refit_core::Progress;
-use refit_io::atomic::Overwrite;
-use refit_io::data::{Classes, Features, Table};
+use refit_core::{ConfigError, Progress};
+use refit_io::{
+    atomic::Overwrite,
+    data::{Classes, Features, Table},
+};
 use refit_train::optim::{
     descend,
     second::{
-        Certificate, Counts, Descended, FiniteSum, Minimum, SecondOrder, SecondOrderConfig,
-        SecondOrderError, SecondOrderState, Status, Trial, lbfgs,
+        Certificate, Counts, Descended, Sampling, SecondOrderError, SecondOrderState, Status, lbfgs,
     },
 };
 use serde::Serialize;
-use std::{
-    cell::{Cell, RefCell},
-    path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::atomic::AtomicBool, time::Duration};
 
 /// Parameters of the first arm.
 const WEIGHTS: &str = "weights.safetensors";
@@ -64,6 +61,11 @@ impl Fit {
         let classes = settings.objective.has_classes();
         let classes = classes.then(|| rows.classes().map(Classes::without_rows));
         let objective = Objective::new(rows, settings.objective)?;
+        let by_theory = |arm: &Arm| matches!(&arm.config, ArmConfig::SecondOrder(c) if c.sampling == Sampling::Theory);
+        if settings.arms.iter().any(by_theory) && !objective.has_bounds() {
+            let problem = "theory needs bounds on the terms, which this objective has not";
+            return Err(ConfigError::conflict("sampling", problem).into());
+        }
         let test: Option<Table> = match &settings.test {
             Some(path) => Some(read_rows(path, Some(columns))?),
             None => source.test(settings.seed),
@@ -253,7 +255,7 @@ impl Fit {
         self.score(&self.start)
     }
 
-    fn score(&self, x: &[f64]) -> Score {
+    pub(super) fn score(&self, x: &[f64]) -> Score {
         let finite = |value: f64| value.is_finite().then_some(value);
         let Exact { loss, gradient } = self.objective.exact(x);
         let test = self.test.as_ref();
@@ -287,36 +289,12 @@ impl Fit {
     }
 }
 
-impl FitSettings {
-    /// Longest gradient of an answer; the same for every arm.
-    pub fn eps_g(&self) -> f64 {
-        let of = |arm: &Arm| match &arm.config {
-            ArmConfig::SecondOrder(config) => config.eps_g,
-            ArmConfig::Lbfgs(config) => config.eps_g,
-            ArmConfig::FirstOrder(config) => config.eps_g,
-        };
-        self.arms.first().map_or(f64::NAN, of)
-    }
-}
-
 /// Where the parameters of an arm are written.
 fn weights_name(at: usize, arm: &Arm) -> String {
     if at == 0 {
         return WEIGHTS.to_owned();
     }
     format!("weights-{}.safetensors", arm.name.replace(':', "-"))
-}
-
-/// The name of an objective on the command line.
-pub(crate) fn objective_name(config: &ObjectiveConfig) -> String {
-    let name = match config {
-        ObjectiveConfig::Linear(config) => serde_json::to_value(config.loss)
-            .ok()
-            .and_then(|loss| Some(loss.get("name")?.as_str()?.to_owned())),
-        ObjectiveConfig::Softmax(_) => Some("softmax".into()),
-        ObjectiveConfig::Network(_) => Some("network".into()),
-    };
-    name.unwrap_or_default()
 }
 
 /// What the parameters in `weights.safetensors` mean.
@@ -327,19 +305,6 @@ struct Meaning<'a> {
     features: usize,
     /// The labels behind classes 0, 1, ..
     classes: &'a [f32],
-}
-
-impl Point {
-    fn of(score: &Score, step: u64, propagations: u64, seconds: f64) -> Self {
-        Self {
-            step,
-            loss: score.loss.unwrap_or(f64::NAN),
-            gradient: score.gradient.unwrap_or(f64::NAN),
-            errors: [score.error, score.test_error],
-            propagations,
-            seconds,
-        }
-    }
 }
 
 /// How an arm went, whatever its method.
@@ -398,111 +363,5 @@ impl Run {
             seconds: 0.0,
             state: None,
         }
-    }
-}
-
-/// Listens to a second-order method, and keeps its clock: what is looked at and written takes none of its time.
-struct Watch<'a, 'r> {
-    fit: &'a Fit,
-    arm: &'a str,
-    stop: &'a AtomicBool,
-    recorder: RefCell<&'a mut Recorder<'r>>,
-    /// Seconds of earlier processes.
-    before: f64,
-    began: Instant,
-    paused: Cell<Duration>,
-    /// Whether the search stands where nothing was looked at yet.
-    moved: Cell<bool>,
-    /// Where it stands, for the values that the next trial will tell.
-    pending: Cell<Option<(u64, u64, f64)>>,
-}
-
-impl<'a, 'r> Watch<'a, 'r> {
-    fn new(
-        fit: &'a Fit,
-        arm: &'a str,
-        stop: &'a AtomicBool,
-        recorder: &'a mut Recorder<'r>,
-    ) -> Self {
-        Self {
-            fit,
-            arm,
-            stop,
-            before: recorder.saved.seconds,
-            recorder: RefCell::new(recorder),
-            began: Instant::now(),
-            paused: Cell::default(),
-            moved: Cell::new(true),
-            pending: Cell::default(),
-        }
-    }
-
-    fn seconds(&self) -> f64 {
-        let here = self.began.elapsed().saturating_sub(self.paused.get());
-        self.before + here.as_secs_f64()
-    }
-
-    /// Minimises; returns what was found, and the seconds it took.
-    fn second<O: FiniteSum>(
-        &self,
-        sum: &O,
-        config: &SecondOrderConfig,
-        start: &[f64],
-        progress: &dyn Progress,
-    ) -> Result<(Minimum, f64), SecondOrderError> {
-        let resumed = self.recorder.borrow_mut().saved.state.take();
-        let mut solver = SecondOrder::new(config.clone())?
-            .on_trial(|trial| self.pause(|seconds| self.trial(trial, seconds)))
-            .on_state(|state| {
-                self.pause(|seconds| {
-                    if self.moved.replace(false) {
-                        let work = state.counts().propagations();
-                        let trials = state.trials();
-                        match self.fit.settings.looks {
-                            Looks::Sample => self.pending.set(Some((trials, work, seconds))),
-                            Looks::Exact => {
-                                let score = self.fit.score(state.x());
-                                let point = Point::of(&score, trials, work, seconds);
-                                self.recorder.borrow_mut().point(self.arm, &point);
-                            }
-                        }
-                    }
-                    self.recorder.borrow_mut().state(state, seconds);
-                });
-            });
-        if let Some(state) = resumed {
-            solver = solver.resume(state);
-        }
-        let found = solver.minimise(sum, start, progress)?;
-        Ok((found, self.seconds()))
-    }
-
-    fn trial(&self, trial: &Trial, seconds: f64) {
-        let mut recorder = self.recorder.borrow_mut();
-        if let Some((step, propagations, seconds)) = self.pending.take() {
-            let point = Point {
-                step,
-                loss: trial.value,
-                gradient: trial.gradient,
-                errors: [None; 2],
-                propagations,
-                seconds,
-            };
-            recorder.point(self.arm, &point);
-        }
-        recorder.trial(self.arm, trial, seconds);
-        if trial.taken {
-            self.moved.set(true);
-        }
-    }
-
-    /// Does something that takes none of the method's time.
-    fn pause(&self, work: impl FnOnce(f64)) {
-        let (seconds, at) = (self.seconds(), Instant::now());
-        work(seconds);
-        if self.recorder.borrow().has_failed() {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-        self.paused.set(self.paused.get() + at.elapsed());
     }
 }

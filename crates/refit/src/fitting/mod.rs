@@ -13,6 +13,7 @@ mod record;
 mod settings;
 mod source;
 mod start;
+mod watch;
 mod weights;
 
 pub(crate) use arm::sampling_label;
@@ -20,7 +21,7 @@ pub use arm::{Arm, ArmConfig, ArmName, SamplingName, SolverName};
 pub use error::FitError;
 pub use found::{ArmFound, FitOutcome, Score, Verdict};
 pub use job::Fit;
-pub(crate) use job::objective_name;
+pub(crate) use objective::objective_name;
 pub use objective::{Objective, ObjectiveConfig};
 pub(crate) use record::STATE;
 pub use settings::{FitSettings, Looks};

@@ -33,6 +33,18 @@ impl ObjectiveConfig {
     }
 }
 
+/// The name of an objective on the command line.
+pub(crate) fn objective_name(config: &ObjectiveConfig) -> String {
+    let name = match config {
+        ObjectiveConfig::Linear(config) => serde_json::to_value(config.loss)
+            .ok()
+            .and_then(|loss| Some(loss.get("name")?.as_str()?.to_owned())),
+        ObjectiveConfig::Softmax(_) => Some("softmax".into()),
+        ObjectiveConfig::Network(_) => Some("network".into()),
+    };
+    name.unwrap_or_default()
+}
+
 /// A loss over rows.
 #[derive(Clone, Debug)]
 pub struct Objective {
@@ -104,6 +116,11 @@ impl Objective {
     /// Number of rows.
     pub fn rows(&self) -> usize {
         each!(self, sum => sum.terms())
+    }
+
+    /// Whether bounds on every term are known.
+    pub fn has_bounds(&self) -> bool {
+        each!(self, sum => sum.bounds().is_some())
     }
 
     /// Share of the rows that get another class than their own; `None` where labels are no classes.

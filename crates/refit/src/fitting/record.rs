@@ -1,6 +1,6 @@
 //! What a fit writes on its way: `trace.csv`, `metrics.jsonl` and the state to go on from.
 
-use super::{ArmFound, FitError};
+use super::{ArmFound, FitError, Score};
 use crate::run::{MetricsWriter, RunError, keep_metrics, read_document, write_document};
 use refit_core::Progress;
 use refit_io::{
@@ -71,6 +71,19 @@ pub(super) struct Point {
     pub(super) errors: [Option<f64>; 2],
     pub(super) propagations: u64,
     pub(super) seconds: f64,
+}
+
+impl Point {
+    pub(super) fn of(score: &Score, step: u64, propagations: u64, seconds: f64) -> Self {
+        Self {
+            step,
+            loss: score.loss.unwrap_or(f64::NAN),
+            gradient: score.gradient.unwrap_or(f64::NAN),
+            errors: [score.error, score.test_error],
+            propagations,
+            seconds,
+        }
+    }
 }
 
 /// Writes lines while arms are fitted. The first failure is kept, asks the search to stop, and is told in the end.

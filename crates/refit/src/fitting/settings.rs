@@ -62,10 +62,36 @@ impl FitSettings {
                     format!("names `{}` twice", arm.name),
                 ));
             }
-            if let ArmConfig::SecondOrder(config) = &arm.config {
-                config.check()?;
+            let budget = match &arm.config {
+                ArmConfig::SecondOrder(config) => {
+                    config.check()?;
+                    config.budget
+                }
+                ArmConfig::Lbfgs(config) => {
+                    config.check()?;
+                    config.budget
+                }
+                ArmConfig::FirstOrder(config) => {
+                    config.check()?;
+                    config.budget
+                }
+            };
+            let seconds = budget.seconds.unwrap_or_default();
+            if !(seconds.is_finite() && seconds >= 0.0) {
+                let expected = "a finite number of at least 0";
+                return Err(ConfigError::range("budget-seconds", seconds, expected));
             }
         }
         Ok(())
+    }
+
+    /// Longest gradient of an answer; the same for every arm.
+    pub fn eps_g(&self) -> f64 {
+        let of = |arm: &Arm| match &arm.config {
+            ArmConfig::SecondOrder(config) => config.eps_g,
+            ArmConfig::Lbfgs(config) => config.eps_g,
+            ArmConfig::FirstOrder(config) => config.eps_g,
+        };
+        self.arms.first().map_or(f64::NAN, of)
     }
 }

@@ -10,8 +10,8 @@ use std::{
 
 /// Prefix of generated rows.
 const GENERATED: &str = "generated:";
-/// Most numbers of generated rows: 64 GiB of them.
-const MOST_VALUES: usize = 1 << 34;
+/// Most numbers of generated rows: 8 GiB of them.
+const MOST_VALUES: usize = 1 << 31;
 
 /// Rows by name or path, not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]

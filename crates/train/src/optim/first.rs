@@ -52,6 +52,26 @@ impl Default for FirstOrderConfig {
     }
 }
 
+impl FirstOrderConfig {
+    /// Checks everything but the settings of the optimiser, which it checks when it is built.
+    ///
+    /// # Errors
+    /// The first setting that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.batch == 0 {
+            return Err(ConfigError::range("batch", 0, "at least 1"));
+        }
+        if !(self.eps_g > 0.0 && self.eps_g.is_finite()) {
+            return Err(ConfigError::range(
+                "eps-g",
+                self.eps_g,
+                "a finite number above 0",
+            ));
+        }
+        self.schedule.check()
+    }
+}
+
 /// Minimises a sum by steps on batches of terms, each once per epoch in random order. Parameters are in single precision.
 ///
 /// After each epoch the whole gradient is looked at. Neither that look nor its time is counted: it is no part of the
@@ -186,13 +206,7 @@ fn check<O: FiniteSum>(
     start: &[f64],
     config: &FirstOrderConfig,
 ) -> Result<u32, SecondOrderError> {
-    if config.batch == 0 {
-        return Err(ConfigError::range("batch", 0, "at least 1").into());
-    }
-    if !(config.eps_g > 0.0 && config.eps_g.is_finite()) {
-        return Err(ConfigError::range("eps-g", config.eps_g, "a finite number above 0").into());
-    }
-    config.schedule.check()?;
+    config.check()?;
     let (dim, found) = (objective.dim(), objective.terms());
     for (what, count) in [("parameters", dim), ("terms", found)] {
         if count == 0 {
