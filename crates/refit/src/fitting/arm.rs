@@ -242,7 +242,7 @@ mod tests {
     fn slips_are_told_with_what_there_is() {
         for (text, words) in [
             ("tr:ful", "unknown sampling `ful`; did you mean `full`?"),
-            ("ar", "unknown solver `ar`; did you mean `arc`?"),
+            ("arcc", "unknown solver `arcc`; did you mean `arc`?"),
             (
                 "sgd:full",
                 "`sgd` takes no samples, which `sgd:full` asks for; there are tr, ",
