@@ -1,4 +1,7 @@
-//! Sums over vectors in double precision, in a fixed order.
+//! Sums over vectors in double precision, in a fixed order, and random ones.
+
+use rand::Rng;
+use refit_core::Seed;
 
 /// Independent partial sums; part of the definition of a result.
 const LANES: usize = 8;
@@ -60,6 +63,24 @@ pub fn scale(y: &mut [f64], factor: f64) {
     for y in y {
         *y *= factor;
     }
+}
+
+/// `len` standard normal values (Box and Muller 1958).
+///
+/// ```
+/// use refit_core::Seed;
+/// use refit_math::vector::normal;
+/// let values = normal(10_000, Seed::new(0));
+/// let square = values.iter().map(|v| v * v).sum::<f64>() / 1e4;
+/// assert!((square - 1.0).abs() < 0.06); // four standard errors of sqrt(2 / 10,000)
+/// ```
+pub fn normal(len: usize, seed: Seed) -> Vec<f64> {
+    let mut rng = seed.rng();
+    let mut draw = || {
+        let (u, v) = (1.0 - rng.random::<f64>(), rng.random::<f64>());
+        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+    };
+    (0..len).map(|_| draw()).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod classifier;
 pub mod cli;
 mod companions;
+pub mod fitting;
 pub mod job;
 pub mod merging;
 pub mod outcome;

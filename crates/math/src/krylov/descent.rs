@@ -2,13 +2,13 @@
 //! Source: Carmon and Duchi 2016, arXiv:1612.00547; perturbed start as in Tripuraneni et al. 2017, arXiv:1711.02838.
 
 use super::{
-    lanczos::{Operator, normal},
+    lanczos::Operator,
     model::{Growth, Step},
     small::Bound,
 };
 use crate::{
     error::MathError,
-    vector::{add_scaled, dot, norm, scale},
+    vector::{add_scaled, dot, norm, normal, scale},
 };
 use refit_core::Seed;
 

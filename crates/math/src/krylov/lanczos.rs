@@ -3,9 +3,8 @@
 use super::tridiagonal::Tridiagonal;
 use crate::{
     error::MathError,
-    vector::{add_scaled, dot, norm, scale},
+    vector::{add_scaled, dot, norm, normal, scale},
 };
-use rand::Rng;
 use refit_core::Seed;
 
 /// A symmetric operator: writes its product with the first vector into the second.
@@ -187,16 +186,6 @@ impl Lanczos {
         }
         sum
     }
-}
-
-/// Standard normal values (Box and Muller 1958).
-pub(super) fn normal(len: usize, seed: Seed) -> Vec<f64> {
-    let mut rng = seed.rng();
-    let mut draw = || {
-        let (u, v) = (1.0 - rng.random::<f64>(), rng.random::<f64>());
-        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
-    };
-    (0..len).map(|_| draw()).collect()
 }
 
 #[cfg(test)]

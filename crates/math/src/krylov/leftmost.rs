@@ -123,8 +123,8 @@ fn missed(space: &Lanczos, seen: f64, failure: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lanczos::normal;
     use super::*;
+    use crate::vector::normal;
     use crate::{
         Matrix, eigen,
         vector::{dot, norm},

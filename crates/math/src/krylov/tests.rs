@@ -1,6 +1,7 @@
 //! Sub-problems against numbers worked by hand and against a dense eigenvalue decomposition.
 
-use super::{lanczos::normal, *};
+use super::*;
+use crate::vector::normal;
 use crate::{
     Eigen, Matrix, eigen,
     vector::{add_scaled, dot, norm},

@@ -8,6 +8,7 @@ mod embed;
 mod error;
 mod eval;
 mod extract;
+mod fit;
 mod hub;
 mod info;
 mod interrupt;
@@ -56,6 +57,7 @@ enum Verb {
     Merge(merge::MergeArgs),
     Extract(extract::ExtractArgs),
     Embed(embed::EmbedArgs),
+    Fit(Box<fit::FitArgs>),
     Info(info::InfoArgs),
     Report(report::ReportArgs),
     Completions(completions::CompletionsArgs),
@@ -98,6 +100,7 @@ fn run(args: Vec<OsString>, cancel: &Cancel) -> Result<(), CliError> {
         Verb::Train(args) => train::run(&args, &ui(args.run.ui)),
         Verb::Eval(args) => eval::run(&args, &ui(args.run.ui)),
         Verb::Embed(args) => embed::run(&args, &ui(args.run.ui)),
+        Verb::Fit(args) => fit::run(&args, &ui(args.run.ui)),
         Verb::Extract(args) => extract::run(&args, &ui(args.run.ui)),
         Verb::Merge(args) => merge::run(&args, &ui(args.run.ui)),
         Verb::Info(args) => info::run(&args, &ui(args.ui)),

@@ -14,6 +14,9 @@ use crate::{
 /// What the reader must know if nothing else is read.
 pub(super) fn banner(h: &mut Html, run: &RunFiles) {
     h.el("p", &[("class", &"kicker")], |h| kicker(h, run));
+    if let Some(fit) = &run.fit {
+        return super::fit::banner(h, fit);
+    }
     // A single merge is compared with nothing.
     let compares = |o: &&Outcome| !o.methods.is_empty() || o.coefficients.is_empty();
     let Some(outcome) = run.outcome.as_ref().filter(compares) else {
@@ -44,6 +47,10 @@ fn kicker(h: &mut Html, run: &RunFiles) {
             outcome.suite,
             seeds.join(", ")
         ));
+    }
+    if let Some(fit) = &run.fit {
+        let seed = run.record.seed.get();
+        h.text(format_args!(" · {} · seed {seed}", fit.data));
     }
     h.text(format_args!(" · {date}"));
 }

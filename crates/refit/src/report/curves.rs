@@ -3,7 +3,7 @@
 use super::{
     format::number,
     html::Html,
-    lines::{Chart, Series, legend},
+    lines::{Chart, EVEN, Series, legend},
     palette::{label, method_class, series_class},
 };
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) fn adaptation(h: &mut Html, outcome: &Outcome) {
                 x_label: "step",
                 y_factor,
                 y_ends,
+                spacing: EVEN,
+                guide: None,
                 series,
             }
             .render(h);
@@ -90,6 +92,8 @@ pub(crate) fn sweeps(h: &mut Html, outcome: &Outcome) {
             x_label: "scale",
             y_factor: 100.0,
             y_ends: None,
+            spacing: EVEN,
+            guide: None,
             series,
         };
         chart.render(h);
@@ -136,6 +140,9 @@ fn final_values(h: &mut Html, metrics: &[&Metric], keys: &[&str]) {
 /// The measurements that are charted as training: those of the first seed, without adaptation, which has charts of
 /// its own.
 pub(crate) fn of_training(run: &RunFiles) -> Vec<&Metric> {
+    if run.fit.is_some() {
+        return Vec::new();
+    }
     let curves = run.outcome.iter().flat_map(|outcome| &outcome.curves);
     let adapted: Vec<&str> = curves.map(|curve| curve.method.as_str()).collect();
     let first = run.metrics.first().and_then(|metric| metric.seed);
@@ -190,6 +197,8 @@ pub(crate) fn training(h: &mut Html, run: &RunFiles) {
                 x_label: "step",
                 y_factor: 1.0,
                 y_ends: None,
+                spacing: EVEN,
+                guide: None,
                 series,
             }
             .render(h);
@@ -224,6 +233,8 @@ fn apart(h: &mut Html, metrics: &[&Metric], names: &[&str], keys: &[&str]) {
                     x_label: "step",
                     y_factor: 1.0,
                     y_ends: Some((low, high)),
+                    spacing: EVEN,
+                    guide: None,
                     series: vec![series],
                 }
                 .render(h);

@@ -18,6 +18,33 @@ pub(crate) fn number(value: f64, decimals: usize) -> String {
     }
 }
 
+/// At most two digits and a power of ten, `9.2e-5`, `1e-4`; `0` for nothing, `–` for what is no number.
+pub(crate) fn scientific(value: f64) -> String {
+    if !value.is_finite() {
+        return "–".into();
+    }
+    if value == 0.0 {
+        return "0".into();
+    }
+    format!("{value:.1e}").replace(".0e", "e")
+}
+
+/// `10⁻³`; `1` and `10` as they are.
+pub(crate) fn power_of_ten(power: i32) -> String {
+    const DIGITS: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
+    if (0..=1).contains(&power) {
+        return 10_u32.pow(power.unsigned_abs()).to_string();
+    }
+    let raised = power.to_string();
+    let raised = raised.chars().map(|c| match c.to_digit(10) {
+        Some(digit) => DIGITS[digit as usize],
+        None => '⁻',
+    });
+    std::iter::once("10".to_owned())
+        .chain(raised.map(String::from))
+        .collect()
+}
+
 /// Seconds: `0.4 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`.
 ///
 /// ```
@@ -96,6 +123,16 @@ mod tests {
         assert_eq!(percent(f64::NAN), "–");
         assert_eq!(number(f64::INFINITY, 2), "–");
         assert_eq!(number(-0.25, 1), "-0.2");
+    }
+
+    #[test]
+    fn powers_are_written_as_people_write_them() {
+        let texts = [-12, -1, 0, 1, 2, 10].map(power_of_ten);
+        assert_eq!(texts, ["10⁻¹²", "10⁻¹", "1", "10", "10²", "10¹⁰"]);
+        assert_eq!(
+            [0.0, 9.234e-5, -0.5].map(scientific),
+            ["0", "9.2e-5", "-5e-1"]
+        );
     }
 
     #[test]

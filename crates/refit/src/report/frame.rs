@@ -1,6 +1,11 @@
 //! The frame of a line chart: its axes, and where a point lies.
 
-use super::{format::number, html::Html, lines::Series, scale::Scale};
+use super::{
+    axis::{Axis, Spacing},
+    format::{number, scientific},
+    html::Html,
+    lines::Series,
+};
 
 // The drawing has fixed units and is scaled to its column: small multiples keep their text readable on a phone.
 pub(super) const WIDTH: f64 = 400.0;
@@ -16,9 +21,10 @@ const MAX_MARKERS: usize = 24;
 
 /// Scales of both axes, and the factor on values before they are printed.
 pub(super) struct Frame {
-    pub(super) x: Scale,
-    pub(super) y: Scale,
+    pub(super) x: Axis,
+    pub(super) y: Axis,
     pub(super) y_factor: f64,
+    pub(super) spacing: [Spacing; 2],
 }
 
 impl Frame {
@@ -32,8 +38,7 @@ impl Frame {
     }
 
     pub(super) fn axes(&self, h: &mut Html, x_label: &str) {
-        let (ticks, decimals) = self.y.ticks(5);
-        for tick in ticks {
+        for (tick, text) in self.y.marks(5) {
             let y = coordinate(self.py(tick));
             h.empty(
                 "line",
@@ -49,11 +54,10 @@ impl Frame {
             h.leaf(
                 "text",
                 &[("x", &(LEFT - 7.0)), ("y", &at), ("text-anchor", &"end")],
-                number(tick, decimals),
+                text,
             );
         }
-        let (ticks, decimals) = self.x.ticks(5);
-        for tick in ticks {
+        for (tick, text) in self.x.marks(5) {
             let x = coordinate(self.px(tick));
             let (y1, y2) = (HEIGHT - BOTTOM, HEIGHT - BOTTOM + 4.0);
             h.empty(
@@ -70,7 +74,7 @@ impl Frame {
             h.leaf(
                 "text",
                 &[("x", &x), ("y", &y), ("text-anchor", &"middle")],
-                number(tick, decimals),
+                text,
             );
         }
         let middle = (LEFT + WIDTH - RIGHT) / 2.0;
@@ -87,10 +91,34 @@ impl Frame {
         );
     }
 
+    /// A line across at `y`, in printed units, with what it means.
+    pub(super) fn guide(&self, h: &mut Html, y: f64, meaning: &str) {
+        if !self.y.shows(y) {
+            return;
+        }
+        let y = coordinate(self.py(y));
+        let attrs: super::html::Attrs<'_> = &[
+            ("class", &"guide"),
+            ("x1", &LEFT),
+            ("x2", &(WIDTH - RIGHT)),
+            ("y1", &y),
+            ("y2", &y),
+        ];
+        h.el("line", attrs, |h| {
+            h.leaf("title", &[], meaning);
+        });
+    }
+
+    /// Whether a point has a place.
+    pub(super) fn takes(&self, (x, y): (f64, f64)) -> bool {
+        let [of_x, of_y] = self.spacing;
+        of_x.takes(x) && of_y.takes(y)
+    }
+
     pub(super) fn line(&self, h: &mut Html, series: &Series) {
         let class = format!("line {}", series.class);
         for run in thin(&series.points)
-            .split(|p| !is_finite(*p))
+            .split(|p| !self.takes(*p))
             .filter(|run| !run.is_empty())
         {
             let path: Vec<String> = run.iter().map(|p| self.place(*p)).collect();
@@ -103,10 +131,10 @@ impl Frame {
             );
         }
         let markers = series.points.len() <= MAX_MARKERS;
-        for point in series.points.iter().filter(|p| markers && is_finite(**p)) {
+        for point in series.points.iter().filter(|p| markers && self.takes(**p)) {
             self.marker(h, series, *point, 3, "");
         }
-        if let Some(point) = series.chosen.filter(|p| is_finite(*p)) {
+        if let Some(point) = series.chosen.filter(|p| self.takes(*p)) {
             self.marker(h, series, point, 6, " (chosen)");
         }
     }
@@ -122,7 +150,10 @@ impl Frame {
             "circle",
             &[("class", &class), ("cx", &cx), ("cy", &cy), ("r", &radius)],
             |h| {
-                let value = number(y * self.y_factor, 2);
+                let value = match self.spacing[1] {
+                    Spacing::Even => number(y * self.y_factor, 2),
+                    Spacing::Log => scientific(y * self.y_factor),
+                };
                 h.leaf(
                     "title",
                     &[],
@@ -143,10 +174,6 @@ impl Frame {
 
 fn coordinate(value: f64) -> String {
     number(value, 1)
-}
-
-pub(super) const fn is_finite((x, y): (f64, f64)) -> bool {
-    x.is_finite() && y.is_finite()
 }
 
 /// Every `k`-th point and the last one, at most [`MAX_POINTS`] and one.

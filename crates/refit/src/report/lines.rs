@@ -1,9 +1,9 @@
 //! Line charts over steps or scales.
 
 use super::{
-    frame::{Frame, HEIGHT, WIDTH, is_finite},
+    axis::{Axis, Spacing},
+    frame::{Frame, HEIGHT, WIDTH},
     html::Html,
-    scale::Scale,
 };
 
 /// A line with a name.
@@ -25,30 +25,37 @@ pub(crate) struct Chart {
     pub(crate) y_factor: f64,
     /// Ends of the axis, where they have a meaning, in printed units; the data decides otherwise.
     pub(crate) y_ends: Option<(f64, f64)>,
+    /// How both axes are spaced, across and up.
+    pub(crate) spacing: [Spacing; 2],
+    /// A value to draw a line at, in printed units, and what it means.
+    pub(crate) guide: Option<(f64, &'static str)>,
     pub(crate) series: Vec<Series>,
 }
 
 impl Chart {
     /// Appends the chart; nothing if no point is a number.
     pub(crate) fn render(&self, h: &mut Html) {
+        let [of_x, of_y] = self.spacing;
         let points = || {
-            self.series
-                .iter()
-                .flat_map(|s| s.points.iter())
-                .filter(|p| is_finite(**p))
+            let all = self.series.iter().flat_map(|s| s.points.iter());
+            all.filter(|p| of_x.takes(p.0) && of_y.takes(p.1))
         };
-        let Some(around) = Scale::around(points().map(|p| p.1 * self.y_factor)) else {
+        let guide = points().next().and(self.guide).map(|guide| guide.0);
+        let values = points().map(|p| p.1 * self.y_factor).chain(guide);
+        let (Some(around), Some(x)) = (
+            Axis::around(of_y, values),
+            Axis::over(of_x, points().map(|p| p.0)),
+        ) else {
             return;
         };
         let y = self
             .y_ends
-            .map_or(around, |(low, high)| Scale::new(low, high));
-        let low = points().map(|p| p.0).fold(f64::INFINITY, f64::min);
-        let high = points().map(|p| p.0).fold(f64::NEG_INFINITY, f64::max);
+            .map_or(around, |(low, high)| Axis::new(of_y, low, high));
         let frame = Frame {
-            x: Scale::new(low, high),
+            x,
             y,
             y_factor: self.y_factor,
+            spacing: self.spacing,
         };
         let described = format!("{} over {}", self.title, self.x_label);
         h.el("figure", &[("class", &"chart")], |h| {
@@ -63,6 +70,9 @@ impl Chart {
                 ],
                 |h| {
                     frame.axes(h, self.x_label);
+                    if let Some((y, meaning)) = self.guide {
+                        frame.guide(h, y, meaning);
+                    }
                     for series in &self.series {
                         frame.line(h, series);
                     }
@@ -71,6 +81,9 @@ impl Chart {
         });
     }
 }
+
+/// Even both ways.
+pub(crate) const EVEN: [Spacing; 2] = [Spacing::Even; 2];
 
 /// Appends one entry per line.
 pub(crate) fn legend(h: &mut Html, series: &[Series]) {
@@ -117,6 +130,8 @@ mod tests {
             x_label: "step",
             y_factor: 1.0,
             y_ends: None,
+            spacing: EVEN,
+            guide: None,
             series: vec![series],
         }
         .render(&mut h);

@@ -4,12 +4,14 @@
 //! `results.json` and `metrics.jsonl` alone. The same files always give the same page.
 
 mod accuracy;
+mod axis;
 mod banner;
 mod bar;
 mod columns;
 mod corruption;
 mod cost;
 mod curves;
+mod fit;
 mod format;
 mod frame;
 mod heat;
@@ -28,8 +30,8 @@ mod words;
 
 use crate::run::RunFiles;
 use banner::banner;
-pub(crate) use format::count;
 pub use format::{bytes, duration};
+pub(crate) use format::{count, scientific};
 use html::Html;
 use sections::{Section, sections};
 pub use table::{Style, text_table};
@@ -90,6 +92,9 @@ fn head(h: &mut Html, run: &RunFiles) {
 }
 
 fn title(run: &RunFiles) -> String {
+    if let Some(fit) = &run.fit {
+        return format!("{} · refit {}", fit.data, run.record.verb);
+    }
     match &run.outcome {
         Some(outcome) => format!("{} · refit {}", outcome.suite, run.record.verb),
         None => format!("refit {}", run.record.verb),

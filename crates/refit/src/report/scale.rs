@@ -32,6 +32,11 @@ impl Scale {
         (low <= high).then(|| Self::new(low - margin, high + margin))
     }
 
+    /// The ends.
+    pub(crate) const fn ends(self) -> (f64, f64) {
+        (self.low, self.high)
+    }
+
     /// Where `value` lies: 0 at the low end, 1 at the high end.
     pub(crate) fn at(self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)

@@ -1,6 +1,6 @@
 //! What the page shows, section by section.
 
-use super::{accuracy, corruption, cost, curves, heat, html::Html, ladder, merge, provenance};
+use super::{accuracy, corruption, cost, curves, fit, heat, html::Html, ladder, merge, provenance};
 use crate::{
     outcome::{MethodKind, Outcome},
     run::RunFiles,
@@ -59,7 +59,13 @@ fn first_seed(h: &mut Html, run: &RunFiles) {
 pub(super) fn sections(run: &RunFiles) -> Vec<Section> {
     let outcome = run.outcome.as_ref();
     let has = |test: fn(&Outcome) -> bool| outcome.is_some_and(test);
+    let fit = run.fit.is_some();
+    let sampled = run.fit.as_ref().is_some_and(|_| fit::sampled(run));
     let candidates = [
+        (fit, FOUND),
+        (fit, WAY),
+        (sampled, SAMPLES),
+        (fit, WORK),
         (!merge::steps(&run.record).is_empty(), MERGE),
         (has(|o| !o.methods.is_empty()), ACCURACY),
         (has(|o| !o.coefficients.is_empty()), COEFFICIENTS),
@@ -90,6 +96,34 @@ fn with_outcome(h: &mut Html, run: &RunFiles, body: impl FnOnce(&mut Html, &Outc
     }
 }
 
+const FOUND: Section = Section {
+    id: "found",
+    title: "What was found",
+    lead: "Loss and gradient are those of all rows. A certificate says that no gradient is longer and no curvature lower than its bounds, with its confidence.",
+    seeds: Seeds::All,
+    body: fit::found,
+};
+const WAY: Section = Section {
+    id: "way",
+    title: "On the way",
+    lead: "Against work, which is the same on every machine, and against time, which is not. The gap is the distance to the lowest loss that any solver of this run saw.",
+    seeds: Seeds::All,
+    body: fit::way,
+};
+const SAMPLES: Section = Section {
+    id: "samples",
+    title: "Samples",
+    lead: "Rows that each estimate was made of, trial by trial.",
+    seeds: Seeds::All,
+    body: fit::samples,
+};
+const WORK: Section = Section {
+    id: "work",
+    title: "Work",
+    lead: "A propagation is one row, one pass through the model, forward or backward. Values of a row cost one, a gradient two, what a Hessian keeps two, and each product with it two more; trials that were taken back, certificates and probabilities of draws are charged.",
+    seeds: Seeds::All,
+    body: fit::work,
+};
 const MERGE: Section = Section {
     id: "merge",
     title: "What was merged",

@@ -5,7 +5,7 @@ use super::{
     part::{Part, part_path, target_of},
     peak_bytes, read_metrics, read_record, write_document,
 };
-use crate::{outcome::Outcome, report};
+use crate::{fitting::FitOutcome, outcome::Outcome, report};
 use refit_core::StopReason;
 use refit_io::atomic::{OutputDir, Overwrite, write_file};
 use std::{
@@ -51,6 +51,7 @@ pub struct RunFolder {
     place: Place,
     record: RunRecord,
     outcome: Option<Outcome>,
+    fit: Option<FitOutcome>,
     started: Instant,
     /// Seconds before this process went on with the run.
     before: f64,
@@ -126,6 +127,7 @@ impl RunFolder {
             place,
             record,
             outcome: None,
+            fit: None,
             started: Instant::now(),
             before: 0.0,
         }
@@ -178,6 +180,11 @@ impl RunFolder {
     /// Keeps what the work found.
     pub fn set_outcome(&mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
+    }
+
+    /// Keeps what a fit found.
+    pub fn set_fit(&mut self, outcome: FitOutcome) {
+        self.fit = Some(outcome);
     }
 
     /// Ends this process's part of a run that can be gone on with; returns where it is.
@@ -252,10 +259,14 @@ impl RunFolder {
         if let Some(outcome) = &self.outcome {
             write_document(&folder.join(RESULTS), outcome, Overwrite::Replace)?;
         }
+        if let Some(outcome) = &self.fit {
+            write_document(&folder.join(RESULTS), outcome, Overwrite::Replace)?;
+        }
         let files = RunFiles {
             metrics: read_metrics(folder)?,
             record: self.record.clone(),
             outcome: self.outcome.clone(),
+            fit: self.fit.clone(),
         };
         let page = report::render(&files);
         write_file(folder.join(REPORT), page.as_bytes(), Overwrite::Replace)?;

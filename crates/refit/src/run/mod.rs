@@ -25,7 +25,7 @@ mod metrics;
 mod part;
 mod record;
 
-use crate::outcome::Outcome;
+use crate::{fitting::FitOutcome, outcome::Outcome};
 pub use clock::{now, rfc3339};
 pub use error::RunError;
 pub use folder::{RunFolder, Unfinished};
@@ -58,8 +58,10 @@ const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 pub struct RunFiles {
     /// `run.json`.
     pub record: RunRecord,
-    /// `results.json`, where there is one.
+    /// `results.json` of fused models, where there is one.
     pub outcome: Option<Outcome>,
+    /// `results.json` of a fit.
+    pub fit: Option<FitOutcome>,
     /// `metrics.jsonl`.
     pub metrics: Vec<Metric>,
 }
@@ -70,9 +72,15 @@ impl RunFiles {
     /// # Errors
     /// When it is no run folder, or a document in it cannot be understood.
     pub fn read(folder: &Path) -> Result<Self, RunError> {
+        let (record, results) = (read_record(folder)?, folder.join(RESULTS));
+        let (outcome, fit) = match record.verb.as_str() {
+            "fit" => (None, read_json(&results)?),
+            _ => (read_json(&results)?, None),
+        };
         Ok(Self {
-            record: read_record(folder)?,
-            outcome: read_json(&folder.join(RESULTS))?,
+            record,
+            outcome,
+            fit,
             metrics: read_metrics(folder)?,
         })
     }

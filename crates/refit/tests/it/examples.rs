@@ -17,7 +17,7 @@ fn examples(help: &str) -> Vec<String> {
 }
 
 /// In the order in which a newcomer meets them: what one writes, another reads.
-const VERBS: [&str; 10] = [
+const VERBS: [&str; 11] = [
     "train",
     "eval",
     "info",
@@ -25,6 +25,7 @@ const VERBS: [&str; 10] = [
     "merge",
     "extract",
     "embed",
+    "fit",
     "completions",
     "man",
     "demo",

@@ -431,7 +431,7 @@ fn same_run(sandbox: &Sandbox, a: &str, b: &str) {
 }
 
 /// Starts the program.
-fn start(sandbox: &Sandbox, args: &str) -> Child {
+pub(crate) fn start(sandbox: &Sandbox, args: &str) -> Child {
     sandbox
         .command()
         .args(args.split_whitespace())
@@ -442,7 +442,7 @@ fn start(sandbox: &Sandbox, args: &str) -> Child {
 }
 
 /// Waits until there is a file that is not empty.
-fn wait_for(sandbox: &Sandbox, file: &str) {
+pub(crate) fn wait_for(sandbox: &Sandbox, file: &str) {
     let path = sandbox.path().join(file);
     let there = || path.metadata().is_ok_and(|m| m.len() > 0);
     let patience = Instant::now();

@@ -9,6 +9,7 @@ mod adapters;
 mod beside;
 mod embed;
 mod examples;
+mod fit;
 mod hostile;
 mod hub;
 mod interrupt;

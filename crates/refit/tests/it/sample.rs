@@ -337,6 +337,7 @@ pub(crate) fn run(outcome: Outcome) -> RunFiles {
         .flat_map(|(s, name)| (0..30).map(move |n| metric(name, n, s)))
         .collect();
     RunFiles {
+        fit: None,
         record,
         outcome: Some(outcome),
         metrics,

@@ -8,7 +8,7 @@ fn help_pages() {
     let sandbox = Sandbox::new();
     with_settings!({ omit_expression => true }, {
         assert_snapshot!("help", sandbox.done("--help").out);
-        for verb in ["demo", "train", "eval", "merge", "extract", "embed", "info", "report", "completions", "man"] {
+        for verb in ["demo", "train", "eval", "merge", "extract", "embed", "fit", "info", "report", "completions", "man"] {
             let help = sandbox.done(&format!("{verb} --help")).out;
             assert_snapshot!(format!("help-{verb}"), help);
         }
@@ -46,6 +46,11 @@ fn errors_and_hints() {
         "train --data generated:digits --out runs/x",
         "demo --device gpu",
         "man mrege",
+        "fit --data generated:100,3 --solver tr,lbgfs --out runs/x",
+        "fit --data generated:100,3 --objective logsitic --out runs/x",
+        "fit --data generated:100 --out runs/x",
+        "fit --data generated:100,3 --eps-g 0 --out runs/x",
+        "fit --data no-such-rows.txt --out runs/x",
     ] {
         let said = sandbox.refit(args);
         assert_eq!(said.out, "");
@@ -69,6 +74,7 @@ fn dry_run_plans() {
         "merge recipes/ties.yaml --out runs/x --dry-run",
         "merge recipes/adamerging.yaml --out runs/x --dry-run --json",
         "eval runs/digits --data generated:digits --dry-run",
+        "fit --data generated:1000,5 --solver tr,arc:full,lbfgs --budget-propagations 1000000 --out runs/x --dry-run",
         "info recipes/adamerging.yaml",
     ] {
         text += &format!("$ refit {args}\n{}\n", sandbox.done(args).out);

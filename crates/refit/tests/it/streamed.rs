@@ -1,6 +1,6 @@
 //! Merges by recipes of recipe tools, from files to files.
 
-use crate::sandbox::{Said, Sandbox};
+use crate::sandbox::Sandbox;
 use refit::merging::{MergeJob, MergeOptions};
 use refit_core::{
     Adapter, AdapterTensor, Change, DType, LowRank, Placement, Seed, Silent, Sink, Source,
@@ -10,8 +10,7 @@ use refit_io::{
     adapter::{AdapterOptions, write_adapter},
     ckpt::{Checkpoint, CheckpointWriter, WriteOptions, encode_f32},
 };
-use refit_testkit::http::{Server, answer};
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 
 /// Names and shapes of a small model with `layers` layers.
 pub(crate) fn metas(layers: usize, width: usize, words: usize) -> Vec<TensorMeta> {

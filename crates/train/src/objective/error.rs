@@ -37,6 +37,16 @@ pub enum ObjectiveError {
         #[source]
         source: TableError,
     },
+    /// Rows of another width than those that parameters belong to.
+    #[error("`{table}` has {found} features, expected {expected}")]
+    Columns {
+        /// The table.
+        table: String,
+        /// Features it has.
+        found: usize,
+        /// Features of the parameters.
+        expected: usize,
+    },
     /// A setting that cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -49,7 +59,7 @@ impl Hint for ObjectiveError {
             Self::NoParameter { .. } => Some("fit a bias".into()),
             Self::Labels { source, .. } => source.hint(),
             Self::Config(inner) => inner.hint(),
-            Self::Empty { .. } => None,
+            Self::Empty { .. } | Self::Columns { .. } => None,
         }
     }
 }

@@ -6,13 +6,14 @@
 
 use super::{
     LossAt, ObjectiveError,
+    classes::{check_beside, check_rows, labels},
     order::Order,
     parts::Parts,
     rows::{self, MOST_ROWS, add_rows, blocks, products},
 };
 use crate::optim::second::{Bounds, FiniteSum, Sample};
 use rayon::prelude::*;
-use refit_io::data::{Features, Table};
+use refit_io::data::{Classes, Features, Table};
 use std::ops::Range;
 
 mod config;
@@ -33,6 +34,8 @@ pub struct LinearModel {
     features: Features,
     /// 0 or 1 for losses of two classes.
     targets: Vec<f32>,
+    /// The labels behind 0 and 1; `None` where targets are numbers.
+    classes: Option<Classes>,
     /// `|a_i|^2`, and 1 more with a bias.
     square_norms: Vec<f64>,
     config: LinearConfig,
@@ -80,29 +83,33 @@ impl LinearModel {
     pub fn new(table: Table, config: LinearConfig) -> Result<Self, ObjectiveError> {
         config.loss.check()?;
         config.penalty.check()?;
-        let name = || table.name().to_owned();
-        if table.is_empty() {
-            return Err(ObjectiveError::Empty { table: name() });
-        }
-        if table.features().columns() == 0 && !config.bias {
-            return Err(ObjectiveError::NoParameter { table: name() });
-        }
+        check_rows(&table, config.bias)?;
         let classes = config.loss.is_binary().then(|| table.classes()).transpose();
-        let classes = classes.map_err(|source| ObjectiveError::Labels {
-            table: name(),
-            source,
-        })?;
-        if let Some(classes) = &classes
-            && classes.count() != 2
-        {
-            let found = classes.count();
-            return Err(ObjectiveError::NotBinary {
-                table: name(),
-                found,
-            });
+        let classes = classes.map_err(labels(&table))?;
+        match classes {
+            Some(classes) if classes.count() != 2 => Err(ObjectiveError::NotBinary {
+                table: table.name().to_owned(),
+                found: classes.count(),
+            }),
+            classes => Ok(Self::of(table, classes, config)),
         }
+    }
+
+    /// The same loss over other rows, such as test rows: of as many features, labelled with the same classes.
+    ///
+    /// # Errors
+    /// A table without rows, of another width, or with a label of another class.
+    pub fn beside(&self, table: Table) -> Result<Self, ObjectiveError> {
+        check_beside(&table, &self.features)?;
+        let known = self.classes.as_ref();
+        let classes = known.map(|known| table.classes_among(known)).transpose();
+        let classes = classes.map_err(labels(&table))?;
+        Ok(Self::of(table, classes, self.config))
+    }
+
+    fn of(table: Table, classes: Option<Classes>, config: LinearConfig) -> Self {
         let (features, mut targets) = table.into_parts();
-        if let Some(classes) = classes {
+        if let Some(classes) = &classes {
             let pairs = targets.iter_mut().zip(classes.of_rows());
             pairs.for_each(|(target, &class)| *target = class as f32);
         }
@@ -111,12 +118,13 @@ impl LinearModel {
         for norm in &mut square_norms {
             *norm += bias;
         }
-        Ok(Self {
+        Self {
             features,
             targets,
+            classes: classes.map(Classes::without_rows),
             square_norms,
             config,
-        })
+        }
     }
 
     /// The rows.

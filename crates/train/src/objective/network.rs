@@ -92,6 +92,15 @@ impl NetworkModel {
         Ok(Self { rows, config })
     }
 
+    /// The same loss over other rows, such as test rows: of as many features, labelled with the same classes.
+    ///
+    /// # Errors
+    /// A table without rows, of another width, or with a label of another class.
+    pub fn beside(&self, table: Table) -> Result<Self, ObjectiveError> {
+        let (rows, config) = (self.rows.beside(table, true)?, self.config);
+        Ok(Self { rows, config })
+    }
+
     /// The rows.
     pub const fn features(&self) -> &Features {
         &self.rows.features
@@ -99,7 +108,7 @@ impl NetworkModel {
 
     /// Number of classes.
     pub const fn classes(&self) -> usize {
-        self.rows.count
+        self.rows.count()
     }
 
     /// The outputs of every row: `[rows, classes]`.
@@ -310,7 +319,7 @@ impl FiniteSum for NetworkModel {
     }
 
     fn terms(&self) -> usize {
-        self.rows.classes.len()
+        self.rows.len()
     }
 
     fn values(&self, x: &[f64], sample: Sample<'_>, out: &mut [f64]) {

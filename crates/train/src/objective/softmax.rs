@@ -84,6 +84,15 @@ impl SoftmaxModel {
         Ok(Self { rows, config })
     }
 
+    /// The same loss over other rows, such as test rows: of as many features, labelled with the same classes.
+    ///
+    /// # Errors
+    /// A table without rows, of another width, or with a label of another class.
+    pub fn beside(&self, table: Table) -> Result<Self, ObjectiveError> {
+        let (rows, config) = (self.rows.beside(table, self.config.bias)?, self.config);
+        Ok(Self { rows, config })
+    }
+
     /// The rows.
     pub const fn features(&self) -> &Features {
         &self.rows.features
@@ -91,7 +100,7 @@ impl SoftmaxModel {
 
     /// Number of classes.
     pub const fn classes(&self) -> usize {
-        self.rows.count
+        self.rows.count()
     }
 
     /// The outputs of every row: `[rows, classes]`.
@@ -241,7 +250,7 @@ impl FiniteSum for SoftmaxModel {
     }
 
     fn terms(&self) -> usize {
-        self.rows.classes.len()
+        self.rows.len()
     }
 
     fn values(&self, x: &[f64], sample: Sample<'_>, out: &mut [f64]) {

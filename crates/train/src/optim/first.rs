@@ -13,7 +13,7 @@ use refit_core::{Budget, ConfigError, Progress, Seed};
 use refit_math::vector::norm;
 use refit_nn::{Init, Weights};
 use serde::{Deserialize, Serialize};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Settings of [`descend`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,10 +52,30 @@ impl Default for FirstOrderConfig {
     }
 }
 
+impl FirstOrderConfig {
+    /// Checks everything but the settings of the optimiser, which it checks when it is built.
+    ///
+    /// # Errors
+    /// The first setting that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.batch == 0 {
+            return Err(ConfigError::range("batch", 0, "at least 1"));
+        }
+        if !(self.eps_g > 0.0 && self.eps_g.is_finite()) {
+            return Err(ConfigError::range(
+                "eps-g",
+                self.eps_g,
+                "a finite number above 0",
+            ));
+        }
+        self.schedule.check()
+    }
+}
+
 /// Minimises a sum by steps on batches of terms, each once per epoch in random order. Parameters are in single precision.
 ///
-/// After each epoch the whole gradient is looked at. That look is not counted: it is no part of the method, and decides
-/// only when to stop.
+/// After each epoch the whole gradient is looked at. Neither that look nor its time is counted: it is no part of the
+/// method, and decides only when to stop.
 ///
 /// # Errors
 /// A setting out of range; an objective without parameters or terms, or with too many terms; a start of the wrong length,
@@ -104,16 +124,18 @@ pub fn descend<O: FiniteSum>(
     let (mut values, mut gradient) = (vec![0.0; n], vec![0.0; dim]);
     let (began, mut way) = (Instant::now(), Vec::new());
     progress.begin("minimise", Some(config.epochs));
-    let mut epoch = 0;
+    let (mut epoch, mut looks) = (0, Duration::ZERO);
     loop {
         let x: Vec<f64> = params[0].iter().map(|&x| f64::from(x)).collect();
+        let look = Instant::now();
         objective.gradient(&x, Sample::All, &mut values, &mut gradient);
+        looks += look.elapsed();
         let point = Progressed {
             step: epoch * per_epoch,
             value: values.iter().sum::<f64>() / n as f64,
             gradient: norm(&gradient),
             counts: sum.counts,
-            seconds: began.elapsed().as_secs_f64(),
+            seconds: began.elapsed().saturating_sub(looks).as_secs_f64(),
         };
         for (what, value) in [("value", point.value), ("gradient", point.gradient)] {
             if !value.is_finite() {
@@ -184,13 +206,7 @@ fn check<O: FiniteSum>(
     start: &[f64],
     config: &FirstOrderConfig,
 ) -> Result<u32, SecondOrderError> {
-    if config.batch == 0 {
-        return Err(ConfigError::range("batch", 0, "at least 1").into());
-    }
-    if !(config.eps_g > 0.0 && config.eps_g.is_finite()) {
-        return Err(ConfigError::range("eps-g", config.eps_g, "a finite number above 0").into());
-    }
-    config.schedule.check()?;
+    config.check()?;
     let (dim, found) = (objective.dim(), objective.terms());
     for (what, count) in [("parameters", dim), ("terms", found)] {
         if count == 0 {

@@ -37,13 +37,29 @@ impl Classes {
         match labels[..] {
             [] => Err(TableError::Empty),
             [found] => Err(TableError::OneClass { found }),
-            _ => {
-                let of_row = |&label: &f32| place(&labels, label).unwrap_or_default() as u32;
-                Ok(Self {
-                    of_rows: all.iter().map(of_row).collect(),
-                    labels,
-                })
-            }
+            _ => Self::among(all, labels),
+        }
+    }
+
+    /// The classes of labels of which each is one of `labels`, which ascend.
+    pub(super) fn among(all: &[f32], labels: Vec<f32>) -> Result<Self, TableError> {
+        let of_row = |(row, &label): (usize, &f32)| match place(&labels, label) {
+            Ok(class) => Ok(class as u32),
+            Err(_) => Err(TableError::OtherClass { row, found: label }),
+        };
+        let of_rows = all.iter().enumerate().map(of_row);
+        Ok(Self {
+            of_rows: of_rows.collect::<Result<_, _>>()?,
+            labels,
+        })
+    }
+
+    /// The classes alone, for whoever has the rows elsewhere.
+    #[must_use]
+    pub fn without_rows(self) -> Self {
+        Self {
+            of_rows: Vec::new(),
+            ..self
         }
     }
 
@@ -88,6 +104,23 @@ mod tests {
             assert_eq!(classes.labels(), labels);
             assert_eq!(classes.of_rows(), [1, 0, 1]);
         }
+    }
+
+    #[test]
+    fn classes_of_other_rows_keep_their_numbers() {
+        let known = Classes::of(&[3.0, 1.0, 2.0]).unwrap();
+        let table = |labels: Vec<f32>| {
+            let rows = super::super::DenseRows::new(vec![0.0; labels.len()], 1).unwrap();
+            super::super::Table::new("t", super::super::Features::Dense(rows), labels).unwrap()
+        };
+        // One class alone is enough: nothing is learned from these rows.
+        let found = table(vec![2.0, 2.0]).classes_among(&known).unwrap();
+        assert_eq!((found.of_rows(), found.count()), ([1, 1].as_slice(), 3));
+        let e = table(vec![2.0, 4.0]).classes_among(&known).unwrap_err();
+        assert_eq!(
+            e.to_string(),
+            "the label of row 1 is 4, which is none of the known classes"
+        );
     }
 
     #[test]

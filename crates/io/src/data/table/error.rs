@@ -66,6 +66,14 @@ pub enum TableError {
         /// The label.
         found: f32,
     },
+    /// A label of no known class.
+    #[error("the label of row {row} is {found}, which is none of the known classes")]
+    OtherClass {
+        /// The row.
+        row: usize,
+        /// The label.
+        found: f32,
+    },
     /// As many labels as rows are needed.
     #[error("{labels} labels for {rows} rows")]
     Lengths {

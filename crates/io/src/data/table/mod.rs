@@ -136,6 +136,14 @@ impl Table {
         Classes::of(&self.labels)
     }
 
+    /// The labels as classes that are known already, such as those of the rows that a model was fitted to.
+    ///
+    /// # Errors
+    /// A label that is none of them.
+    pub fn classes_among(&self, known: &Classes) -> Result<Classes, TableError> {
+        Classes::among(&self.labels, known.labels().to_vec())
+    }
+
     /// The rows without labels and name.
     pub fn into_parts(self) -> (Features, Vec<f32>) {
         (self.features, self.labels)

@@ -201,3 +201,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn test_rows_are_scored_by_the_classes_of_the_rows_that_were_fitted() {
+    let rows = |values: Vec<f32>, labels: Vec<f32>| {
+        let features = Features::Dense(DenseRows::new(values, 1).unwrap());
+        Table::new("t", features, labels).unwrap()
+    };
+    let sum = LinearModel::new(
+        rows(vec![1.0, 2.0], vec![-1.0, 1.0]),
+        LinearConfig::default(),
+    )
+    .unwrap();
+    // Of its own, `+1` would be the class 0 of a table that has no other.
+    let test = sum.beside(rows(vec![5.0, -5.0], vec![1.0, 1.0])).unwrap();
+    assert!((test.error_rate(&[1.0, 0.0]) - 0.5).abs() < 1e-15);
+    let error = |table| sum.beside(table).unwrap_err();
+    let other = error(rows(vec![1.0], vec![2.0]));
+    assert_eq!(other.to_string(), "`t` cannot be classified");
+    let wide = Features::Dense(DenseRows::new(vec![1.0, 2.0], 2).unwrap());
+    let wide = error(Table::new("wide", wide, vec![1.0]).unwrap());
+    assert_eq!(wide.to_string(), "`wide` has 2 features, expected 1");
+}

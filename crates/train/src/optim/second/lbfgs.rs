@@ -43,6 +43,39 @@ impl Default for LbfgsConfig {
     }
 }
 
+impl LbfgsConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first one that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let within = |key: &'static str, value: f64, inside: bool, text: &'static str| {
+            if inside {
+                Ok(())
+            } else {
+                Err(ConfigError::range(key, value, text))
+            }
+        };
+        let (down, left) = (self.decrease, self.curvature);
+        within("memory", self.memory as f64, self.memory > 0, "at least 1")?;
+        let positive = self.eps_g > 0.0 && self.eps_g.is_finite();
+        within("eps-g", self.eps_g, positive, "a finite number above 0")?;
+        within(
+            "curvature",
+            left,
+            left > 0.0 && left < 1.0,
+            "a number in (0, 1)",
+        )?;
+        within(
+            "decrease",
+            down,
+            down > 0.0 && down < left,
+            "a number in (0, curvature)",
+        )?;
+        within("lowest", self.lowest, self.lowest < 0.0, "a number below 0")
+    }
+}
+
 /// A point on the way of a first-order method.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -112,7 +145,7 @@ pub fn lbfgs<O: FiniteSum>(
     config: &LbfgsConfig,
     progress: &dyn Progress,
 ) -> Result<Descended, SecondOrderError> {
-    check(config)?;
+    config.check()?;
     if start.len() != objective.dim() {
         return Err(SecondOrderError::Start {
             found: start.len(),
@@ -264,41 +297,4 @@ fn remember(pairs: &mut VecDeque<Pair>, here: &Point, there: &Point, memory: usi
         }
         pairs.push_back((s, y, 1.0 / product));
     }
-}
-
-fn check(config: &LbfgsConfig) -> Result<(), ConfigError> {
-    let within = |key: &'static str, value: f64, inside: bool, text: &'static str| {
-        if inside {
-            Ok(())
-        } else {
-            Err(ConfigError::range(key, value, text))
-        }
-    };
-    let (down, left) = (config.decrease, config.curvature);
-    within(
-        "memory",
-        config.memory as f64,
-        config.memory > 0,
-        "at least 1",
-    )?;
-    let positive = config.eps_g > 0.0 && config.eps_g.is_finite();
-    within("eps-g", config.eps_g, positive, "a finite number above 0")?;
-    within(
-        "curvature",
-        left,
-        left > 0.0 && left < 1.0,
-        "a number in (0, 1)",
-    )?;
-    within(
-        "decrease",
-        down,
-        down > 0.0 && down < left,
-        "a number in (0, curvature)",
-    )?;
-    within(
-        "lowest",
-        config.lowest,
-        config.lowest < 0.0,
-        "a number below 0",
-    )
 }

@@ -1,0 +1,263 @@
+//! From flags to settings.
+
+use super::args::{FitArgs, ObjectiveName, SubProblem};
+use crate::{
+    fitting::{
+        Arm, ArmConfig, ArmName, FitSettings, ObjectiveConfig, RowSource, SamplingName, SolverName,
+        Start, StartName, sampling_label,
+    },
+    run::SAVE_EVERY_SECS,
+};
+use refit_core::{Budget, ConfigError};
+use refit_train::{
+    objective::{Head, LinearConfig, Loss, NetworkConfig, Penalty, SoftmaxConfig},
+    optim::{
+        AdamWConfig, FirstOrderConfig, OptimConfig, Schedule, SgdConfig,
+        second::{Curvature, LbfgsConfig, Method, Sampling, SecondOrderConfig},
+    },
+};
+use std::path::Path;
+
+/// Smallest weight of a cubic term (ours).
+const LEAST_SIGMA: f64 = 1e-8;
+
+/// Settings of a new run.
+pub(super) fn of(args: &FitArgs, out: &Path) -> Result<FitSettings, ConfigError> {
+    let source = args.data.clone().unwrap_or_default();
+    if args.features.is_some() && matches!(source, RowSource::Generated { .. }) {
+        let problem = "does not go with generated rows, which name their number";
+        return Err(ConfigError::conflict("features", problem));
+    }
+    let objective = objective(args);
+    let usual = match objective {
+        ObjectiveConfig::Network(_) => StartName::Random,
+        _ => StartName::Zeros,
+    };
+    let arms = args.solver.iter().map(|name| arm(*name, args));
+    let settings = FitSettings {
+        data: source.to_string(),
+        test: args.test.clone(),
+        features: args.features,
+        objective,
+        start: Start {
+            name: args.objective.start.unwrap_or(usual),
+            scale: args.objective.start_scale,
+        },
+        arms: arms.collect::<Result<_, _>>()?,
+        looks: args.looks,
+        seed: args.run.seed(),
+        save_every: args.save_every.unwrap_or(SAVE_EVERY_SECS),
+        out: out.to_path_buf(),
+    };
+    settings.check().map_err(by_flag)?;
+    Ok(settings)
+}
+
+/// Names a setting as the command line does.
+fn by_flag(error: ConfigError) -> ConfigError {
+    const FLAGS: [(&str, &str); 8] = [
+        ("accept", "eta"),
+        ("good", "eta-good"),
+        ("factor", "gamma"),
+        ("gradient", "gradient-share"),
+        ("hessian", "hessian-share"),
+        ("share", "hessian-share"),
+        ("value", "value-share"),
+        ("error", "gradient-error"),
+    ];
+    match error {
+        ConfigError::Range {
+            key,
+            found,
+            expected,
+        } => {
+            let flag = FLAGS.iter().find(|(known, _)| *known == key);
+            ConfigError::Range {
+                key: flag.map_or(key, |(_, flag)| (*flag).into()),
+                found,
+                expected,
+            }
+        }
+        error => error,
+    }
+}
+
+fn objective(args: &FitArgs) -> ObjectiveConfig {
+    let args = &args.objective;
+    let scale = args.loss_scale;
+    let penalty = Penalty {
+        ridge: args.ridge,
+        alpha: args.alpha,
+        beta: args.beta,
+    };
+    let linear = |loss| {
+        ObjectiveConfig::Linear(LinearConfig {
+            loss,
+            penalty,
+            bias: !args.no_bias,
+        })
+    };
+    match args.objective {
+        ObjectiveName::SigmoidSquare => linear(Loss::SigmoidSquare),
+        ObjectiveName::Logistic => linear(Loss::Logistic),
+        ObjectiveName::Square => linear(Loss::Square),
+        ObjectiveName::SmoothHuber => linear(Loss::SmoothHuber { scale }),
+        ObjectiveName::Cauchy => linear(Loss::Cauchy { scale }),
+        ObjectiveName::GemanMcclure => linear(Loss::GemanMcclure { scale }),
+        ObjectiveName::Softmax => ObjectiveConfig::Softmax(SoftmaxConfig {
+            head: Head::Softmax,
+            penalty,
+            bias: !args.no_bias,
+        }),
+        ObjectiveName::Network => ObjectiveConfig::Network(NetworkConfig {
+            hidden: args.hidden,
+            activation: args.activation.into(),
+            head: Head::Softmax,
+            penalty,
+        }),
+    }
+}
+
+fn arm(name: ArmName, args: &FitArgs) -> Result<Arm, ConfigError> {
+    let solver = name.solver.label();
+    let (label, config) = match name.solver {
+        SolverName::Tr | SolverName::Arc | SolverName::GaussNewton => {
+            let config = second(name, args)?;
+            let label = format!("{solver}, {}", sampling_label(&config.sampling));
+            (label, ArmConfig::SecondOrder(config))
+        }
+        SolverName::Lbfgs => {
+            let config = LbfgsConfig {
+                memory: args.baselines.memory,
+                eps_g: args.stop.eps_g,
+                budget: budget(args),
+                ..LbfgsConfig::default()
+            };
+            (solver.to_owned(), ArmConfig::Lbfgs(config))
+        }
+        SolverName::Sgd | SolverName::Adamw => {
+            let config = first(name.solver, args);
+            (solver.to_owned(), ArmConfig::FirstOrder(config))
+        }
+    };
+    let name = name.to_string();
+    Ok(Arm {
+        name,
+        label,
+        config,
+    })
+}
+
+fn second(name: ArmName, args: &FitArgs) -> Result<SecondOrderConfig, ConfigError> {
+    let flags = &args.second;
+    let several = args.solver.len() > 1;
+    let chosen = flags.sub_problem;
+    // Among several arms a choice for the other kind is no slip.
+    let unfit = |of: &str| {
+        let problem = format!("is none of the solvers for {of}, as `{name}` needs one");
+        Err(ConfigError::conflict("sub-problem", problem))
+    };
+    let method = if name.solver == SolverName::Arc {
+        let solver = match chosen.map(SubProblem::cubic) {
+            Some(None) if !several => return unfit("cubics"),
+            solver => solver.flatten().unwrap_or_default(),
+        };
+        Method::Cubics {
+            sigma: flags.sigma,
+            least: LEAST_SIGMA,
+            solver,
+        }
+    } else {
+        let solver = match chosen.map(SubProblem::region) {
+            Some(None) if !several => return unfit("trust regions"),
+            solver => solver.flatten().unwrap_or_default(),
+        };
+        Method::TrustRegion {
+            radius: flags.radius,
+            solver,
+        }
+    };
+    Ok(SecondOrderConfig {
+        method,
+        curvature: match name.solver {
+            SolverName::GaussNewton => Curvature::GaussNewton,
+            _ => Curvature::Hessian,
+        },
+        sampling: sampling(name.sampling.unwrap_or(args.samples.sampling), args),
+        draw: args.samples.draw.into(),
+        eps_g: args.stop.eps_g,
+        eps_h: args.stop.eps_h,
+        accept: flags.eta,
+        good: flags.eta_good,
+        factor: flags.gamma,
+        noise: 0.5 * flags.eta,
+        failure: args.stop.failure,
+        certify: !args.stop.no_certificate,
+        products: flags.products,
+        budget: budget(args),
+        seed: args.run.seed(),
+        ..SecondOrderConfig::default()
+    })
+}
+
+const fn sampling(name: SamplingName, args: &FitArgs) -> Sampling {
+    let flags = &args.samples;
+    match name {
+        SamplingName::Full => Sampling::Full,
+        SamplingName::Hessian => Sampling::Fixed {
+            gradient: 1.0,
+            hessian: flags.hessian_share,
+            value: 1.0,
+        },
+        SamplingName::Fixed => Sampling::Fixed {
+            gradient: flags.gradient_share,
+            hessian: flags.hessian_share,
+            value: flags.value_share,
+        },
+        SamplingName::Adaptive => Sampling::Adaptive {
+            error: flags.gradient_error,
+            hessian: flags.hessian_share,
+        },
+        SamplingName::StepNorm => Sampling::StepNorm {
+            share: flags.hessian_share,
+            growth: flags.growth,
+        },
+        SamplingName::Theory => Sampling::Theory,
+    }
+}
+
+fn first(solver: SolverName, args: &FitArgs) -> FirstOrderConfig {
+    let flags = &args.baselines;
+    let optimizer = if solver == SolverName::Sgd {
+        let usual = SgdConfig::default();
+        OptimConfig::Sgd(SgdConfig {
+            rate: flags.rate.unwrap_or(usual.rate),
+            momentum: flags.momentum,
+            ..usual
+        })
+    } else {
+        let usual = AdamWConfig::default();
+        OptimConfig::Adamw(AdamWConfig {
+            rate: flags.rate.unwrap_or(usual.rate),
+            ..usual
+        })
+    };
+    FirstOrderConfig {
+        optimizer,
+        schedule: Schedule::default(),
+        batch: flags.batch,
+        epochs: flags.epochs,
+        eps_g: args.stop.eps_g,
+        budget: budget(args),
+        seed: args.run.seed(),
+        ..FirstOrderConfig::default()
+    }
+}
+
+const fn budget(args: &FitArgs) -> Budget {
+    Budget {
+        steps: args.stop.budget_steps,
+        queries: args.stop.budget_propagations,
+        seconds: args.stop.budget_seconds,
+    }
+}

@@ -1,0 +1,367 @@
+//! The work: every arm from the same start.
+
+use super::{
+    Arm, ArmConfig, ArmFound, FitError, FitOutcome, FitSettings, Objective, ObjectiveConfig,
+    RowSource, Score, StartName, Verdict,
+    objective::{Exact, each, objective_name},
+    record::{OfArm, Point, Recorder, Saved},
+    source::read_rows,
+    watch::Watch,
+    weights::write_weights,
+};
+use crate::run::write_document;
+use refit_core::{ConfigError, Progress};
+use refit_io::{
+    atomic::Overwrite,
+    data::{Classes, Features, Table},
+};
+use refit_train::optim::{
+    descend,
+    second::{
+        Certificate, Counts, Descended, Sampling, SecondOrderError, SecondOrderState, Status, lbfgs,
+    },
+};
+use serde::Serialize;
+use std::{path::Path, sync::atomic::AtomicBool, time::Duration};
+
+/// Parameters of the first arm.
+const WEIGHTS: &str = "weights.safetensors";
+/// What the parameters mean.
+const CONFIG: &str = "config.json";
+/// The point where every arm began, where chance chose it.
+const START: &str = "start.safetensors";
+
+/// A checked fit: rows, objective and start.
+#[derive(Debug)]
+pub struct Fit {
+    settings: FitSettings,
+    objective: Objective,
+    test: Option<Objective>,
+    classes: Option<Classes>,
+    columns: usize,
+    /// Bytes of the rows in memory, and whether every number is stored.
+    stored: (u64, bool),
+    start: Vec<f64>,
+}
+
+impl Fit {
+    /// Reads rows and checks everything.
+    ///
+    /// # Errors
+    /// Settings out of range, rows that cannot be read, labels that the objective does not take.
+    pub fn new(settings: FitSettings) -> Result<Self, FitError> {
+        settings.check()?;
+        let source = RowSource::parse(&settings.data)?;
+        let rows = source.read(settings.features, settings.seed)?;
+        let columns = rows.features().columns();
+        let stored = (
+            rows.features().size_bytes(),
+            matches!(rows.features(), Features::Dense(_)),
+        );
+        let classes = settings.objective.has_classes();
+        let classes = classes.then(|| rows.classes().map(Classes::without_rows));
+        let objective = Objective::new(rows, settings.objective)?;
+        let by_theory = |arm: &Arm| matches!(&arm.config, ArmConfig::SecondOrder(c) if c.sampling == Sampling::Theory);
+        if settings.arms.iter().any(by_theory) && !objective.has_bounds() {
+            let problem = "theory needs bounds on the terms, which this objective has not";
+            return Err(ConfigError::conflict("sampling", problem).into());
+        }
+        let test: Option<Table> = match &settings.test {
+            Some(path) => Some(read_rows(path, Some(columns))?),
+            None => source.test(settings.seed),
+        };
+        let test = test.map(|table| objective.beside(table)).transpose()?;
+        let dim = objective.dim();
+        let start = settings
+            .start
+            .point(&settings.objective, columns, dim, settings.seed);
+        Ok(Self {
+            // The objective has looked at the labels.
+            classes: classes.and_then(Result::ok),
+            settings,
+            objective,
+            test,
+            columns,
+            stored,
+            start,
+        })
+    }
+
+    /// The settings.
+    pub const fn settings(&self) -> &FitSettings {
+        &self.settings
+    }
+
+    /// The objective over the rows to fit.
+    pub const fn objective(&self) -> &Objective {
+        &self.objective
+    }
+
+    /// Number of rows to test on, if there are some.
+    pub fn test_rows(&self) -> Option<usize> {
+        self.test.as_ref().map(Objective::rows)
+    }
+
+    /// Features of every row.
+    pub const fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Bytes of the rows in memory, and whether zeros are stored.
+    pub const fn stored(&self) -> (u64, bool) {
+        self.stored
+    }
+
+    /// The labels behind classes 0, 1, ..; empty where labels are numbers.
+    pub fn class_labels(&self) -> &[f32] {
+        self.classes.as_ref().map_or(&[], Classes::labels)
+    }
+
+    /// Trials that an unfinished run in `folder` has done, and the arms that it has finished.
+    ///
+    /// # Errors
+    /// A state that cannot be read.
+    pub fn done(&self, folder: &Path) -> Result<(u64, usize), FitError> {
+        let saved = Saved::read(folder)?;
+        Ok((saved.trials(), saved.done.len()))
+    }
+
+    /// Fits every arm, and writes weights, trace and measurements into `folder`. Whatever an earlier process left there
+    /// is gone on with.
+    ///
+    /// # Errors
+    /// [`FitError::Interrupted`] when the user stopped it: the state is then saved. A method that cannot go on, and a
+    /// disk that refuses.
+    pub fn run(&self, folder: &Path, progress: &dyn Progress) -> Result<FitOutcome, FitError> {
+        let saved = Saved::read(folder)?;
+        let arms = &self.settings.arms;
+        let fits = saved.done.len() <= arms.len()
+            && saved.done.iter().zip(arms).all(|(a, b)| a.name == b.name);
+        if !fits {
+            return Err(FitError::State {
+                path: folder.join(super::record::STATE),
+                problem: "is of other arms".into(),
+            });
+        }
+        let first = saved.done.len();
+        let next = arms.get(first).map(|arm| arm.name.as_str());
+        let every = Duration::from_secs(self.settings.save_every);
+        let mut recorder = Recorder::open(folder, every, saved, next)?;
+        let config = Meaning {
+            objective: &self.settings.objective,
+            features: self.columns,
+            classes: self.class_labels(),
+        };
+        write_document(&folder.join(CONFIG), &config, Overwrite::Replace)?;
+        if self.settings.start.name == StartName::Random {
+            write_weights(&folder.join(START), &self.start)?;
+        }
+        for (at, arm) in arms.iter().enumerate().skip(first) {
+            let (found, x) = self.arm(arm, &mut recorder, progress)?;
+            if found.verdict != Verdict::Diverged {
+                write_weights(&folder.join(weights_name(at, arm)), &x)?;
+            }
+            recorder.finish(found);
+            recorder.check()?;
+        }
+        Ok(self.outcome(std::mem::take(&mut recorder.saved.done)))
+    }
+
+    /// Fits one arm.
+    fn arm(
+        &self,
+        arm: &Arm,
+        recorder: &mut Recorder<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(ArmFound, Vec<f64>), FitError> {
+        let stop = AtomicBool::new(false);
+        let of_arm = OfArm {
+            inner: progress,
+            name: &arm.name,
+            stop: &stop,
+        };
+        let failed = |source| FitError::Arm {
+            arm: arm.name.clone(),
+            source: Box::new(source),
+        };
+        let run = match &arm.config {
+            ArmConfig::SecondOrder(config) => {
+                let watch = Watch::new(self, &arm.name, &stop, recorder);
+                let (found, seconds) = each!(self.objective, sum => {
+                    watch.second(sum, config, &self.start, &of_arm)
+                })
+                .map_err(failed)?;
+                Run {
+                    verdict: (&found.status).into(),
+                    certificate: match found.status {
+                        Status::SecondOrder { certificate } => Some(certificate),
+                        _ => None,
+                    },
+                    trials: found.state.trials(),
+                    x: found.x,
+                    counts: found.counts,
+                    seconds,
+                    state: Some(found.state),
+                }
+            }
+            ArmConfig::Lbfgs(config) => {
+                let found = each!(self.objective, sum => lbfgs(sum, &self.start, config, &of_arm));
+                Run::descended(&arm.name, found.map_err(failed)?, recorder)
+            }
+            ArmConfig::FirstOrder(config) => {
+                let found =
+                    each!(self.objective, sum => descend(sum, &self.start, config, &of_arm));
+                match found {
+                    Ok(found) => Run::descended(&arm.name, found, recorder),
+                    // At a start that is finite, the learning rate is to blame: the other arms go on.
+                    Err(SecondOrderError::NotFinite { .. }) if self.begins().loss.is_some() => {
+                        Run::diverged()
+                    }
+                    Err(error) => return Err(failed(error)),
+                }
+            }
+        };
+        recorder.check()?;
+        if run.verdict == Verdict::Interrupted {
+            recorder.save(run.state, run.seconds);
+            recorder.check()?;
+            return Err(FitError::Interrupted {
+                arm: arm.name.clone(),
+                trials: run.trials,
+            });
+        }
+        let score = match run.verdict {
+            Verdict::Diverged => Score::default(),
+            _ => self.score(&run.x),
+        };
+        if run.verdict != Verdict::Diverged {
+            let work = run.counts.propagations();
+            recorder.point(&arm.name, &Point::of(&score, run.trials, work, run.seconds));
+        }
+        let found = ArmFound {
+            name: arm.name.clone(),
+            label: arm.label.clone(),
+            verdict: run.verdict,
+            certificate: run.certificate,
+            score,
+            trials: run.trials,
+            counts: run.counts,
+            seconds: run.seconds,
+        };
+        Ok((found, run.x))
+    }
+
+    fn begins(&self) -> Score {
+        self.score(&self.start)
+    }
+
+    pub(super) fn score(&self, x: &[f64]) -> Score {
+        let finite = |value: f64| value.is_finite().then_some(value);
+        let Exact { loss, gradient } = self.objective.exact(x);
+        let test = self.test.as_ref();
+        Score {
+            loss: finite(loss),
+            gradient: finite(gradient),
+            error: self.objective.error_rate(x),
+            test_loss: test.map(|test| test.loss(x)).and_then(finite),
+            test_error: test.and_then(|test| test.error_rate(x)),
+        }
+    }
+
+    fn outcome(&self, arms: Vec<ArmFound>) -> FitOutcome {
+        let second = self.settings.arms.iter().find_map(|arm| match &arm.config {
+            ArmConfig::SecondOrder(config) => Some(config.eps_h()),
+            _ => None,
+        });
+        FitOutcome {
+            data: self.settings.data.clone(),
+            rows: self.objective.rows(),
+            features: self.columns,
+            parameters: self.objective.dim(),
+            objective: objective_name(&self.settings.objective),
+            test_rows: self.test_rows(),
+            start: self.settings.start.to_string(),
+            eps_g: self.settings.eps_g(),
+            eps_h: second,
+            begins: self.begins(),
+            arms,
+        }
+    }
+}
+
+/// Where the parameters of an arm are written.
+fn weights_name(at: usize, arm: &Arm) -> String {
+    if at == 0 {
+        return WEIGHTS.to_owned();
+    }
+    format!("weights-{}.safetensors", arm.name.replace(':', "-"))
+}
+
+/// What the parameters in `weights.safetensors` mean.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Meaning<'a> {
+    objective: &'a ObjectiveConfig,
+    features: usize,
+    /// The labels behind classes 0, 1, ..
+    classes: &'a [f32],
+}
+
+/// How an arm went, whatever its method.
+struct Run {
+    verdict: Verdict,
+    certificate: Option<Certificate>,
+    trials: u64,
+    x: Vec<f64>,
+    counts: Counts,
+    seconds: f64,
+    /// What it can go on from; methods without one begin again.
+    state: Option<SecondOrderState>,
+}
+
+impl Run {
+    /// What a method without trials found; its way is written here, as it is told in the end.
+    fn descended(arm: &str, found: Descended, recorder: &mut Recorder<'_>) -> Self {
+        let last = found.way.last().copied();
+        if found.status != Status::Interrupted {
+            // The last one is looked at with its errors, as for every arm.
+            let points = found.way.len().saturating_sub(1);
+            for (place, at) in found.way.iter().enumerate() {
+                recorder.step(arm, at);
+                if place == points {
+                    break;
+                }
+                let point = Point {
+                    step: at.step,
+                    loss: at.value,
+                    gradient: at.gradient,
+                    errors: [None; 2],
+                    propagations: at.counts.propagations(),
+                    seconds: at.seconds,
+                };
+                recorder.point(arm, &point);
+            }
+        }
+        Self {
+            verdict: (&found.status).into(),
+            certificate: None,
+            trials: last.map_or(0, |at| at.step),
+            x: found.x,
+            counts: found.counts,
+            seconds: last.map_or(0.0, |at| at.seconds),
+            state: None,
+        }
+    }
+
+    fn diverged() -> Self {
+        Self {
+            verdict: Verdict::Diverged,
+            certificate: None,
+            trials: 0,
+            x: Vec::new(),
+            counts: Counts::default(),
+            seconds: 0.0,
+            state: None,
+        }
+    }
+}
