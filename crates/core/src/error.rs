@@ -33,8 +33,6 @@ pub enum ConfigError {
         found: String,
         /// The closest valid name, if one is close.
         nearest: Option<String>,
-        /// All valid names, if none is close and they are few.
-        valid: Vec<String>,
     },
     /// Two settings that exclude each other, or one that needs another.
     #[error("`{key}` {problem}")]
@@ -60,15 +58,13 @@ impl ConfigError {
         }
     }
 
-    /// An unknown name, with the nearest of `valid` or, where none is near, all of them.
+    /// An unknown name, with the nearest of `valid`.
     ///
     /// ```
     /// # use refit_core::{ConfigError, Hint};
     /// let e = ConfigError::unknown("method", "teis", ["ties", "dare"]);
     /// assert_eq!(e.to_string(), "unknown method `teis`");
     /// assert_eq!(e.hint().unwrap(), "did you mean `ties`?");
-    /// let e = ConfigError::unknown("method", "average", ["ties", "dare"]);
-    /// assert_eq!(e.hint().unwrap(), "expected one of `ties`, `dare`");
     /// ```
     pub fn unknown<'a>(
         kind: &'static str,
@@ -76,18 +72,11 @@ impl ConfigError {
         valid: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         let found = found.to_string();
-        let valid: Vec<&str> = valid.into_iter().collect();
-        let nearest = nearest(&found, valid.iter().copied()).map(str::to_owned);
-        let listed = nearest.is_none() && valid.len() <= MOST_NAMES;
+        let nearest = nearest(&found, valid).map(str::to_owned);
         Self::Unknown {
             kind,
             found: short(found),
             nearest,
-            valid: valid
-                .into_iter()
-                .filter(|_| listed)
-                .map(str::to_owned)
-                .collect(),
         }
     }
 
@@ -102,9 +91,6 @@ impl ConfigError {
 
 /// Most characters of a foreign text in a message; a file of settings may hold a value as long as itself.
 const MOST_SHOWN: usize = 400;
-
-/// Most names that a hint lists.
-const MOST_NAMES: usize = 24;
 
 /// The beginning of a text that is longer than a message should be.
 fn short(mut text: String) -> String {
@@ -123,9 +109,6 @@ impl Hint for ConfigError {
                 nearest: Some(name),
                 ..
             } => Some(format!("did you mean `{name}`?").into()),
-            Self::Unknown { valid, .. } if !valid.is_empty() => {
-                Some(format!("expected one of `{}`", valid.join("`, `")).into())
-            }
             _ => None,
         }
     }

@@ -464,7 +464,8 @@ fn every_model_is_found_and_has_room_before_the_first_byte_comes() {
     // A file that lost its end is brought again; the others are left alone.
     let weights = found[1].folder.join("model.safetensors");
     assert_eq!(fs::read(&weights).unwrap(), b"abc");
-    fs::write(fs::canonicalize(&weights).unwrap(), b"a").unwrap();
+    let blob = fs::canonicalize(&weights).unwrap();
+    fs::File::create(blob).unwrap().write_all(b"a").unwrap();
     let before = hub.seen().len();
     hub_client.download_models(&models, &Silent).unwrap();
     assert_eq!(fs::read(&weights).unwrap(), b"abc");

@@ -200,7 +200,7 @@ impl OpenModel {
         let (mut files, mut held_bytes) = (Vec::new(), 0);
         let mut folded = vec![false; tensors.len()];
         if let Some(stored) = adapter {
-            (tensors, folded) = fold(tensors, &stored.adapter, config.as_ref())?;
+            (tensors, folded) = fold(&tensors, &stored.adapter, config.as_ref())?;
             files.clone_from(&stored.files);
             held_bytes = stored.adapter.held_bytes();
         }
@@ -272,19 +272,23 @@ impl OnStep {
         let tensors = metas
             .iter()
             .map(|meta| Arc::new(Expected(meta.clone())) as Arc<dyn TensorRead>);
-        let (_, folded) = fold(tensors.collect(), &stored.adapter, config)?;
+        let tensors: Vec<_> = tensors.collect();
+        let (_, folded) = fold(&tensors, &stored.adapter, config)?;
         Ok(Self { stored, folded })
     }
 }
 
-/// The tensors with `adapter` folded in, and which of them it changes.
+/// The tensors of a model with an adapter folded in, and which of them it changes.
+type Folded = (Vec<Arc<dyn TensorRead>>, Vec<bool>);
+
+/// Folds `adapter` into tensors of a model of this `config.json`.
 fn fold(
-    tensors: Vec<Arc<dyn TensorRead>>,
+    tensors: &[Arc<dyn TensorRead>],
     adapter: &Adapter,
     config: Option<&Value>,
-) -> Result<(Vec<Arc<dyn TensorRead>>, Vec<bool>), FoldError> {
+) -> Result<Folded, FoldError> {
     let adapter = oriented(adapter.clone(), config);
-    let folded = attach(tensors.clone(), &adapter)?;
+    let folded = attach(tensors.to_vec(), &adapter)?;
     let pairs = tensors.iter().zip(&folded);
     let changed = pairs.map(|(before, after)| !Arc::ptr_eq(before, after));
     let changed = changed.collect();
