@@ -241,7 +241,10 @@ mod tests {
     #[test]
     fn slips_are_told_with_what_there_is() {
         for (text, words) in [
-            ("tr:ful", "unknown sampling `ful`; did you mean `full`?"),
+            (
+                "tr:steps-norm",
+                "unknown sampling `steps-norm`; did you mean `step-norm`?",
+            ),
             ("arcc", "unknown solver `arcc`; did you mean `arc`?"),
             (
                 "sgd:full",

@@ -370,7 +370,7 @@ fn settings_that_cannot_be_are_refused_and_slips_get_the_nearest_name() {
             "theory needs bounds",
         ),
         ("--solver trr", 2, "did you mean `tr`?"),
-        ("--solver tr:fulll", 2, "did you mean `full`?"),
+        ("--solver tr:steps-norm", 2, "did you mean `step-norm`?"),
         ("--sampling adaptiv", 2, "adaptive"),
         ("--data generated:5", 2, "`generated:ROWS,COLUMNS`"),
     ] {
