@@ -16,6 +16,7 @@ use crate::atomic::{Overwrite, check_room, write_file};
 use refit_core::Progress;
 use serde::Deserialize;
 use std::{
+    collections::HashSet,
     fs,
     io::Read,
     path::{Path, PathBuf},
@@ -135,7 +136,8 @@ impl Hub {
                 .iter()
                 .map(|(repo, revision)| self.find_or_take(repo, *revision, cache, progress));
             let found = found.collect::<Result<Vec<_>, _>>()?;
-            let missing = found.iter().flatten().map(Found::missing_bytes).sum();
+            let missing = found.iter().flatten().map(Found::missing_bytes);
+            let missing = missing.fold(0, u64::saturating_add);
             check_room(&cache.join("models"), missing)?;
             let bring = |found: Result<Found<'_>, Brought>| match found {
                 Ok(found) => Ok(Brought {
@@ -217,7 +219,7 @@ impl Hub {
         let info = self.model_info(repo, &address, progress)?;
         check_commit(&info.sha)?;
         let listed: Vec<String> = info.siblings.iter().map(|s| s.rfilename.clone()).collect();
-        let chosen = choose(&listed);
+        let chosen: HashSet<String> = choose(&listed).into_iter().collect();
         chosen.iter().try_for_each(|file| check_file(file))?;
         let mut files = info.siblings;
         files.retain(|file| chosen.contains(&file.rfilename));

@@ -56,15 +56,16 @@ impl Line {
 
     /// Waits for the hub by `call`.
     pub(super) fn wait<T>(&self, call: impl FnOnce() -> T) -> T {
+        self.fell_silent.store(false, Ordering::Relaxed);
         *held(&self.waiting) = Some(Instant::now());
         let result = call();
         *held(&self.waiting) = None;
         result
     }
 
-    /// Whether the last wait ended for silence; asked once per wait.
+    /// Whether the last wait ended for silence.
     pub(super) fn fell_silent(&self) -> bool {
-        self.fell_silent.swap(false, Ordering::Relaxed)
+        self.fell_silent.load(Ordering::Relaxed)
     }
 
     fn watch(&self, done: &AtomicBool, progress: &dyn Progress) {
@@ -73,21 +74,22 @@ impl Line {
             if let Some(since) = since {
                 let silent = since.elapsed() >= self.patience;
                 if silent || progress.cancelled() {
-                    self.hang_up(silent);
+                    self.hang_up(since, silent);
                 }
             }
             thread::park_timeout(STEP.min(self.patience));
         }
     }
 
-    fn hang_up(&self, silent: bool) {
-        self.fell_silent.store(silent, Ordering::Relaxed);
-        let waiting = held(&self.waiting).take();
-        let old = mem::replace(&mut *held(&self.agent), agent());
-        // The wait may just have ended by itself; then no connection is lost that anybody needs.
-        if waiting.is_some() {
-            old.shutdown();
+    /// Ends the wait that began at `since`, unless it just ended by itself.
+    fn hang_up(&self, since: Instant, silent: bool) {
+        let mut waiting = held(&self.waiting);
+        if *waiting != Some(since) {
+            return;
         }
+        *waiting = None;
+        self.fell_silent.store(silent, Ordering::Relaxed);
+        mem::replace(&mut *held(&self.agent), agent()).shutdown();
     }
 }
 

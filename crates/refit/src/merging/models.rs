@@ -287,7 +287,7 @@ fn fold(
     adapter: &Adapter,
     config: Option<&Value>,
 ) -> Result<Folded, FoldError> {
-    let adapter = oriented(adapter.clone(), config);
+    let adapter = oriented(adapter, config);
     let folded = attach(tensors.to_vec(), &adapter)?;
     let pairs = tensors.iter().zip(&folded);
     let changed = pairs.map(|(before, after)| !Arc::ptr_eq(before, after));

@@ -209,10 +209,6 @@ fn an_adapter_is_told_apart_from_the_run_that_made_it() {
     }
     // What was folded in is told of in the plan and on the card.
     sandbox.file(
-        "one.yaml",
-        "merge_method: linear\nmodels: [{model: base+lora, parameters: {weight: 1}}]\n",
-    );
-    sandbox.file(
         "copy.yaml",
         "merge_method: passthrough\nmodels: [{model: base+lora}]\n",
     );

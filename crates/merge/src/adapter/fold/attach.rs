@@ -8,6 +8,7 @@ use crate::{
 use refit_core::{Adapter, AdapterTensor, Change, ParamPath, Placement, TensorRead, nearest};
 use serde_json::Value;
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     sync::Arc,
 };
@@ -67,11 +68,16 @@ pub fn attach(
 ///
 /// Where the model does not say what it is, the adapter is taken at its word.
 #[must_use]
-pub fn oriented(mut adapter: Adapter, config: Option<&Value>) -> Adapter {
+pub fn oriented<'a>(adapter: &'a Adapter, config: Option<&Value>) -> Cow<'a, Adapter> {
     let kind = config.and_then(|config| config.get("model_type")?.as_str());
-    if kind.is_none_or(is_transposed_type) {
-        return adapter;
+    let is_turned = |tensor: &AdapterTensor| {
+        let change = &tensor.change;
+        matches!(change, Change::LowRank { placement, .. } if *placement == Placement::Transposed)
+    };
+    if kind.is_none_or(is_transposed_type) || !adapter.tensors.iter().any(is_turned) {
+        return Cow::Borrowed(adapter);
     }
+    let mut adapter = adapter.clone();
     for tensor in &mut adapter.tensors {
         if let Change::LowRank {
             factors, placement, ..
@@ -82,7 +88,7 @@ pub fn oriented(mut adapter: Adapter, config: Option<&Value>) -> Adapter {
             *placement = Placement::Linear;
         }
     }
-    adapter
+    Cow::Owned(adapter)
 }
 
 /// The tensor of the model for each change.

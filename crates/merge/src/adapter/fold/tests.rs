@@ -315,7 +315,7 @@ fn fan_in_fan_out_means_nothing_on_models_that_store_no_layer_so() {
             },
         }],
     };
-    let dense = |adapter: Adapter| match &adapter.tensors[0].change {
+    let dense = |adapter: &Adapter| match &adapter.tensors[0].change {
         Change::LowRank {
             factors, placement, ..
         } => (factors.to_dense(), *placement),
@@ -324,12 +324,12 @@ fn fan_in_fan_out_means_nothing_on_models_that_store_no_layer_so() {
     let as_read = adapter(Placement::Transposed);
     let gpt2 = json!({ "model_type": "gpt2" });
     for config in [None, Some(&gpt2), Some(&json!({}))] {
-        let found = dense(oriented(as_read.clone(), config));
+        let found = dense(&oriented(&as_read, config));
         assert_eq!(found, (vec![3.0, 0.0, 6.0, 0.0], Placement::Transposed));
     }
     let llama = json!({ "model_type": "llama" });
-    let turned = dense(oriented(as_read, Some(&llama)));
+    let turned = dense(&oriented(&as_read, Some(&llama)));
     assert_eq!(turned, (vec![3.0, 6.0, 0.0, 0.0], Placement::Linear));
-    let linear = dense(oriented(adapter(Placement::Linear), Some(&llama)));
+    let linear = dense(&oriented(&adapter(Placement::Linear), Some(&llama)));
     assert_eq!(linear, (vec![3.0, 0.0, 6.0, 0.0], Placement::Linear));
 }
