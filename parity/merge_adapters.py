@@ -31,6 +31,9 @@ RECIPES = {
     "svd-rank": ("svd", {"rank": 3}, {"a": 0.7, "b": 0.4}),
     "ties": ("ties", {"density": 0.4}, {"a": 0.7, "b": 0.4, "other": 1.2}),
     "ties-frequency": ("ties", {"density": 0.4, "majority_sign_method": "frequency"}, {"a": 0.7, "b": -0.4, "other": 1.2}),
+    # The table of the base is stored beside the factors of an embedding.
+    "table": ("svd", {}, {"table": 0.7, "table-two": -0.4}),
+    "table-cat": ("cat", {}, {"table": 0.7, "a": 0.5}),
     "magnitude-prune": ("magnitude_prune", {"density": 0.3}, {"a": 0.7, "b": 0.4}),
 }
 RANDOM = {
@@ -95,6 +98,8 @@ def make(work):
         "b": dict(r=4, lora_alpha=6, target_modules=targets, use_rslora=True, alpha_pattern={"down_proj": 3}),
         "wide": dict(r=6, lora_alpha=6, target_modules=targets),
         "other": dict(r=4, lora_alpha=8, target_modules=["up_proj", "q_proj"]),
+        "table": dict(r=4, lora_alpha=8, target_modules=["q_proj", "embed_tokens"]),
+        "table-two": dict(r=2, lora_alpha=8, target_modules=["embed_tokens"]),
     }
     for name, kind in kinds.items():
         adapted = get_peft_model(LlamaForCausalLM.from_pretrained(work / "base"), LoraConfig(**kind))
@@ -138,7 +143,8 @@ def outputs(model):
 def changes(model, adapter):
     """What an adapter adds to every module that it changes."""
     modules = {path: module for path, module in model.named_modules() if hasattr(module, "get_delta_weight")}
-    return {path: module.get_delta_weight(adapter).detach() for path, module in modules.items() if adapter in module.lora_A}
+    return {path: module.get_delta_weight(adapter).detach() for path, module in modules.items()
+            if adapter in module.lora_A or adapter in module.lora_embedding_A}
 
 
 def compare(work):
@@ -149,10 +155,10 @@ def compare(work):
     load = lambda name: LlamaForCausalLM.from_pretrained(work / name)
     failed = 0
     for name, (method, settings, adapters) in (RECIPES | RANDOM).items():
-        model = PeftModel.from_pretrained(load("base"), work / "a", adapter_name="a")
-        for other in adapters:
-            if other != "a":
-                model.load_adapter(work / other, adapter_name=other)
+        first, *others = adapters
+        model = PeftModel.from_pretrained(load("base"), work / first, adapter_name=first)
+        for other in others:
+            model.load_adapter(work / other, adapter_name=other)
         settings = {{"rank": "svd_rank"}.get(key, key): value for key, value in settings.items()}
         model.add_weighted_adapter(list(adapters), list(adapters.values()), "theirs", combination_type=method, **settings)
         model.load_adapter(work / f"ours-{name}", adapter_name="ours")

@@ -31,8 +31,8 @@ pub enum ConfigError {
         kind: &'static str,
         /// The name.
         found: String,
-        /// The closest valid name, if one is close.
-        nearest: Option<String>,
+        /// What was probably meant, or could have been.
+        valid: Valid,
     },
     /// Two settings that exclude each other, or one that needs another.
     #[error("`{key}` {problem}")]
@@ -58,13 +58,15 @@ impl ConfigError {
         }
     }
 
-    /// An unknown name, with the nearest of `valid`.
+    /// An unknown name, with the nearest of `valid`; where none is near, with all of them unless they are many.
     ///
     /// ```
     /// # use refit_core::{ConfigError, Hint};
     /// let e = ConfigError::unknown("method", "teis", ["ties", "dare"]);
     /// assert_eq!(e.to_string(), "unknown method `teis`");
     /// assert_eq!(e.hint().unwrap(), "did you mean `ties`?");
+    /// let e = ConfigError::unknown("method", "magic", ["ties", "dare"]);
+    /// assert_eq!(e.hint().unwrap(), "use one of `ties`, `dare`");
     /// ```
     pub fn unknown<'a>(
         kind: &'static str,
@@ -72,11 +74,16 @@ impl ConfigError {
         valid: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         let found = found.to_string();
-        let nearest = nearest(&found, valid).map(str::to_owned);
+        let valid: Vec<&str> = valid.into_iter().collect();
+        let named = valid.iter().map(|name| format!("`{name}`"));
+        let valid = match nearest(&found, valid.iter().copied()) {
+            Some(name) => Valid::Nearest(name.to_owned()),
+            None => Valid::OneOf(named.collect::<Vec<_>>().join(", ")),
+        };
         Self::Unknown {
             kind,
             found: short(found),
-            nearest,
+            valid,
         }
     }
 
@@ -88,6 +95,18 @@ impl ConfigError {
         }
     }
 }
+
+/// The names that an unknown one could stand for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Valid {
+    /// The closest, which is close.
+    Nearest(String),
+    /// All of them.
+    OneOf(String),
+}
+
+/// Most characters of valid names that a hint lists.
+const MOST_LISTED: usize = 600;
 
 /// Most characters of a foreign text in a message; a file of settings may hold a value as long as itself.
 const MOST_SHOWN: usize = 400;
@@ -105,10 +124,11 @@ fn short(mut text: String) -> String {
 impl Hint for ConfigError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Unknown {
-                nearest: Some(name),
-                ..
-            } => Some(format!("did you mean `{name}`?").into()),
+            Self::Unknown { valid, .. } => match valid {
+                Valid::Nearest(name) => Some(format!("did you mean `{name}`?").into()),
+                Valid::OneOf(names) if names.is_empty() || names.len() > MOST_LISTED => None,
+                Valid::OneOf(names) => Some(format!("use one of {names}").into()),
+            },
             _ => None,
         }
     }

@@ -29,7 +29,7 @@ mod words;
 pub use access::{Access, AccessError, Area, Card, DataAccess, ModelAccess};
 pub use adapter::{Adapter, AdapterTensor, Change, FactorError, LowRank, Placement};
 pub use dtype::DType;
-pub use error::{ConfigError, Hint, nearest};
+pub use error::{ConfigError, Hint, Valid, nearest};
 pub use outcome::{Budget, StopReason};
 pub use path::ParamPath;
 pub use progress::{Cancel, Progress, Silent};

@@ -2,7 +2,7 @@
 
 use super::{
     AdapterError, AdapterOptions,
-    write::{bias_beside_factors, low_rank},
+    write::{beside_factors, low_rank},
 };
 use refit_core::{Adapter, AdapterTensor, Change, LowRank, Placement};
 use serde::{Serialize, Serializer};
@@ -97,11 +97,15 @@ impl<'a> Settings<'a> {
         let kinds = || adapter.tensors.iter().map(|tensor| &tensor.change);
         let layers: BTreeSet<&str> = modules.iter().map(|&(module, ..)| module).collect();
         let tensors = || adapter.tensors.iter();
-        let is_bias = |tensor: &&AdapterTensor| bias_beside_factors(&tensor.target, &layers);
+        let inside = |tensor: &&AdapterTensor| beside_factors(&tensor.target, &layers);
         let whole = |tensor: &&AdapterTensor| matches!(tensor.change, Change::Replace(_));
-        let replaced = tensors().filter(whole).filter(|tensor| !is_bias(tensor));
+        let replaced = tensors()
+            .filter(whole)
+            .filter(|tensor| inside(tensor).is_none());
         let replaced = outermost(&replaced.map(|tensor| tensor.target.module()).collect());
-        let has_biases = tensors().filter(whole).any(|tensor| is_bias(&tensor));
+        let has_biases = tensors()
+            .filter(whole)
+            .any(|tensor| inside(&tensor) == Some("bias"));
         let transposed = |change: &Change| {
             matches!(
                 change,

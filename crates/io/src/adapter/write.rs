@@ -200,10 +200,9 @@ fn stored(adapter: &Adapter, dtype: DType) -> Result<Vec<Stored<'_>>, AdapterErr
                 put(Part::Bias.name(module), vec![values.len()], values.into());
             }
             Change::Replace(tensor) => {
-                let path = if bias_beside_factors(target, &modules) {
-                    format!("{PREFIX}{module}.base_layer.bias")
-                } else {
-                    format!("{PREFIX}{target}")
+                let path = match beside_factors(target, &modules) {
+                    Some(part) => format!("{PREFIX}{module}.base_layer.{part}"),
+                    None => format!("{PREFIX}{target}"),
                 };
                 let meta = TensorMeta {
                     path: path.into(),
@@ -233,8 +232,9 @@ pub(super) fn low_rank(adapter: &Adapter) -> impl Iterator<Item = (&str, &LowRan
         })
 }
 
-/// Whether this is the bias of one of these layers with factors: such a bias is stored inside its layer.
-pub(super) fn bias_beside_factors(target: &ParamPath, layers: &BTreeSet<&str>) -> bool {
+/// `weight` or `bias`, where it is that of one of these layers with factors: it is stored inside its layer.
+pub(super) fn beside_factors(target: &ParamPath, layers: &BTreeSet<&str>) -> Option<&'static str> {
     let module = target.module();
-    layers.contains(module) && target.as_str() == format!("{module}.bias")
+    let mut parts = ["weight", "bias"].into_iter();
+    parts.find(|part| layers.contains(module) && target.as_str() == format!("{module}.{part}"))
 }

@@ -306,6 +306,29 @@ fn a_stored_layer_comes_before_what_is_added_to_it() {
     assert_eq!(first.target, second.target);
     assert!(matches!(first.change, Change::Replace(_)));
     assert!(matches!(second.change, Change::LowRank { .. }));
+    // Written again it stands where it stood, and no other way of loading it is asked for.
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path().join("again");
+    write_adapter(&at, &found, &AdapterOptions::default()).unwrap();
+    let again = read_adapter(&at).unwrap();
+    assert_eq!(again.adapter.tensors.len(), 2);
+    assert!(
+        again
+            .config
+            .other
+            .get("modules_to_save")
+            .is_none_or(serde_json::Value::is_null)
+    );
+    let stored = TensorReader::open(at.join("adapter_model.safetensors")).unwrap();
+    let names: Vec<_> = stored
+        .tensors()
+        .iter()
+        .map(|meta| meta.path.as_str())
+        .collect();
+    assert!(
+        names.contains(&"base_model.model.lm_head.base_layer.weight"),
+        "{names:?}"
+    );
     // Two weights for one layer are one too many.
     let tensors = [tensors, &[("lm_head.weight", &[2, 2], &[0.0; 4])]].concat();
     let text = error_of(config, &tensors).to_string();

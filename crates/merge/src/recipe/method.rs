@@ -17,7 +17,7 @@ use crate::{
         sce::Sce,
     },
 };
-use refit_core::{Card, ConfigError, ParamPath, Seed, nearest, wrong_value};
+use refit_core::{Card, ConfigError, ParamPath, Seed, wrong_value};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -322,16 +322,12 @@ impl RecipeMethod {
     /// The method called `name`.
     ///
     /// # Errors
-    /// [`ConfigError::Unknown`] with the nearest name; where none is near, [`ConfigError::Range`] with all.
+    /// [`ConfigError::Unknown`].
     pub fn named(name: &str) -> Result<Self, ConfigError> {
         let of = |method: &&Self| method.spec().card.name == name;
         Self::ALL.iter().find(of).copied().ok_or_else(|| {
-            let names = || Self::ALL.iter().map(|method| method.spec().card.name);
-            if nearest(name, names()).is_some() {
-                return ConfigError::unknown("merge_method", name, names());
-            }
-            let all = names().collect::<Vec<_>>().join(", ");
-            ConfigError::range("merge_method", format!("`{name}`"), format!("one of {all}"))
+            let names = Self::ALL.iter().map(|method| method.spec().card.name);
+            ConfigError::unknown("merge_method", name, names)
         })
     }
 }
@@ -339,6 +335,7 @@ impl RecipeMethod {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use refit_core::Hint;
     use serde_json::json;
 
     #[test]
@@ -379,16 +376,11 @@ mod tests {
             assert_eq!(RecipeMethod::named(name), Ok(method));
             assert_eq!(serde_json::to_value(method).unwrap(), name);
         }
-        let said = |name| RecipeMethod::named(name).unwrap_err().to_string();
-        assert!(
-            said("magic").starts_with("`merge_method` is `magic`, expected one of linear, slerp")
-        );
-        assert!(matches!(
-            RecipeMethod::named("LINEAR"),
-            Err(ConfigError::Unknown {
-                nearest: Some(_),
-                ..
-            })
-        ));
+        let hint = |name| {
+            let error = RecipeMethod::named(name).unwrap_err();
+            error.hint().unwrap().into_owned()
+        };
+        assert!(hint("magic").starts_with("use one of `linear`, `slerp`"));
+        assert_eq!(hint("LINEAR"), "did you mean `linear`?");
     }
 }

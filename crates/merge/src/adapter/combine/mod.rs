@@ -2,7 +2,8 @@
 //!
 //! Methods, names and settings are those of PEFT's `add_weighted_adapter`, and `knots`. A tensor that some adapters do
 //! not change counts as a change of zero there, whatever the method. Scales and ranks may differ from tensor to tensor;
-//! the result has scale 1 everywhere.
+//! the result has scale 1 everywhere. A table of the base that is stored beside factors, as PEFT does for embeddings, stays
+//! as it is.
 
 mod config;
 mod entries;
@@ -62,7 +63,8 @@ impl Combine {
         let weights: Vec<f64> = adapters.iter().map(|(_, weight)| *weight).collect();
         finite_weights(&weights)?;
         let names: Vec<&str> = adapters.iter().map(|(adapter, _)| &*adapter.name).collect();
-        let parts: Vec<_> = parts(adapters)?.into_iter().collect();
+        let (parts, tables) = parts(adapters)?;
+        let parts: Vec<_> = parts.into_iter().collect();
         progress.begin("merging", Some(parts.len() as u64));
         let tensors = parts.par_iter().map(|(target, parts)| {
             if progress.cancelled() {
@@ -96,9 +98,15 @@ impl Combine {
         });
         // The first error in the order of tensors, whichever thread met it first.
         let tensors: Vec<_> = tensors.collect();
+        let tensors = tensors.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let tables = tables.into_iter().map(|(target, table)| AdapterTensor {
+            target: target.clone(),
+            change: Change::Replace(table.clone()),
+        });
         Ok(Adapter {
             name: name.to_owned(),
-            tensors: tensors.into_iter().collect::<Result<_, _>>()?,
+            // A table goes before what is added to it.
+            tensors: tables.chain(tensors).collect(),
         })
     }
 

@@ -1,9 +1,9 @@
 //! The changes of one tensor in all adapters, checked to go together.
 
-use super::error::CombineError;
+use super::{super::is_same, error::CombineError};
 use crate::error::Shape;
-use refit_core::{Adapter, Change, LowRank, ParamPath, Placement};
-use std::{borrow::Cow, collections::BTreeMap};
+use refit_core::{Adapter, Change, LowRank, ParamPath, Placement, TensorRead};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// The factors of one adapter in the orientation in which adapters store them: `left [out, r]`, `right [r, in]`.
 pub(super) struct Outward<'a> {
@@ -28,11 +28,22 @@ pub(super) enum Parts<'a> {
     Shifts(Vec<(&'a [f32], f64)>),
 }
 
-/// The changes of every tensor that an adapter changes, by name.
+/// Something for every tensor, by name.
+pub(super) type ByTarget<'a, T> = BTreeMap<&'a ParamPath, T>;
+
+/// The changes of every tensor that an adapter changes, and the tables of the base that adapters store beside their
+/// factors, as PEFT does for embeddings: the same in all of them.
 pub(super) fn parts<'a>(
     adapters: &[(&'a Adapter, f64)],
-) -> Result<BTreeMap<&'a ParamPath, Parts<'a>>, CombineError> {
-    let mut all: BTreeMap<&ParamPath, Parts<'a>> = BTreeMap::new();
+) -> Result<
+    (
+        ByTarget<'a, Parts<'a>>,
+        ByTarget<'a, &'a Arc<dyn TensorRead>>,
+    ),
+    CombineError,
+> {
+    let mut all: ByTarget<'a, Parts<'a>> = BTreeMap::new();
+    let mut tables: ByTarget<'a, &Arc<dyn TensorRead>> = BTreeMap::new();
     for (number, &(adapter, weight)) in adapters.iter().enumerate() {
         for tensor in &adapter.tensors {
             let target = &tensor.target;
@@ -100,12 +111,28 @@ pub(super) fn parts<'a>(
                     }
                     parts.push((values, weight));
                 }
-                Change::Replace(_) => return Err(needs_base("replaces")),
+                Change::Replace(table) => match tables.get(target) {
+                    _ if !adds_to(adapter, target) => return Err(needs_base("replaces")),
+                    Some(first) if !is_same(&***first, &**table) => {
+                        return Err(needs_base("was trained on another"));
+                    }
+                    Some(_) => {}
+                    None => {
+                        tables.insert(target, table);
+                    }
+                },
                 _ => return Err(needs_base("changes in a way of its own")),
             }
         }
     }
-    Ok(all)
+    Ok((all, tables))
+}
+
+/// Whether the adapter also changes by factors what it replaces: then it stores the table of its base.
+fn adds_to(adapter: &Adapter, target: &ParamPath) -> bool {
+    let mut tensors = adapter.tensors.iter();
+    tensors
+        .any(|tensor| tensor.target == *target && matches!(tensor.change, Change::LowRank { .. }))
 }
 
 fn outward(adapter: usize, factors: &LowRank, placement: Placement, weight: f64) -> Outward<'_> {

@@ -292,6 +292,39 @@ fn what_does_not_go_together_is_refused_by_name() {
 }
 
 #[test]
+fn a_table_of_the_base_beside_factors_stays() {
+    let with_table = |name: &str, seed, values: Vec<f32>| {
+        let table = Change::Replace(Arc::new(Held::new("e.weight", &[3, 2], values)));
+        let factors = change(random([3, 2], 1, 1.0, seed), Placement::Embedding);
+        adapter(name, vec![("e.weight", table), ("e.weight", factors)])
+    };
+    let values = normal(7, 6);
+    let (one, two) = (
+        with_table("one", 1, values.clone()),
+        with_table("two", 2, values.clone()),
+    );
+    let both = merged(cat(), &[(&one, 1.0), (&two, 0.5)]).unwrap();
+    let Change::Replace(table) = &both.tensors[0].change else {
+        panic!("{both:?}")
+    };
+    let mut read = vec![0.0; 6];
+    table.read_f32(0..6, &mut read, &mut Vec::new()).unwrap();
+    assert_eq!(read, values);
+    let [first, second] = [&one, &two].map(|adapter| factors(adapter, 1).to_dense());
+    let sum = factors(&both, 1).to_dense();
+    for ((sum, first), second) in sum.iter().zip(first).zip(second) {
+        // Two products of numbers of size one in single precision.
+        assert!((sum - (first + 0.5 * second)).abs() < 1e-5);
+    }
+    let mut other = values;
+    other[5] += 1.0;
+    let other = with_table("other", 3, other);
+    let error = merged(cat(), &[(&one, 1.0), (&other, 1.0)]).unwrap_err();
+    let text = "`other` was trained on another `e.weight`, which cannot be merged without the base";
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
 fn a_result_that_overflows_is_refused_by_name() {
     let huge = single("huge", random([4, 3], 2, 1e300, 1));
     for config in [cat(), linear(), ties(0.5)] {

@@ -1,10 +1,10 @@
 //! Which tensor of a model each change of an adapter is for.
 
-use super::{super::is_transposed_type, FoldError, Folded};
-use crate::{
-    layout::UNIT,
-    recipe::{Vocabulary, vocabulary},
+use super::{
+    super::{is_same, is_transposed_type},
+    FoldError, Folded,
 };
+use crate::recipe::{Vocabulary, vocabulary};
 use refit_core::{Adapter, AdapterTensor, Change, ParamPath, Placement, TensorRead, nearest};
 use serde_json::Value;
 use std::{
@@ -162,21 +162,4 @@ fn without_twins<'a>(
     };
     let needed = tensors.iter().filter(|tensor| !is_twin(tensor));
     needed.copied().collect()
-}
-
-/// Whether two tensors hold the same values; what cannot be read is not the same.
-fn is_same(a: &dyn TensorRead, b: &dyn TensorRead) -> bool {
-    let len = a.meta().len();
-    let (mut of_a, mut of_b, mut scratch) = (vec![0.0; UNIT], vec![0.0; UNIT], Vec::new());
-    let equal = |start: usize| {
-        let end = (start + UNIT).min(len);
-        let (of_a, of_b) = (&mut of_a[..end - start], &mut of_b[..end - start]);
-        let read = a.read_f32(start..end, of_a, &mut scratch).is_ok()
-            && b.read_f32(start..end, of_b, &mut scratch).is_ok();
-        read && of_a
-            .iter()
-            .zip(of_b)
-            .all(|(a, b)| a.to_bits() == b.to_bits())
-    };
-    a.meta().shape == b.meta().shape && (0..len).step_by(UNIT).all(equal)
 }

@@ -18,7 +18,7 @@ use refit_io::{
     file::read_file,
 };
 use serde::{Deserialize, Serialize};
-use std::{fmt::Write, path::Path};
+use std::{collections::BTreeSet, fmt::Write, path::Path};
 
 /// Most bytes of the list of an extraction that are read.
 const MAX_EXTRACTION_BYTES: u64 = 64 << 20;
@@ -64,7 +64,7 @@ impl AdapterInfo {
             factors: count(|change| matches!(change, Change::LowRank { .. })),
             ranks: ranks(&stored.adapter),
             shifts: count(|change| matches!(change, Change::Shift(_))),
-            replaced: count(|change| matches!(change, Change::Replace(_))),
+            replaced: replaced(&stored.adapter),
             base_model: stored.config.base_model_name_or_path,
             residual: list.map(|list| list.residual),
             command: run.and_then(|run| Some(run.ok()?.record.shell_command())),
@@ -76,6 +76,20 @@ impl AdapterInfo {
 fn count(adapter: &Adapter, wanted: fn(&Change) -> bool) -> usize {
     let changes = adapter.tensors.iter().map(|tensor| &tensor.change);
     changes.filter(|change| wanted(change)).count()
+}
+
+/// Tensors that are replaced and nothing else; a table of the base beside factors is stored, not changed.
+fn replaced(adapter: &Adapter) -> usize {
+    let of = |wanted: fn(&Change) -> bool| {
+        let tensors = adapter
+            .tensors
+            .iter()
+            .filter(move |tensor| wanted(&tensor.change));
+        tensors.map(|tensor| &tensor.target)
+    };
+    let added: BTreeSet<_> = of(|change| !matches!(change, Change::Replace(_))).collect();
+    let whole = of(|change| matches!(change, Change::Replace(_)));
+    whole.filter(|target| !added.contains(target)).count()
 }
 
 /// Least and largest rank of factors.
