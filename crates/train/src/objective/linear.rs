@@ -2,7 +2,7 @@
 //!
 //! A term's gradient is `phi' a_i` and its Hessian `phi'' a_i a_i^T`, so that a point keeps one number for each term and
 //! a product with the Hessian is one pass over the rows: `t = a_i^T v`, then `out += phi'' t a_i` while the row is in the
-//! cache. Source for the sigmoid with squared loss: Xu, Roosta and Mahoney 2017, arXiv:1708.07827.
+//! cache. Of sparse rows of few columns the matrix is formed after as many products as it costs. Source for the sigmoid with squared loss: Xu, Roosta and Mahoney 2017, arXiv:1708.07827.
 
 use super::{
     LossAt, ObjectiveError,
@@ -17,6 +17,7 @@ use refit_io::data::{Classes, Features, Table};
 use std::ops::Range;
 
 mod config;
+mod matrix;
 
 pub use config::LinearConfig;
 
@@ -38,6 +39,8 @@ pub struct LinearModel {
     classes: Option<Classes>,
     /// `|a_i|^2`, and 1 more with a bias.
     square_norms: Vec<f64>,
+    /// Products after which the matrix of a sample is formed.
+    products: Option<u32>,
     config: LinearConfig,
 }
 
@@ -48,6 +51,8 @@ pub struct LinearState {
     terms: Option<Vec<u32>>,
     /// `weight phi'' / m` for each place.
     coefficients: Vec<f64>,
+    /// The sum over the rows; then nothing is kept of them.
+    matrix: Option<Vec<f64>>,
     /// Second derivatives of the penalty; empty without.
     penalty: Vec<f64>,
 }
@@ -119,6 +124,7 @@ impl LinearModel {
             *norm += bias;
         }
         Self {
+            products: matrix::cost(&features),
             features,
             targets,
             classes: classes.map(Classes::without_rows),
@@ -256,6 +262,7 @@ impl LinearModel {
         LinearState {
             terms: order.into_terms(),
             coefficients,
+            matrix: None,
             penalty: self.config.penalty.curvatures(w, convex),
         }
     }
@@ -273,6 +280,24 @@ impl LinearModel {
             });
         });
         self.state(x, order, coefficients, matrix)
+    }
+
+    /// `out = H v` without the penalty, in one pass over the rows.
+    fn product_by_rows(&self, state: &LinearState, v: &[f64], out: &mut [f64]) {
+        let sample = state.sample();
+        let parts = Parts::new(state.coefficients.len(), self.dim());
+        parts.sum(parts.nothing(), out, |places, (), sum| {
+            let mut products = [0.0; MOST_ROWS];
+            for block in blocks(&self.features, places) {
+                let products = &mut products[..block.len()];
+                self.products(v, sample, block.clone(), products);
+                let coefficients = &state.coefficients[block.clone()];
+                let pairs = products.iter_mut().zip(coefficients);
+                pairs.for_each(|(product, c)| *product *= c);
+                self.add_rows(sample, block, products, sum);
+            }
+            0.0
+        });
     }
 }
 
@@ -318,22 +343,27 @@ impl FiniteSum for LinearModel {
     }
 
     fn product(&self, state: &LinearState, v: &[f64], out: &mut [f64]) {
-        let sample = state.sample();
-        let parts = Parts::new(state.coefficients.len(), self.dim());
-        parts.sum(parts.nothing(), out, |places, (), sum| {
-            let mut products = [0.0; MOST_ROWS];
-            for block in blocks(&self.features, places) {
-                let products = &mut products[..block.len()];
-                self.products(v, sample, block.clone(), products);
-                let coefficients = &state.coefficients[block.clone()];
-                let pairs = products.iter_mut().zip(coefficients);
-                pairs.for_each(|(product, c)| *product *= c);
-                self.add_rows(sample, block, products, sum);
-            }
-            0.0
-        });
+        match &state.matrix {
+            Some(matrix) => matrix::product(matrix, v, out),
+            None => self.product_by_rows(state, v, out),
+        }
         for ((out, curvature), v) in out.iter_mut().zip(&state.penalty).zip(v) {
             *out += curvature * v;
+        }
+    }
+
+    /// Forms the matrix of sparse rows of few columns as soon as that has paid.
+    fn prepare(&self, state: &mut LinearState, products: u32) {
+        let is_due = self.products.is_some_and(|cost| products >= cost);
+        if is_due && matrix::pays(&self.features, state.coefficients.len()) {
+            let (sample, bias) = (state.sample(), self.config.bias);
+            state.matrix = Some(matrix::form(
+                &self.features,
+                sample,
+                &state.coefficients,
+                bias,
+            ));
+            (state.terms, state.coefficients) = (None, Vec::new());
         }
     }
 

@@ -276,8 +276,9 @@ pub(super) fn add_outer(
     );
 }
 
+/// Calls `f(column, value)` for every stored entry of a row, columns ascending.
 #[inline(always)]
-fn each_entry(features: &Features, row: usize, f: &mut impl FnMut(usize, f32)) {
+pub(super) fn each_entry(features: &Features, row: usize, f: &mut impl FnMut(usize, f32)) {
     match features {
         Features::Dense(rows) => {
             for (column, &value) in rows.row(row).iter().enumerate() {

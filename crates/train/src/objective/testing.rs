@@ -64,6 +64,9 @@ pub(super) fn check<O: FiniteSum>(sum: &O, seed: u64, scale: f64) {
         let expected = differences::directional(|x| gradient(sum, x, sample).1, &x, &v);
         close_in_norm(&hv, &expected, 1e-7, 1e-8).unwrap();
         symmetric(sum, &state, &u, &v);
+        let mut prepared = sum.hessian(&x, sample);
+        sum.prepare(&mut prepared, u32::MAX);
+        close_in_norm(&product(sum, &prepared, &v), &hv, 1e-12, 1e-14).unwrap();
         if let Some((squares, state)) = sum.gradient_and_hessian(
             &x,
             sample,
@@ -140,8 +143,10 @@ fn bounds(sum: &impl FiniteSum, x: &[f64], v: &[f64]) {
 fn bits<O: FiniteSum>(sum: &O, x: &[f64], v: &[f64], terms: &[u32]) {
     let all = || {
         let (values, g, squares) = gradient(sum, x, Sample::All);
-        let hv = product(sum, &sum.hessian(x, Sample::All), v);
-        (values, g, squares, hv)
+        let mut state = sum.hessian(x, Sample::All);
+        let hv = product(sum, &state, v);
+        sum.prepare(&mut state, u32::MAX);
+        (values, g, squares, hv, product(sum, &state, v))
     };
     let one = with_threads(1, all);
     for threads in [2, 3] {

@@ -102,6 +102,23 @@ fn dense_and_sparse_rows_give_the_same() {
 }
 
 #[test]
+fn a_matrix_is_formed_where_it_is_soon_paid_for() {
+    let formed = |rows, columns, products| {
+        models(rows, columns, 1, LinearConfig::default()).map(|sum| {
+            let mut state = sum.hessian(&vec![0.0; columns + 1], Sample::All);
+            sum.prepare(&mut state, products);
+            assert_eq!(state.matrix.is_none(), !state.coefficients.is_empty());
+            state.matrix.is_some()
+        })
+    };
+    assert_eq!(formed(300, 30, 16), [false, true]);
+    assert_eq!(formed(300, 30, 0), [false, false]);
+    // Fewer entries than the matrix has, and more columns than a cache holds.
+    assert_eq!(formed(20, 30, 16), [false, false]);
+    assert_eq!(formed(400, 300, 16), [false, false]);
+}
+
+#[test]
 fn sums_of_a_million_small_terms_are_exact_to_double_precision() {
     // Each term adds 0.1 in single precision; a sum in single precision would be off by percents.
     let n = 1 << 20;

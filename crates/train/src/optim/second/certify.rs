@@ -42,8 +42,8 @@ impl<O: FiniteSum> Run<'_, O> {
         let failure = sizes::look(self.config.failure, self.state.attempts);
         let size = self.hessian_size();
         if size < n && self.config.draw == Draw::Uniform {
-            let hessian = self.true_hessian(size);
-            let found = self.search_leftmost(&hessian, "search", failure, 0.0)?;
+            let mut hessian = self.true_hessian(size);
+            let found = self.search_leftmost(&mut hessian, "search", failure, 0.0)?;
             if self.is_down(&found) {
                 let error = self.hessian_error(&hessian, &found.vector);
                 // A quarter of the promised decrease, as for every step.
@@ -63,12 +63,12 @@ impl<O: FiniteSum> Run<'_, O> {
         // Three parts of the probability: gradient, sample of the Hessian, random start.
         let part = failure / 3.0;
         let size = self.certificate_size(part);
-        let hessian = match gradient.hessian.take() {
+        let mut hessian = match gradient.hessian.take() {
             Some(hessian) if size >= n => self.hessian(n, Some(hessian))?,
             _ => self.true_hessian(size),
         };
         let error = self.certain_hessian_error(&hessian, part);
-        let found = self.search_leftmost(&hessian, "certificate", part, error)?;
+        let found = self.search_leftmost(&mut hessian, "certificate", part, error)?;
         let unclear = found.bound() - error < -self.config.eps_h();
         if unclear && self.is_down(&found) {
             return Ok(Look::Down(descent(found, &gradient, &hessian, error)));
@@ -139,7 +139,7 @@ impl<O: FiniteSum> Run<'_, O> {
     /// The smallest eigenvalue, until there is a way down or nothing below `-eps-h` can have been missed.
     fn search_leftmost(
         &mut self,
-        hessian: &SampledHessian<O>,
+        hessian: &mut SampledHessian<O>,
         what: &str,
         failure: f64,
         error: f64,
@@ -148,7 +148,7 @@ impl<O: FiniteSum> Run<'_, O> {
         let (eps_h, wrong) = (self.config.eps_h(), self.model());
         let (dim, most) = (self.sum.dim(), self.config.products);
         let sum = &mut self.sum;
-        let mut product = |v: &[f64], out: &mut [f64]| sum.product(&hessian.hessian, v, out);
+        let mut product = |v: &[f64], out: &mut [f64]| sum.product(&mut hessian.hessian, v, out);
         let done = |found: &Leftmost| {
             let down = found.value < -0.5 * eps_h && found.residual <= 0.5 * -found.value;
             down || found.bound() - error >= -eps_h

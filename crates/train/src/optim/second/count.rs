@@ -8,7 +8,9 @@ use std::ops::Sub;
 ///
 /// One propagation is one pass of one term through the model, forward or backward. Values cost one; a gradient costs
 /// two, and the values of its terms come with it; what a Hessian keeps of a sample costs two (the same two, so nothing
-/// when it was kept along with a gradient), and each product with it two more: four for a single product, as usual.
+/// when it was kept along with a gradient), and each product with it two more: four for a single product, as usual. That
+/// holds for every product, also where an objective forms the matrix and needs no pass any more: what a method asks for
+/// does not depend on how fast it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Counts {
@@ -61,9 +63,19 @@ pub(in crate::optim) struct Counted<'a, O: FiniteSum> {
 pub(super) struct Hessian<O: FiniteSum> {
     state: O::State,
     terms: u64,
+    /// Products so far.
+    products: u32,
 }
 
 impl<O: FiniteSum> Hessian<O> {
+    fn new(state: O::State, terms: u64) -> Self {
+        Self {
+            state,
+            terms,
+            products: 0,
+        }
+    }
+
     /// Number of terms.
     pub(super) fn terms(&self) -> u64 {
         self.terms
@@ -122,27 +134,26 @@ impl<'a, O: FiniteSum> Counted<'a, O> {
             return None;
         };
         self.counts.gradients += terms;
-        Some(Hessian { state, terms })
+        Some(Hessian::new(state, terms))
     }
 
     pub(super) fn hessian(&mut self, x: &[f64], sample: Sample<'_>) -> Hessian<O> {
         let terms = self.size(sample);
         self.counts.states += terms;
-        Hessian {
-            state: self.oracle.hessian(x, sample),
-            terms,
-        }
+        Hessian::new(self.oracle.hessian(x, sample), terms)
     }
 
     pub(super) fn gauss_newton(&mut self, x: &[f64], sample: Sample<'_>) -> Option<Hessian<O>> {
         let terms = self.size(sample);
         let state = self.oracle.gauss_newton(x, sample)?;
         self.counts.states += terms;
-        Some(Hessian { state, terms })
+        Some(Hessian::new(state, terms))
     }
 
-    pub(super) fn product(&mut self, hessian: &Hessian<O>, v: &[f64], out: &mut [f64]) {
+    pub(super) fn product(&mut self, hessian: &mut Hessian<O>, v: &[f64], out: &mut [f64]) {
         self.counts.products += hessian.terms;
+        self.oracle.prepare(&mut hessian.state, hessian.products);
+        hessian.products = hessian.products.saturating_add(1);
         self.oracle.product(&hessian.state, v, out);
     }
 

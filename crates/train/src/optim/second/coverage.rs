@@ -136,8 +136,8 @@ fn whole() -> (Vec<f64>, Vec<f64>) {
     let mut sum = Counted::new(&waves, super::count::Counts::default());
     let (mut gradient, mut image) = (vec![0.0; 3], vec![0.0; 3]);
     sum.gradient(&POINT, Sample::All, &mut vec![0.0; TERMS], &mut gradient);
-    let state = sum.hessian(&POINT, Sample::All);
-    sum.product(&state, &STEP, &mut image);
+    let mut state = sum.hessian(&POINT, Sample::All);
+    sum.product(&mut state, &STEP, &mut image);
     (gradient, image)
 }
 
@@ -163,9 +163,9 @@ fn hessians_are_as_exact_as_they_say() {
     let (_, truth) = whole();
     for draw in [Draw::Uniform, Draw::Curvature] {
         let wrong = beyond(draw, true, |run| {
-            let hessian = run.hessian(225, None).unwrap();
+            let mut hessian = run.hessian(225, None).unwrap();
             let mut off = vec![0.0; 3];
-            run.sum.product(&hessian.hessian, &STEP, &mut off);
+            run.sum.product(&mut hessian.hessian, &STEP, &mut off);
             add_scaled(&mut off, -1.0, &truth);
             norm(&off) > run.hessian_error(&hessian, &STEP).product * norm(&STEP)
         });
@@ -180,16 +180,16 @@ fn curvatures_of_steps_are_as_exact_as_they_say() {
     let (gradient, _) = whole();
     let all = waves.hessian(&POINT, Sample::All);
     let wrong = beyond(Draw::Uniform, true, |run| {
-        let hessian = run.hessian(225, None).unwrap();
+        let mut hessian = run.hessian(225, None).unwrap();
         let mut search = Search::new(run.config.method, &gradient, Seed::new(0)).unwrap();
         let sum = &mut run.sum;
-        let mut product = |v: &[f64], out: &mut [f64]| sum.product(&hessian.hessian, v, out);
+        let mut product = |v: &[f64], out: &mut [f64]| sum.product(&mut hessian.hessian, v, out);
         let s = search
             .step(Bound::Radius(2.0), 1e-9, 3, &mut product)
             .unwrap()
             .step;
         let [mut here, mut there] = [[0.0; 3]; 2];
-        run.sum.product(&hessian.hessian, &s, &mut here);
+        run.sum.product(&mut hessian.hessian, &s, &mut here);
         waves.product(&all, &s, &mut there);
         let found = run.hessian_error(&hessian, &s);
         assert!(found.curvature <= found.product);

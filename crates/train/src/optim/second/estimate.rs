@@ -167,8 +167,8 @@ pub(super) fn hessian_error<'a, O: FiniteSum>(
     let [mut products, mut curvatures] = [Spread::default(); 2];
     let (mut image, length) = (vec![0.0; s.len()], norm(s));
     for part in parts {
-        let block = hessian(sum, part);
-        sum.product(&block, s, &mut image);
+        let mut block = hessian(sum, part);
+        sum.product(&mut block, s, &mut image);
         scale(&mut image, 1.0 / length);
         let (terms, curvature) = (block.terms() as f64, dot(&image, s) / length);
         add_scaled(&mut total, terms, &image);

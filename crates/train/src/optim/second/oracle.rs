@@ -101,6 +101,12 @@ pub trait FiniteSum: Sync {
     /// `out = H v`, `H` being the mean Hessian of the sample and the point that `state` was made for.
     fn product(&self, state: &Self::State, v: &[f64], out: &mut [f64]);
 
+    /// Told before a product with `state` how many there were: an objective may form the matrix once that has paid, and
+    /// round in another way from then on.
+    fn prepare(&self, state: &mut Self::State, products: u32) {
+        let _ = (state, products);
+    }
+
     /// [`gradient`](Self::gradient) and [`hessian`](Self::hessian) on the same sample in one pass, for objectives whose
     /// forward pass serves both; `None` in place of a state: there is no such pass, and nothing was computed.
     fn gradient_and_hessian(

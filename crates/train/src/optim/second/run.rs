@@ -177,7 +177,8 @@ impl<'a, O: FiniteSum> Run<'a, O> {
             }
             let (bound, wrong) = (self.state.bound(), self.model());
             let sum = &mut self.sum;
-            let mut product = |v: &[f64], out: &mut [f64]| sum.product(&hessian.hessian, v, out);
+            let mut product =
+                |v: &[f64], out: &mut [f64]| sum.product(&mut hessian.hessian, v, out);
             let step = search
                 .step(bound, gradient.norm, self.config.products, &mut product)
                 .map_err(wrong)?;

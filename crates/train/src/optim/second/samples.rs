@@ -328,11 +328,13 @@ impl<O: FiniteSum> Run<'_, O> {
     /// Refuses products that are not symmetric before anything is built on them.
     pub(super) fn probe(&mut self) -> Result<(), SecondOrderError> {
         let terms: Vec<u32> = (0..self.terms().min(FEWEST) as u32).collect();
-        let hessian = self.matrix(Sample::Terms(&terms))?;
+        let mut hessian = self.matrix(Sample::Terms(&terms))?;
         let sum = &mut self.sum;
         let seed = self.config.seed.fork("probe");
-        super::derivatives::symmetry(sum.dim(), seed, &mut |v, out| sum.product(&hessian, v, out))
-            .map_err(self.model())
+        super::derivatives::symmetry(sum.dim(), seed, &mut |v, out| {
+            sum.product(&mut hessian, v, out)
+        })
+        .map_err(self.model())
     }
 }
 
