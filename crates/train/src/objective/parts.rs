@@ -8,7 +8,7 @@ const MOST_PARTS: usize = 64;
 /// Fewest terms of a part.
 const FEWEST_TERMS: usize = 128;
 /// Numbers that the sums of all parts may take; long vectors have fewer parts.
-const MOST_NUMBERS: usize = 1 << 22;
+const MOST_NUMBERS: usize = 1 << 18;
 /// Numbers per task when sums are added up.
 const CHUNK: usize = 1 << 13;
 
