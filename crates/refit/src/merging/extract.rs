@@ -104,6 +104,31 @@ pub struct Extracted {
     pub entangled: Vec<String>,
 }
 
+/// The list of tensors of an extraction, as it is read back from [`EXTRACTION`].
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the fields of `Extracted`")]
+pub struct ExtractionList {
+    pub low_rank: usize,
+    pub shifts: usize,
+    pub whole: usize,
+    pub unchanged: usize,
+    pub rank: usize,
+    pub residual: f64,
+    pub tensors: Vec<ExtractedPart>,
+}
+
+/// A tensor of an [`ExtractionList`].
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[allow(missing_docs, reason = "the fields of `ExtractedTensor`")]
+pub struct ExtractedPart {
+    pub path: String,
+    pub part: String,
+    pub rank: Option<usize>,
+    pub norm: f64,
+    pub residual: f64,
+}
+
 impl ExtractJob {
     /// Opens both models and says from their headers what becomes of every tensor.
     ///

@@ -22,7 +22,9 @@ pub(crate) use adapters::read_recipe as read_adapter_recipe;
 pub use adapters::{AdapterJob, AdapterSummary};
 pub use error::MergingError;
 pub(crate) use extract::EXTRACTION;
-pub use extract::{ExtractJob, ExtractOptions, ExtractSummary, Extracted};
+pub use extract::{
+    ExtractJob, ExtractOptions, ExtractSummary, Extracted, ExtractedPart, ExtractionList,
+};
 pub use options::{MergeOptions, parse_bytes};
 pub use summary::{JobSummary, StepSummary};
 

@@ -11,6 +11,7 @@ mod columns;
 mod corruption;
 mod cost;
 mod curves;
+mod extraction;
 mod fit;
 mod format;
 mod frame;

@@ -150,10 +150,14 @@ pub(crate) fn reproduce(h: &mut Html, record: &RunRecord) {
         &[("class", &"note")],
         "Give another --out: what is there is not replaced.",
     );
+    let results = match record.verb.as_str() {
+        "extract" => "extraction.json",
+        _ => "results.json",
+    };
     h.leaf(
         "p",
         &[],
-        "This page is made from what its folder holds of run.json, results.json and metrics.jsonl, and nothing else:",
+        format_args!("This page is made from what its folder holds of run.json, {results} and metrics.jsonl, and nothing else:"),
     );
     h.leaf("pre", &[], "refit report FOLDER");
 }

@@ -1,6 +1,9 @@
 //! What the page shows, section by section.
 
-use super::{accuracy, corruption, cost, curves, fit, heat, html::Html, ladder, merge, provenance};
+use super::{
+    accuracy, corruption, cost, curves, extraction, fit, heat, html::Html, ladder, merge,
+    provenance,
+};
 use crate::{
     outcome::{MethodKind, Outcome},
     run::RunFiles,
@@ -67,6 +70,7 @@ pub(super) fn sections(run: &RunFiles) -> Vec<Section> {
         (sampled, SAMPLES),
         (fit, WORK),
         (!merge::steps(&run.record).is_empty(), MERGE),
+        (run.extraction.is_some(), EXTRACTED),
         (has(|o| !o.methods.is_empty()), ACCURACY),
         (has(|o| !o.coefficients.is_empty()), COEFFICIENTS),
         (has(|o| !o.curves.is_empty()), ADAPTATION),
@@ -130,6 +134,17 @@ const MERGE: Section = Section {
     lead: "",
     seeds: Seeds::All,
     body: |h, run| merge::recipes(h, &run.record),
+};
+const EXTRACTED: Section = Section {
+    id: "extracted",
+    title: "What was extracted",
+    lead: "What factors do not hold of a change is lost: the length of the difference beside the length of the change. What goes whole or as a shift loses nothing.",
+    seeds: Seeds::All,
+    body: |h, run| {
+        if let Some(found) = &run.extraction {
+            extraction::tensors(h, found);
+        }
+    },
 };
 const ACCURACY: Section = Section {
     id: "accuracy",

@@ -3,7 +3,7 @@
 use super::{
     InputFile, MetricsWriter, RECORD, REPORT, RESULTS, RunError, RunFiles, RunRecord, now,
     part::{Part, part_path, target_of},
-    peak_bytes, read_metrics, read_record, write_document,
+    peak_bytes, read_extraction, read_metrics, read_record, write_document,
 };
 use crate::{fitting::FitOutcome, outcome::Outcome, report};
 use refit_core::StopReason;
@@ -267,6 +267,7 @@ impl RunFolder {
             record: self.record.clone(),
             outcome: self.outcome.clone(),
             fit: self.fit.clone(),
+            extraction: read_extraction(folder, &self.record)?,
         };
         let page = report::render(&files);
         write_file(folder.join(REPORT), page.as_bytes(), Overwrite::Replace)?;

@@ -25,7 +25,11 @@ mod metrics;
 mod part;
 mod record;
 
-use crate::{fitting::FitOutcome, outcome::Outcome};
+use crate::{
+    fitting::FitOutcome,
+    merging::{EXTRACTION, ExtractionList},
+    outcome::Outcome,
+};
 pub use clock::{now, rfc3339};
 pub use error::RunError;
 pub use folder::{RunFolder, Unfinished};
@@ -62,6 +66,8 @@ pub struct RunFiles {
     pub outcome: Option<Outcome>,
     /// `results.json` of a fit.
     pub fit: Option<FitOutcome>,
+    /// `extraction.json`, where an adapter was extracted.
+    pub extraction: Option<ExtractionList>,
     /// `metrics.jsonl`.
     pub metrics: Vec<Metric>,
 }
@@ -78,12 +84,21 @@ impl RunFiles {
             _ => (read_json(&results)?, None),
         };
         Ok(Self {
-            record,
             outcome,
             fit,
+            extraction: read_extraction(folder, &record)?,
+            record,
             metrics: read_metrics(folder)?,
         })
     }
+}
+
+/// Reads what an extraction lists, if `record` is of one.
+fn read_extraction(folder: &Path, record: &RunRecord) -> Result<Option<ExtractionList>, RunError> {
+    if record.verb == "extract" {
+        return read_json(&folder.join(EXTRACTION));
+    }
+    Ok(None)
 }
 
 /// Reads the record of a run folder.

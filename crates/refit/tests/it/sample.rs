@@ -338,6 +338,7 @@ pub(crate) fn run(outcome: Outcome) -> RunFiles {
         .collect();
     RunFiles {
         fit: None,
+        extraction: None,
         record,
         outcome: Some(outcome),
         metrics,

@@ -8,7 +8,7 @@ use super::{
     checkpoint::{CheckpointInfo, architecture, look},
 };
 use crate::{
-    merging::{EXTRACTION, MergingError},
+    merging::{EXTRACTION, ExtractionList, MergingError},
     run::{RECORD, RunFiles},
 };
 use refit_core::{Adapter, Change};
@@ -17,7 +17,7 @@ use refit_io::{
     ckpt::TensorReader,
     file::read_file,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::{collections::BTreeSet, fmt::Write, path::Path};
 
 /// Most bytes of the list of an extraction that are read.
@@ -41,12 +41,6 @@ pub(super) struct AdapterInfo {
     tensors: CheckpointInfo,
 }
 
-/// What is read of the list that an extraction writes.
-#[derive(Deserialize)]
-struct Extraction {
-    residual: f64,
-}
-
 impl AdapterInfo {
     /// Opens the adapter in the folder `path`, checks that its parts go together, and looks at every value once.
     pub(super) fn read(path: &Path, ui: &Ui) -> Result<Self, CliError> {
@@ -57,7 +51,7 @@ impl AdapterInfo {
         let weights = TensorReader::open(weights.unwrap_or(&described))?;
         let config = architecture(path, CONFIG_FILE);
         let list = read_file(&path.join(EXTRACTION), MAX_EXTRACTION_BYTES).ok();
-        let list = list.and_then(|list| serde_json::from_slice::<Extraction>(&list).ok());
+        let list = list.and_then(|list| serde_json::from_slice::<ExtractionList>(&list).ok());
         let run = path.join(RECORD).is_file().then(|| RunFiles::read(path));
         let count = |wanted: fn(&Change) -> bool| count(&stored.adapter, wanted);
         Ok(Self {
