@@ -134,23 +134,31 @@ impl Hint for ConfigError {
     }
 }
 
-/// The entry of `valid` closest to `found` by edit distance, if it is close enough to be a slip of the finger; large and
-/// small letters are the same.
+/// The entry of `valid` closest to `found` by edit distance, if it is close enough to be a slip of the finger, or else the
+/// shortest that begins as `found` does or that `found` begins with; large and small letters are the same.
 pub fn nearest<'a>(found: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (found.chars().count() / 3).max(2);
     let found = found.to_lowercase();
-    valid
-        .into_iter()
-        .map(|name| {
-            (
-                strsim::damerau_levenshtein(&found, &name.to_lowercase()),
-                name,
-            )
-        })
-        .filter(|&(distance, _)| distance <= limit)
-        .min_by_key(|&(distance, _)| distance)
-        .map(|(_, name)| name)
+    let (mut near, mut begins) = (None, None);
+    for name in valid {
+        let known = name.to_lowercase();
+        let distance = strsim::damerau_levenshtein(&found, &known);
+        if distance <= limit && near.is_none_or(|(least, _)| distance < least) {
+            near = Some((distance, name));
+        }
+        let begin = known.starts_with(&found) || found.starts_with(&known);
+        if begin
+            && known.len().min(found.len()) >= LEAST_BEGIN
+            && begins.is_none_or(|(least, _)| known.len() < least)
+        {
+            begins = Some((known.len(), name));
+        }
+    }
+    near.or(begins).map(|(_, name)| name)
 }
+
+/// Fewest letters of a beginning that tells something.
+const LEAST_BEGIN: usize = 3;
 
 #[cfg(test)]
 mod tests {
@@ -164,6 +172,10 @@ mod tests {
         );
         assert_eq!(nearest("TIES", ["ties", "dare"]), Some("ties"));
         assert_eq!(nearest("zzzzzz", ["ties", "dare"]), None);
+        let methods = ["dare_ties_long", "dare_linear", "emr"];
+        assert_eq!(nearest("dare", methods), Some("dare_linear"));
+        assert_eq!(nearest("emr_merging", methods), Some("emr"));
+        assert_eq!(nearest("em", ["emr_merging"]), None);
     }
 
     #[test]

@@ -42,6 +42,14 @@ pub enum ConvertError {
 
 impl Hint for ConvertError {}
 
+/// ` (told)`, or nothing.
+fn of(told: &str) -> String {
+    if told.is_empty() {
+        return String::new();
+    }
+    format!(" ({told})")
+}
+
 /// Why a checkpoint could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,11 +69,13 @@ pub enum CkptError {
         file: PathBuf,
     },
     /// A folder without a checkpoint.
-    #[error("`{}` holds neither `model.safetensors` nor `model.safetensors.index.json`", folder.display())]
+    #[error("`{}` holds no {expected}", folder.display())]
     NoCheckpoint {
         /// The folder.
         folder: PathBuf,
-        /// A `.safetensors` file of another name that is there.
+        /// What could be there.
+        expected: &'static str,
+        /// A file of another name that is there.
         other: Option<String>,
     },
     /// A safetensors file is wrong.
@@ -101,6 +111,18 @@ pub enum CkptError {
         tensor: Box<str>,
         /// What is wrong, as the rest of the sentence.
         problem: &'static str,
+    },
+    /// Weights that are packed in a way that is not known here.
+    #[error("`{tensor}` in `{}` is packed into {}{}, which cannot be read as weights", file.display(), dtype.name(), of(told))]
+    Packing {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The packed tensor.
+        tensor: Box<str>,
+        /// Its element type.
+        dtype: DType,
+        /// What the configuration says.
+        told: Box<str>,
     },
     /// Stored bytes were asked for where values are computed.
     #[error("`{tensor}` in `{}` is computed while it is read, it has no stored bytes", file.display())]
@@ -284,8 +306,12 @@ impl Hint for CkptError {
             }
             Self::NoCheckpoint { other, .. } => Some(match other {
                 Some(name) => format!("give the file itself, such as `{name}`").into(),
-                None => "give a `.safetensors` file, an index, or the folder of either".into(),
+                None => "give a file, an index, or the folder of either".into(),
             }),
+            Self::Packing { .. } => Some(
+                "give the model in 16 or 32 bits; what is read are GPTQ of 2, 4 and 8 bits, compressed-tensors and fp8"
+                    .into(),
+            ),
             Self::Header { problem, .. } | Self::Unwritable { problem, .. } => problem.hint(),
             Self::Index { problem, .. } => problem.hint(),
             Self::Torch { problem, .. } => problem.hint(),

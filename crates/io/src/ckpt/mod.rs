@@ -61,6 +61,7 @@ pub use index::{ShardIndex, parse_index};
 pub use key::{Key, TensorView};
 pub use plan::shard_count;
 pub use reader::{FileTensor, TensorReader};
+pub use scheme::refuse_packed;
 pub use stats::ValueStats;
 pub use tensor_writer::TensorWriter;
 pub use torch::{PickledTensor, parse_pickle};

@@ -73,14 +73,26 @@ pub(super) fn locate(path: &Path, names: &Names) -> Result<Found, CkptError> {
             return Ok(Found::Index(index));
         }
     }
-    if names.len() == EVERY_FORMAT.len()
-        && let [gguf] = files_ending(path, ".gguf").as_slice()
-    {
+    let every = names.len() == EVERY_FORMAT.len();
+    if every && let [gguf] = files_ending(path, ".gguf").as_slice() {
         return Ok(Found::File(path.join(gguf)));
     }
+    let endings: &[&str] = if every {
+        &[".safetensors", ".bin", ".pt", ".pth", ".gguf"]
+    } else {
+        &[".safetensors"]
+    };
+    let mut others = endings
+        .iter()
+        .filter_map(|ending| files_ending(path, ending).into_iter().min());
     Err(CkptError::NoCheckpoint {
         folder: path.into(),
-        other: files_ending(path, ".safetensors").into_iter().min(),
+        expected: if every {
+            "`model.safetensors`, `pytorch_model.bin`, index of either, or single `.gguf` file"
+        } else {
+            "`model.safetensors` or `model.safetensors.index.json`"
+        },
+        other: others.next(),
     })
 }
 

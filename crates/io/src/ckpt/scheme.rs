@@ -1,10 +1,22 @@
 //! How the weights of a model folder are packed, as its `config.json` tells it.
 
+use super::CkptError;
 use crate::file::read_file;
-use refit_core::DType;
+use refit_core::{DType, TensorMeta};
 use serde_json::Value;
 use std::path::Path;
 
+/// Formats of compressed-tensors whose integers or floats are read.
+const FORMATS: [&str; 6] = [
+    "dense",
+    "float-quantized",
+    "int-quantized",
+    "mixed-precision",
+    "naive-quantized",
+    "pack-quantized",
+];
+/// Names of packed weights, whatever the configuration says.
+const PACKED: [&str; 2] = [".qweight", ".weight_packed"];
 /// Longest configuration that is read.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
@@ -33,6 +45,8 @@ pub(super) struct Scheme {
     pub(super) block: Option<[usize; 2]>,
     /// Element type of the model.
     pub(super) dtype: Option<DType>,
+    /// What is told and not known here, such as "`quant_method` `awq`".
+    unknown: Option<String>,
 }
 
 impl Scheme {
@@ -63,6 +77,7 @@ impl Scheme {
                 "float32" => Some(DType::F32),
                 _ => None,
             }),
+            unknown: None,
         };
         let quantization = &config["quantization_config"];
         let size = |value: &Value| value.as_u64().filter(|&n| n > 0).map(|n| n as usize);
@@ -84,14 +99,49 @@ impl Scheme {
                 if let [weights] = weights[..] {
                     scheme.block = block(&weights["block_structure"]);
                 }
+                let format = quantization["format"].as_str();
+                let unknown = format.filter(|format| !FORMATS.contains(format));
+                scheme.unknown = unknown.map(|format| format!("`format` `{format}`"));
             }
-            (Some("fp8"), _) => scheme.block = block(&quantization["weight_block_size"]),
-            _ => {}
+            (Some("fp8" | "fbgemm_fp8"), _) => {
+                scheme.block = block(&quantization["weight_block_size"]);
+            }
+            (Some(other), _) => scheme.unknown = Some(format!("`quant_method` `{other}`")),
+            (None, None) => {}
         }
         scheme
     }
 
+    /// Refuses what is still packed among `tensors` of `path`, after what is known was seen through.
+    ///
+    /// Where nothing is told, names that packers use tell: integers may be masks and positions.
+    pub(super) fn refuse_packed(
+        &self,
+        path: &Path,
+        tensors: &[TensorMeta],
+    ) -> Result<(), CkptError> {
+        let is_packed = |meta: &&TensorMeta| {
+            let dtype = meta.dtype;
+            let other =
+                !dtype.is_weight() && ![DType::I64, DType::U64, DType::Bool].contains(&dtype);
+            let name = meta.path.as_str();
+            let named = PACKED.iter().any(|part| name.ends_with(part));
+            meta.shape.len() > 1 && other && (named || self.unknown.is_some())
+        };
+        tensors.iter().find(is_packed).map_or(Ok(()), |meta| {
+            Err(CkptError::Packing {
+                file: path.into(),
+                tensor: meta.path.as_str().into(),
+                dtype: meta.dtype,
+                told: self.unknown.as_deref().unwrap_or_default().into(),
+            })
+        })
+    }
+
     fn set_gptq(&mut self, settings: &Value) {
+        if width(&settings["bits"]).is_none() {
+            self.unknown = Some(format!("`bits` {} of GPTQ", settings["bits"]));
+        }
         if let Some(bits) = width(&settings["bits"]) {
             let second = settings["checkpoint_format"] == "gptq_v2";
             self.method = Method::Gptq {
@@ -118,6 +168,19 @@ fn block(value: &Value) -> Option<[usize; 2]> {
         }
         _ => None,
     }
+}
+
+/// Refuses a checkpoint at `path`, with `tensors` as they are stored, whose weights are packed.
+///
+/// # Errors
+/// [`CkptError::Packing`] names the first packed tensor and what `config.json` says of it.
+pub fn refuse_packed(path: &Path, tensors: &[TensorMeta]) -> Result<(), CkptError> {
+    let folder = if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap_or(path)
+    };
+    Scheme::of_folder(folder).refuse_packed(path, tensors)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Packed weights: read as the weights they stand for, by ranges; cases worked by hand.
 
 use crate::ckpt_support::{entry, raw, save};
-use refit_core::DType;
+use refit_core::{DType, Hint};
 use refit_io::ckpt::{CkptError, TensorReader};
 use tempfile::TempDir;
 
@@ -90,6 +90,51 @@ fn gptq_parts() -> Vec<Part<'static>> {
         ),
         part("l.bias", "F16", "[1]", halves(&[0.5])),
     ]
+}
+
+#[test]
+fn weights_packed_in_an_unknown_way_are_refused_by_name() {
+    let of = |settings: &str| format!(r#"{{"quantization_config":{{{settings}}}}}"#);
+    let bytes = |name| vec![part(name, "U8", "[2,1]", vec![1, 2])];
+    for (config, parts, said) in [
+        (
+            of(r#""quant_method":"awq","bits":4"#),
+            gptq_parts(),
+            "`l.qweight` in `{}` is packed into I32 (`quant_method` `awq`), which cannot be read as weights",
+        ),
+        (
+            of(r#""quant_method":"gptq","bits":3"#),
+            gptq_parts(),
+            "`l.qweight` in `{}` is packed into I32 (`bits` 3 of GPTQ), which cannot be read as weights",
+        ),
+        (
+            "{}".to_owned(),
+            gptq_parts(),
+            "`l.qweight` in `{}` is packed into I32, which cannot be read as weights",
+        ),
+        (
+            of(r#""quant_method":"bitsandbytes""#),
+            bytes("l.weight"),
+            "`l.weight` in `{}` is packed into U8 (`quant_method` `bitsandbytes`), which cannot be read as weights",
+        ),
+        (
+            of(r#""quant_method":"compressed-tensors","format":"mxfp4-pack-quantized""#),
+            bytes("l.weight_scale"),
+            "`l.weight_scale` in `{}` is packed into U8 (`format` `mxfp4-pack-quantized`), which cannot be read as weights",
+        ),
+    ] {
+        let home = model(&config, &parts);
+        let error = TensorReader::open(home.path()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            said.replace("{}", &home.path().display().to_string())
+        );
+        assert!(error.hint().is_some());
+        assert!(TensorReader::open_stored(home.path()).is_ok());
+    }
+    // Masks of old models are no packed weights.
+    let home = model("{}", &bytes("attn.bias"));
+    assert!(TensorReader::open(home.path()).is_ok());
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub fn run(
     let total = (0..tensors.len())
         .filter(left)
         .map(|i| tensors[i].len() as u64);
-    progress.begin("merging", Some(total.sum()));
+    progress.begin("merging values", Some(total.sum()));
     let mut groups = Groups {
         config,
         sink,

@@ -326,11 +326,19 @@ impl RecipeMethod {
     pub fn named(name: &str) -> Result<Self, ConfigError> {
         let of = |method: &&Self| method.spec().card.name == name;
         Self::ALL.iter().find(of).copied().ok_or_else(|| {
+            if ADAPTER_METHODS.contains(&name) {
+                let words =
+                    format!("`{name}` is for adapters: write `adapter_method` and `adapters`");
+                return ConfigError::conflict("merge_method", words);
+            }
             let names = Self::ALL.iter().map(|method| method.spec().card.name);
             ConfigError::unknown("merge_method", name, names)
         })
     }
 }
+
+/// Methods for adapters alone, which no recipe of this kind can name.
+const ADAPTER_METHODS: [&str; 4] = ["cat", "knots", "magnitude_prune", "svd"];
 
 #[cfg(test)]
 mod tests {
@@ -382,5 +390,7 @@ mod tests {
         };
         assert!(hint("magic").starts_with("use one of `linear`, `slerp`"));
         assert_eq!(hint("LINEAR"), "did you mean `linear`?");
+        let knots = RecipeMethod::named("knots").unwrap_err().to_string();
+        assert!(knots.contains("`adapter_method`"), "{knots}");
     }
 }

@@ -204,6 +204,7 @@ impl Problem {
         let [mut mean, mut square] = [(); 2].map(|()| vec![0.0; m * n]);
         for step in 1..=config.iterations {
             go_on(progress)?;
+            progress.note(&format!("step {step} of {} of a tensor", config.iterations));
             moved.times_into(&self.gram, &mut product)?;
             adam(
                 moved.values_mut(),

@@ -155,17 +155,29 @@ impl Count {
         self.told = now;
         let seconds = now.duration_since(self.started).as_secs_f64();
         let rate = self.done as f64 / seconds;
-        let mut line = format!("{}: {}", self.name, self.done);
+        let mut line = format!("{}: {}", self.name, short(self.done as f64));
         if let Some(total) = self.total {
             let left = total.saturating_sub(self.done) as f64 / rate;
-            line += &format!("/{total}, {rate:.1}/s, {} left", duration(left));
+            let (total, rate) = (short(total as f64), short(rate));
+            line += &format!("/{total}, {rate}/s, {} left", duration(left));
         } else {
-            line += &format!(", {rate:.1}/s");
+            line += &format!(", {}/s", short(rate));
         }
         if !self.note.is_empty() {
             line += &format!("; {}", self.note);
         }
         Some(line)
+    }
+}
+
+/// Three digits and a unit for large numbers, one decimal for those that are not whole.
+fn short(number: f64) -> String {
+    const UNITS: [(f64, &str); 3] = [(1e9, " G"), (1e6, " M"), (1e3, " k")];
+    let unit = UNITS.into_iter().find(|(size, _)| number >= 10.0 * size);
+    match unit {
+        Some((size, name)) => format!("{:.1}{name}", number / size),
+        None if number.fract() == 0.0 => format!("{number:.0}"),
+        None => format!("{number:.1}"),
     }
 }
 
@@ -180,12 +192,18 @@ mod tests {
         count.done = 60;
         assert_eq!(count.line(start + Duration::from_secs(9)), None);
         let line = count.line(start + Duration::from_secs(12)).unwrap();
-        assert_eq!(line, "experts: 60/400, 5.0/s, 68.0 s left");
+        assert_eq!(line, "experts: 60/400, 5/s, 68.0 s left");
         count.done = 110;
         count.note = "loss 0.5".into();
         assert_eq!(count.line(start + Duration::from_secs(21)), None);
         let line = count.line(start + Duration::from_secs(22)).unwrap();
-        assert_eq!(line, "experts: 110/400, 5.0/s, 58.0 s left; loss 0.5");
+        assert_eq!(line, "experts: 110/400, 5/s, 58.0 s left; loss 0.5");
+    }
+
+    #[test]
+    fn large_numbers_are_short() {
+        let shown = [9_999.0, 76_285_952.0, 0.25, 12_345.6, 3e11].map(short);
+        assert_eq!(shown, ["9999", "76.3 M", "0.2", "12.3 k", "300.0 G"]);
     }
 
     #[test]
@@ -193,6 +211,6 @@ mod tests {
         let start = Instant::now();
         let mut count = Count::new("scan", None, start);
         count.done = 30;
-        assert_eq!(count.line(start + EVERY).unwrap(), "scan: 30, 3.0/s");
+        assert_eq!(count.line(start + EVERY).unwrap(), "scan: 30, 3/s");
     }
 }

@@ -9,7 +9,7 @@
 //!     weight: 0.5
 //! ```
 
-use super::MergingError;
+use super::{MergingError, RECIPE};
 use crate::{
     recipe::{missing, take},
     settings::lay_over,
@@ -18,6 +18,7 @@ use crate::{
 use refit_core::{Adapter, ConfigError, Progress, Seed};
 use refit_io::{
     adapter::{AdapterOptions, StoredAdapter, read_adapter, write_adapter_files},
+    atomic::{Overwrite, write_file},
     hub::resolve_model,
 };
 use refit_merge::adapter::{Combine, CombineConfig};
@@ -36,6 +37,7 @@ const ADAPTER_KEYS: [&str; 2] = ["path", "weight"];
 #[derive(Debug)]
 pub struct AdapterJob {
     path: PathBuf,
+    text: String,
     combine: Combine,
     adapters: Vec<(StoredAdapter, f64)>,
 }
@@ -88,6 +90,7 @@ impl AdapterJob {
     /// # Errors
     /// A recipe that cannot be understood, an adapter that cannot be read.
     pub fn open(path: &Path, cache: Option<&Path>) -> Result<Self, MergingError> {
+        let (text, _) = read_documents(path)?;
         let (combine, entries) = read_recipe(path)?;
         let adapters = entries.into_iter().map(|(name, weight)| {
             let folder = resolve_model(&name, None, cache)?;
@@ -95,6 +98,7 @@ impl AdapterJob {
         });
         Ok(Self {
             path: path.into(),
+            text,
             combine,
             adapters: adapters.collect::<Result<_, MergingError>>()?,
         })
@@ -167,7 +171,9 @@ impl AdapterJob {
             task_type: self.task_type(),
             ..AdapterOptions::default()
         };
-        Ok(write_adapter_files(folder, merged, &options)?)
+        write_adapter_files(folder, merged, &options)?;
+        let recipe = folder.join(RECIPE);
+        Ok(write_file(recipe, self.text.as_bytes(), Overwrite::Refuse)?)
     }
 
     /// Models that the adapters name as their base, each once.

@@ -119,6 +119,11 @@ fn usual_template(
         .map(|(template, _)| template))
 }
 
+/// Whether chats have a template.
+pub(super) fn has_template(beside: &Companions) -> bool {
+    matches!(template(beside), Ok(Some(_)))
+}
+
 /// The template of a model: a file of its own, or an entry of the settings of its tokenizer (of several, the default).
 fn template(beside: &Companions) -> Result<Option<String>, MergingError> {
     if let Some(bytes) = beside.read(CHAT_TEMPLATE)? {

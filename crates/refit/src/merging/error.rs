@@ -213,7 +213,7 @@ impl Hint for MergingError {
             Self::Setting(error) => error.hint(),
             Self::Tokenizer(error) => error.hint(),
             Self::NoTokenizer { .. } => Some(
-                "make it with transformers: `AutoTokenizer.from_pretrained(MODEL).save_pretrained(MODEL)`"
+                "put `tokenizer.json` beside the weights; transformers makes it: `AutoTokenizer.from_pretrained(MODEL).save_pretrained(MODEL)`"
                     .into(),
             ),
             Self::ChatTemplate { nearest, .. } => Some(match nearest {

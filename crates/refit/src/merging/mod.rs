@@ -26,14 +26,15 @@ pub use extract::{
     ExtractJob, ExtractOptions, ExtractSummary, Extracted, ExtractedPart, ExtractionList,
 };
 pub use options::{MergeOptions, parse_bytes};
-pub use summary::{JobSummary, StepSummary};
+pub use summary::{JobSummary, StepSummary, TokenizerSummary};
 
 use crate::{companions::Companions, yaml::read_documents};
 use models::{Form, Models, OnStep, Origin};
-use refit_core::{DType, Progress, Seed, TensorMeta};
+use refit_core::{ConfigError, DType, Progress, Seed, TensorMeta, Valid, nearest};
 use refit_io::{
     atomic::{Overwrite, write_file},
     ckpt::TensorWriter,
+    hub::HubError,
 };
 use refit_merge::{
     MergeError, ModelName,
@@ -139,7 +140,11 @@ impl MergeJob {
                     Origin::Step(result),
                     on_result(model, &steps[result], &models)?,
                 )),
-                None => Ok((Origin::Opened(models.open(model, form)?), None)),
+                None => {
+                    let opened = models.open(model, form);
+                    let opened = opened.map_err(|error| perhaps_a_step(error, model, &set))?;
+                    Ok((Origin::Opened(opened), None))
+                }
             });
             let origins = origins.collect::<Result<Vec<_>, MergingError>>()?;
             let (mut origins, mut adapters): (Vec<_>, Vec<_>) = origins.into_iter().unzip();
@@ -353,6 +358,27 @@ fn on_result(
     let stored = models.adapter(place)?;
     let config = result.plan.config.as_ref();
     Ok(Some(Arc::new(OnStep::new(stored, &result.metas, config)?)))
+}
+
+/// Why `model` cannot be opened: where it is nowhere, the name of a recipe of this file may have been meant.
+fn perhaps_a_step(error: MergingError, model: &ModelRef, set: &RecipeSet) -> MergingError {
+    let MergingError::Hub(hub) = &error else {
+        return error;
+    };
+    let names = set
+        .steps()
+        .iter()
+        .filter_map(|step| step.recipe.name.as_deref());
+    let found = model.model.to_string();
+    match nearest(&found, names) {
+        Some(name) if matches!(**hub, HubError::NotCached { .. }) => ConfigError::Unknown {
+            kind: "model or recipe",
+            found,
+            valid: Valid::Nearest(name.to_owned()),
+        }
+        .into(),
+        _ => error,
+    }
 }
 
 fn recipes(path: &Path, documents: &[Value]) -> Result<RecipeSet, MergingError> {

@@ -166,6 +166,11 @@ impl Models {
 }
 
 impl OpenModel {
+    /// Whether the file itself tells of the architecture, as GGUF does.
+    pub(super) fn tells_config(&self) -> bool {
+        self.reader.config().is_some()
+    }
+
     fn open(
         path: &Path,
         adapter: Option<&StoredAdapter>,

@@ -1,13 +1,19 @@
 //! What a merge would do.
 
-use super::{MergeJob, Origin, StepPlan, dtypes, size};
+use super::{
+    MergeJob, Origin, StepPlan,
+    beside::{self, TOKENIZER},
+    dtypes, size,
+    vocabulary::Vocabulary,
+};
 use refit_core::Seed;
 use refit_io::ckpt::shard_count;
 use refit_merge::{
     engine,
     recipe::{InputRef, Recipe, Work},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// What a merge would do.
 #[derive(Clone, Debug, Serialize)]
@@ -47,6 +53,45 @@ pub struct StepSummary {
     pub dtypes: Vec<String>,
     /// Tensors of models that have no place in the result, such as a head that only one model has.
     pub left_out: Vec<String>,
+    /// The tokenizer of the result, if it has one.
+    pub tokenizer: Option<TokenizerSummary>,
+}
+
+/// The tokenizer of a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TokenizerSummary {
+    /// The model whose tokenizer it is, or was before tokens were added.
+    pub model: String,
+    /// Tokens that were added.
+    pub added: usize,
+    /// Rows of the embedding, where they are matched by token; by number otherwise.
+    pub rows: Option<usize>,
+    /// Tokens that models know and have no row for.
+    pub rowless: usize,
+    /// Whether chats have a template.
+    pub chat_template: bool,
+}
+
+impl fmt::Display for TokenizerSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "of {}", self.model)?;
+        if self.added > 0 {
+            write!(f, ", {} tokens added", self.added)?;
+        }
+        match self.rows {
+            Some(rows) => write!(f, ", {rows} rows matched by token")?,
+            None => f.write_str(", rows matched by number")?,
+        }
+        if self.rowless > 0 {
+            write!(f, ", {} tokens without a row of their own", self.rowless)?;
+        }
+        f.write_str(if self.chat_template {
+            ", with a chat template"
+        } else {
+            ""
+        })
+    }
 }
 
 impl MergeJob {
@@ -124,7 +169,29 @@ impl MergeJob {
                 .map(ToString::to_string)
                 .collect(),
             left_out: step.left_out(),
+            tokenizer: step.tokenizer(),
         }
+    }
+}
+
+impl StepPlan {
+    fn tokenizer(&self) -> Option<TokenizerSummary> {
+        let has = |names: &[&str]| !self.companions.only(names).is_empty();
+        if !has(&[TOKENIZER]) {
+            return None;
+        }
+        let matched = self.vocabulary.as_ref();
+        let rowless = matched.into_iter().flat_map(Vocabulary::rowless);
+        Some(TokenizerSummary {
+            model: match matched {
+                Some(vocabulary) => vocabulary.model().to_string(),
+                None => self.plan.models[0].to_string(),
+            },
+            added: matched.map_or(0, Vocabulary::added),
+            rows: matched.map(Vocabulary::rows),
+            rowless: rowless.map(|tokens| tokens.count).sum(),
+            chat_template: beside::has_template(&self.companions),
+        })
     }
 }
 

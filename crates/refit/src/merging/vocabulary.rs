@@ -137,6 +137,21 @@ impl Vocabulary {
         self.origin
     }
 
+    /// Its name.
+    pub(super) fn model(&self) -> &ModelRef {
+        &self.model
+    }
+
+    /// Tokens that were added to it.
+    pub(super) fn added(&self) -> usize {
+        self.plan.added
+    }
+
+    /// Rows of the embedding of the result.
+    pub(super) fn rows(&self) -> usize {
+        self.plan.rows
+    }
+
     /// Sets `tokenizer.json` of the result, and what is new in `tokenizer_config.json` where that model has one.
     pub(super) fn describe(&self, beside: &mut Companions) -> Result<(), MergingError> {
         let original = beside.read(TOKENIZER)?.unwrap_or_default();

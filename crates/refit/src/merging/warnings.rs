@@ -2,7 +2,7 @@
 
 use super::{Origin, StepPlan, beside, models::Models};
 use refit_merge::{
-    recipe::{Plan, Recipe},
+    recipe::{ModelRef, Plan, Recipe},
     tokenizer::{RowlessTokens, Vocabulary},
 };
 use serde_json::Value;
@@ -20,6 +20,7 @@ pub(super) fn of_step(
     if recipe.tokenizer.is_none() {
         warnings.extend(other_tokenizers(plan, origins, models, steps));
     }
+    warnings.extend(unread_tokenizers(plan, origins, models));
     let has_config = |&origin: &Origin| match origin {
         Origin::Opened(at) => models.get(at).header().config.is_some(),
         Origin::Step(at) => steps[at].plan.config.is_some(),
@@ -32,6 +33,25 @@ pub(super) fn of_step(
     }
     warnings.extend(number_of_words(plan).filter(|_| last));
     warnings
+}
+
+/// Models in files of their own format whose tokenizer is inside and not read: their rows are compared with nothing, and
+/// a result that is most like them has no tokenizer.
+fn unread_tokenizers(plan: &Plan, origins: &[Origin], models: &Models) -> Vec<String> {
+    let unread = origins.iter().zip(&plan.models).filter(|(origin, _)| {
+        let Origin::Opened(at) = **origin else {
+            return false;
+        };
+        let model = models.get(at);
+        model.tells_config() && !model.home().join(beside::TOKENIZER).is_file()
+    });
+    let words = |(_, model): (_, &ModelRef)| {
+        format!(
+            "the tokenizer inside `{model}` is not read: its tokens are compared with no other's and not written; \
+             `tokenizer.json` beside the file is"
+        )
+    };
+    unread.map(words).collect()
 }
 
 /// A configuration that tells of another number of words than the embedding has rows: readers would refuse the model.

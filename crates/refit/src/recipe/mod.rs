@@ -93,9 +93,15 @@ impl Recipe {
     }
 
     fn parse(path: &Path, mut mapping: Map<String, Value>) -> Result<Self, ConfigError> {
-        let base = take(&mut mapping, "base")?.ok_or_else(|| missing("base"))?;
-        let experts: Vec<Value> =
-            take(&mut mapping, "experts")?.ok_or_else(|| missing("experts"))?;
+        let base = take(&mut mapping, "base")?;
+        let experts: Option<Vec<Value>> = take(&mut mapping, "experts")?;
+        let (Some(base), Some(experts)) = (&base, experts) else {
+            // A misspelt method is told before what it would need.
+            if mapping.contains_key("method") {
+                method(mapping)?;
+            }
+            return Err(missing(if base.is_none() { "base" } else { "experts" }));
+        };
         let experts = experts.iter().map(expert).collect::<Result<Vec<_>, _>>()?;
         if experts.is_empty() {
             return Err(ConfigError::range("experts", "empty", "at least one model"));
@@ -116,7 +122,7 @@ impl Recipe {
         };
         let recipe = Self {
             path: path.into(),
-            base,
+            base: PathBuf::clone(base),
             experts,
             how,
             skip,

@@ -10,7 +10,7 @@ use crate::{
 use refit_core::{DataAccess, ParamPath, Progress, Source, StopReason};
 use refit_io::{
     atomic::{Overwrite, write_file},
-    ckpt::{Checkpoint, CheckpointWriter, WriteOptions},
+    ckpt::{Checkpoint, CheckpointWriter, WriteOptions, refuse_packed},
     file::read_file,
 };
 use refit_merge::{
@@ -104,6 +104,10 @@ impl Recipe {
             .iter()
             .map(|e| Checkpoint::open(&e.path))
             .collect::<Result<Vec<_>, _>>()?;
+        let paths = std::iter::once(&self.base).chain(self.experts.iter().map(|e| &e.path));
+        for (path, model) in paths.zip(std::iter::once(&base).chain(&experts)) {
+            refuse_packed(path, model.tensors())?;
+        }
         let homes: Vec<&Path> = std::iter::once(&base).chain(&experts).map(home).collect();
         let companions = Companions::of(&homes)?;
         let plan = MergePlan {

@@ -4,7 +4,7 @@ use super::{
     format::{bytes, count},
     html::Html,
 };
-use crate::run::RunRecord;
+use crate::{merging::TokenizerSummary, run::RunRecord};
 use serde_json::{Map, Value};
 
 /// The recipes of the run, as its record has them; none for runs that are no such merge.
@@ -18,6 +18,44 @@ pub(crate) fn recipes(h: &mut Html, record: &RunRecord) {
     for step in steps(record) {
         recipe(h, step);
     }
+}
+
+/// Whether the run merged adapters.
+pub(crate) fn is_of_adapters(record: &RunRecord) -> bool {
+    record.verb == "merge" && record.settings["adapters"].is_array()
+}
+
+/// Appends the method of a merge of adapters, the adapters with their weights, and what came of it.
+pub(crate) fn adapters(h: &mut Html, record: &RunRecord) {
+    let plan = &record.settings;
+    let number = |key: &str| plan[key].as_u64().unwrap_or_default();
+    let bases = plan["bases"].as_array().into_iter().flatten();
+    let bases: Vec<&str> = bases.filter_map(Value::as_str).collect();
+    h.el("dl", &[], |h| {
+        for (name, value) in [
+            ("Method", pairs(&plan["method"])),
+            ("Base", bases.join(", ")),
+            ("Tensors", count(number("tensors"))),
+            ("Result", bytes(number("written-bytes"))),
+        ] {
+            if !value.is_empty() {
+                h.leaf("dt", &[], name).leaf("dd", &[], value);
+            }
+        }
+    });
+    h.scroll("Adapters", |h| {
+        h.el("table", &[], |h| {
+            super::cost::head(h, &["Adapter", "Weight"]);
+            h.el("tbody", &[], |h| {
+                for entry in plan["adapters"].as_array().into_iter().flatten() {
+                    h.el("tr", &[], |h| {
+                        h.leaf("th", &[("scope", &"row")], plain(&entry[0]));
+                        h.leaf("td", &[], plain(&entry[1]));
+                    });
+                }
+            });
+        });
+    });
 }
 
 fn recipe(h: &mut Html, step: &Value) {
@@ -60,6 +98,10 @@ fn recipe(h: &mut Html, step: &Value) {
     ));
     let result = format!("{} of {}", bytes(number("output-bytes")), list("dtypes"));
     facts.push(("Result", result));
+    let tokenizer = step.get("tokenizer").cloned().unwrap_or_default();
+    if let Ok(tokenizer) = serde_json::from_value::<TokenizerSummary>(tokenizer) {
+        facts.push(("Tokenizer", tokenizer.to_string()));
+    }
     let left_out = list("left-out");
     if !left_out.is_empty() {
         facts.push(("Left out", left_out));
@@ -79,14 +121,19 @@ fn sources(h: &mut Html, step: &Value) {
     if lines.is_empty() {
         return;
     }
+    let sliced = lines.iter().any(|[_, layers, _]| !layers.is_empty());
     h.scroll("Models", |h| {
         h.el("table", &[], |h| {
-            super::cost::head(h, &["Model", "Layers", "Settings"]);
+            let columns = ["Model", "Settings", "Layers"];
+            super::cost::head(h, &columns[..if sliced { 3 } else { 2 }]);
             h.el("tbody", &[], |h| {
                 for [model, layers, settings] in lines {
                     h.el("tr", &[], |h| {
                         h.leaf("th", &[("scope", &"row")], model);
-                        h.leaf("td", &[], layers).leaf("td", &[], settings);
+                        h.leaf("td", &[], settings);
+                        if sliced {
+                            h.leaf("td", &[], layers);
+                        }
                     });
                 }
             });

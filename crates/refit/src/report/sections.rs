@@ -70,6 +70,7 @@ pub(super) fn sections(run: &RunFiles) -> Vec<Section> {
         (sampled, SAMPLES),
         (fit, WORK),
         (!merge::steps(&run.record).is_empty(), MERGE),
+        (merge::is_of_adapters(&run.record), ADAPTERS),
         (run.extraction.is_some(), EXTRACTED),
         (has(|o| !o.methods.is_empty()), ACCURACY),
         (has(|o| !o.coefficients.is_empty()), COEFFICIENTS),
@@ -134,6 +135,13 @@ const MERGE: Section = Section {
     lead: "",
     seeds: Seeds::All,
     body: |h, run| merge::recipes(h, &run.record),
+};
+const ADAPTERS: Section = Section {
+    id: "merge",
+    title: "What was merged",
+    lead: "",
+    seeds: Seeds::All,
+    body: |h, run| merge::adapters(h, &run.record),
 };
 const EXTRACTED: Section = Section {
     id: "extracted",

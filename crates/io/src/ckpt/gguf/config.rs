@@ -1,6 +1,7 @@
 //! The `config.json` of a Hugging Face model, as far as the metadata of its GGUF file tells it.
 
-use super::{GgufHeader, GgufValue, names::FAMILY};
+use super::{GgufHeader, GgufType, GgufValue, names::FAMILY};
+use refit_core::DType;
 use serde_json::{Map, Value, json};
 
 impl GgufHeader {
@@ -19,7 +20,13 @@ impl GgufHeader {
         let mut config = Map::new();
         config.insert("architectures".into(), json!([class]));
         config.insert("model_type".into(), json!(architecture));
-        config.insert("torch_dtype".into(), json!("float16"));
+        // Blocks are read as half precision; vectors are in single precision in every file.
+        let dtype = match self.tensors.iter().find(|t| t.shape.len() > 1) {
+            Some(t) if t.kind == GgufType::Plain(DType::F32) => "float32",
+            Some(t) if t.kind == GgufType::Plain(DType::BF16) => "bfloat16",
+            _ => "float16",
+        };
+        config.insert("torch_dtype".into(), json!(dtype));
         let tied = self.tensors.iter().all(|t| &*t.name != "output.weight");
         config.insert("tie_word_embeddings".into(), json!(tied));
         for (key, place) in [

@@ -103,13 +103,15 @@ impl TensorReader {
     /// index of either, or a single `.gguf` file. A folder with several is read as the first of these, as other tools do.
     ///
     /// # Errors
-    /// When anything at all is wrong with headers, index or shards; values are not looked at.
+    /// When anything at all is wrong with headers, index or shards, and for weights that are packed in an unknown way;
+    /// values are not looked at.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CkptError> {
         let mut reader = Self::open_stored(path)?;
         let first = reader.files.first().map(RandomFile::path);
         let folder = first.and_then(Path::parent).unwrap_or(Path::new(""));
         let scheme = Scheme::of_folder(folder);
         reader.see_through(&scheme)?;
+        scheme.refuse_packed(&reader.path, &reader.tensors)?;
         Ok(reader.sorted())
     }
 

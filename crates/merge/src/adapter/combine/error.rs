@@ -100,7 +100,7 @@ impl Hint for CombineError {
                 Some("adapters must have been trained on one base".into())
             }
             Self::Rank { .. } => {
-                Some("`cat` and `svd` merge adapters of different ranks".into())
+                Some("`cat`, `svd` and `knots` merge adapters of different ranks".into())
             }
             Self::NeedsBase { .. } => Some(
                 "merge models instead, each written as `base+adapter`, by `task_arithmetic` or another `merge_method`"

@@ -275,13 +275,17 @@ impl Settings {
     }
 }
 
+/// The setting that every method takes and none looks at.
+const IGNORED: &str = "int8_mask";
+
 fn check_key(
     key: &str,
     place: &Place,
     method: &MethodSpec,
     scope: Scope,
 ) -> Result<(), RecipeProblem> {
-    if method.model_keys.contains(&key) {
+    // Recipes carry it on from method to method; it changes nothing in any.
+    if method.model_keys.contains(&key) || (scope == Scope::All && key == IGNORED) {
         return Ok(());
     }
     let of_tensor = method.tensor_keys.contains(&key);

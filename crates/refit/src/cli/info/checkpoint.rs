@@ -36,7 +36,11 @@ pub(super) struct CheckpointInfo {
 
 /// Opens a checkpoint and looks at every value once.
 pub(super) fn read(path: &Path, ui: &Ui) -> Result<CheckpointInfo, CliError> {
-    let checkpoint = TensorReader::open(path)?;
+    // Of weights that are packed in an unknown way the parts are shown.
+    let checkpoint = TensorReader::open(path).or_else(|error| match error {
+        CkptError::Packing { .. } => TensorReader::open_stored(path),
+        error => Err(error),
+    })?;
     let config = architecture(path, CONFIG);
     let config = config.or_else(|| checkpoint.config().cloned().map(Value::Object));
     look(path, "checkpoint", config, &checkpoint, ui)

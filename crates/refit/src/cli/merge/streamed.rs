@@ -225,6 +225,9 @@ impl Show for JobSummary {
                 "result",
                 format!("{} of {dtypes}", bytes(step.output_bytes)),
             );
+            if let Some(tokenizer) = &step.tokenizer {
+                line("tokenizer", tokenizer.to_string());
+            }
             for tensor in step.left_out.iter().take(shown) {
                 line("left out", tensor.clone());
             }
