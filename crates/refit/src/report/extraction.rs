@@ -57,6 +57,15 @@ pub(crate) fn tensors(h: &mut Html, found: &ExtractionList) {
     });
 }
 
+/// A length in the shorter of two ways to write it.
+fn length(norm: f64) -> String {
+    if (1e-2..1e4).contains(&norm) {
+        number(norm, 3)
+    } else {
+        scientific(norm)
+    }
+}
+
 fn row(h: &mut Html, tensor: &ExtractedPart) {
     let rank = tensor
         .rank
@@ -64,7 +73,7 @@ fn row(h: &mut Html, tensor: &ExtractedPart) {
     h.el("tr", &[], |h| {
         h.leaf("th", &[("scope", &"row")], &tensor.path);
         h.leaf("td", &[], &tensor.part).leaf("td", &[], rank);
-        h.leaf("td", &[], scientific(tensor.norm));
+        h.leaf("td", &[], length(tensor.norm));
         h.leaf("td", &[], number(100.0 * tensor.residual, 1));
         bar_cell(h, "cb", tensor.residual);
     });

@@ -31,9 +31,15 @@ pub(crate) fn adapters(h: &mut Html, record: &RunRecord) {
     let number = |key: &str| plan[key].as_u64().unwrap_or_default();
     let bases = plan["bases"].as_array().into_iter().flatten();
     let bases: Vec<&str> = bases.filter_map(Value::as_str).collect();
+    let mut settings = plan["method"].clone();
+    if let Some(settings) = settings.as_object_mut() {
+        settings.retain(|key, value| key != "adapter_method" && !value.is_null());
+    }
+    let settings = pairs(&settings);
     h.el("dl", &[], |h| {
         for (name, value) in [
-            ("Method", pairs(&plan["method"])),
+            ("Method", plain(&plan["method"]["adapter_method"])),
+            ("Settings", settings),
             ("Base", bases.join(", ")),
             ("Tensors", count(number("tensors"))),
             ("Result", bytes(number("written-bytes"))),
