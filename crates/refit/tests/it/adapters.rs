@@ -108,6 +108,10 @@ fn an_extracted_adapter_makes_the_model_again() {
         (&2.into(), &2.into(), &1.into())
     );
     assert!(done["residual"].as_f64().unwrap() < 1e-5, "{said}");
+    let page = std::fs::read_to_string(sandbox.path().join("lora/report.html")).unwrap();
+    for words in ["What was extracted", "2 as factors", "model.norm.weight"] {
+        assert!(page.contains(words), "{words}");
+    }
     let expected = [
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -242,6 +246,9 @@ fn adapters_become_one_without_their_base() {
     );
     assert!(sandbox.names("lora").is_empty());
     sandbox.done("merge cat.yaml --out lora");
+    let written = |name: &str| std::fs::read_to_string(sandbox.path().join("lora").join(name));
+    assert_eq!(written("recipe.yaml").unwrap(), recipe("cat"));
+    assert!(written("report.html").unwrap().contains("lora-b"));
     let stored = read_adapter(sandbox.path().join("lora")).unwrap();
     let Change::LowRank { factors, .. } = &stored.adapter.tensors[0].change else {
         panic!()

@@ -106,7 +106,16 @@ fn a_stage_with_a_tokenizer_is_merged_by_token_again() {
         mean(&["one", "c"], union),
     ];
     sandbox.file("r.yaml", stages.join("---\n"));
+    let plan = sandbox.done("merge r.yaml --out out --dry-run").out;
+    for words in [
+        "tokenizer   of a, 1 tokens added, 4 rows matched by token",
+        "tokenizer   of one, 1 tokens added, 5 rows matched by token",
+    ] {
+        assert!(plan.contains(words), "{plan}");
+    }
     sandbox.done("merge r.yaml --out out -q");
+    let page = std::fs::read_to_string(sandbox.path().join("out/report.html")).unwrap();
+    assert!(page.contains("of one, 1 tokens added, 5 rows matched by token"));
     let (out, a, b, c) = (
         rows(&sandbox, "out"),
         rows(&sandbox, "a"),
@@ -125,6 +134,30 @@ fn a_stage_with_a_tokenizer_is_merged_by_token_again() {
     assert_eq!(out["y"], mean(&a["y"], &b["y"]));
     assert_eq!(out["x"], mean(&a["x"], &c["x"]));
     assert_eq!(out["w"], mean(&b["w"], &c["w"]));
+}
+
+#[test]
+fn models_packed_in_an_unknown_way_are_passed_through_and_nothing_else() {
+    let sandbox = Sandbox::new();
+    for name in ["a", "b"] {
+        quantised(&sandbox, name);
+        let config = sandbox.path().join(name).join("config.json");
+        let told = std::fs::read_to_string(&config).unwrap();
+        assert!(told.contains("gptq"), "{told}");
+        sandbox.file(&format!("{name}/config.json"), told.replace("gptq", "awq"));
+    }
+    sandbox.file("mean.yaml", mean(&["a", "b"], ""));
+    let said = sandbox.refit("merge mean.yaml --out out --dry-run");
+    let words = "is packed into I32 (`quant_method` `awq`), which cannot be read as weights";
+    assert!(said.code == Some(3) && said.err.contains(words), "{}", said.err);
+    sandbox.file("own.yaml", "base: a\nexperts: [b]\nmethod: average\n");
+    let said = sandbox.refit("merge own.yaml --out out");
+    assert!(said.code == Some(3) && said.err.contains(words), "{}", said.err);
+    let said = sandbox.refit("extract b --base a --out out");
+    assert!(said.code == Some(3) && said.err.contains(words), "{}", said.err);
+    sandbox.file("copy.yaml", "merge_method: passthrough\nmodels: [{model: a}]\n");
+    sandbox.done("merge copy.yaml --out copy -q");
+    assert!(sandbox.done("info copy").out.contains("I32"));
 }
 
 /// A model with a matrix of GPTQ: eight outputs, eight inputs in one group, every value 1 (word of nines, zero point 8).

@@ -293,6 +293,10 @@ fn what_does_not_fit_is_told_before_anything_is_written() {
             "did you mean `chatml`?",
         ),
         (
+            format!("name: first\n{LINEAR}---\n{}", with("frist")),
+            "did you mean `first`?",
+        ),
+        (
             format!("name: first\n{LINEAR}---\n{}", with("first+none")),
             "`none`",
         ),
