@@ -252,7 +252,7 @@ mod tests {
             ),
             (
                 "newton-raphson",
-                "unknown solver `newton-raphson`; there are tr, arc, gauss-newton, ",
+                "unknown solver `newton-raphson`; use one of `tr`, `arc`, `gauss-newton`, ",
             ),
         ] {
             let said = ArmName::argument(text).unwrap_err();

@@ -70,6 +70,11 @@ fn a_misspelt_key_method_or_name_gets_the_nearest_valid_one() {
         ),
         (
             GOOD.replace("base:", "bse:"),
+            "`r.yaml`: unknown key `bse`",
+            did_you_mean("base"),
+        ),
+        (
+            GOOD.replace("base: ", "# "),
             "`r.yaml`: `base` is missing",
             None,
         ),

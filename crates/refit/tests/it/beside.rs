@@ -149,13 +149,28 @@ fn models_packed_in_an_unknown_way_are_passed_through_and_nothing_else() {
     sandbox.file("mean.yaml", mean(&["a", "b"], ""));
     let said = sandbox.refit("merge mean.yaml --out out --dry-run");
     let words = "is packed into I32 (`quant_method` `awq`), which cannot be read as weights";
-    assert!(said.code == Some(3) && said.err.contains(words), "{}", said.err);
+    assert!(
+        said.code == Some(3) && said.err.contains(words),
+        "{}",
+        said.err
+    );
     sandbox.file("own.yaml", "base: a\nexperts: [b]\nmethod: average\n");
     let said = sandbox.refit("merge own.yaml --out out");
-    assert!(said.code == Some(3) && said.err.contains(words), "{}", said.err);
+    assert!(
+        said.code == Some(3) && said.err.contains(words),
+        "{}",
+        said.err
+    );
     let said = sandbox.refit("extract b --base a --out out");
-    assert!(said.code == Some(3) && said.err.contains(words), "{}", said.err);
-    sandbox.file("copy.yaml", "merge_method: passthrough\nmodels: [{model: a}]\n");
+    assert!(
+        said.code == Some(3) && said.err.contains(words),
+        "{}",
+        said.err
+    );
+    sandbox.file(
+        "copy.yaml",
+        "merge_method: passthrough\nmodels: [{model: a}]\n",
+    );
     sandbox.done("merge copy.yaml --out copy -q");
     assert!(sandbox.done("info copy").out.contains("I32"));
 }
