@@ -64,7 +64,11 @@ impl<'a, 'r> Watch<'a, 'r> {
         progress: &dyn Progress,
     ) -> Result<(Minimum, f64), SecondOrderError> {
         let resumed = self.recorder.borrow_mut().saved.state.take();
-        let mut solver = SecondOrder::new(config.clone())?
+        let mut config = config.clone();
+        if let Some(most) = &mut config.budget.seconds {
+            *most = (*most - self.before).max(0.0); // what an interrupted run spent is spent
+        }
+        let mut solver = SecondOrder::new(config)?
             .on_trial(|trial| self.pause(|seconds| self.trial(trial, seconds)))
             .on_state(|state| {
                 self.pause(|seconds| {

@@ -1,7 +1,7 @@
 //! Evidence that a point is second-order stationary, or a way down from it.
 
 use super::{
-    config::Draw,
+    config::{Draw, Method},
     draw::Order,
     error::SecondOrderError,
     estimate::GradientEstimate,
@@ -45,15 +45,9 @@ impl<O: FiniteSum> Run<'_, O> {
             let mut hessian = self.true_hessian(size);
             let found = self.search_leftmost(&mut hessian, "search", failure, 0.0)?;
             if self.is_down(&found) {
-                let error = self.hessian_error(&hessian, &found.vector);
-                // A quarter of the promised decrease, as for every step.
-                if error.curvature <= 0.25 * (1.0 - self.config.accept) * -found.value {
-                    return Ok(Look::Down(descent(
-                        found,
-                        &gradient,
-                        &hessian,
-                        error.product,
-                    )));
+                let error = self.hessian_error(&hessian, &found.vector).curvature;
+                if error <= self.room(&found) {
+                    return Ok(Look::Down(descent(found, &gradient, &hessian, error)));
                 }
             }
             if let Some(status) = self.stopped() {
@@ -61,18 +55,35 @@ impl<O: FiniteSum> Run<'_, O> {
             }
         }
         // Three parts of the probability: gradient, sample of the Hessian, random start.
-        let part = failure / 3.0;
-        let size = self.certificate_size(part);
+        let (mut failure, mut part) = (failure, failure / 3.0);
+        let mut size = self.certificate_size(0.25 * self.config.eps_h(), part);
         let mut hessian = match gradient.hessian.take() {
             Some(hessian) if size >= n => self.hessian(n, Some(hessian))?,
             _ => self.true_hessian(size),
         };
-        let error = self.certain_hessian_error(&hessian, part);
-        let found = self.search_leftmost(&mut hessian, "certificate", part, error)?;
-        let unclear = found.bound() - error < -self.config.eps_h();
-        if unclear && self.is_down(&found) {
-            return Ok(Look::Down(descent(found, &gradient, &hessian, error)));
-        }
+        let (found, error, unclear) = loop {
+            let error = self.certain_hessian_error(&hessian, part);
+            let found = self.search_leftmost(&mut hessian, "certificate", part, error)?;
+            let unclear = found.bound() - error < -self.config.eps_h();
+            if !(unclear && self.is_down(&found)) {
+                break (found, error, unclear);
+            }
+            let room = self.room(&found);
+            if error <= room || size >= n {
+                return Ok(Look::Down(descent(found, &gradient, &hessian, error)));
+            }
+            // Down, but the sample may be too wrong for a step: a larger one, which is another attempt.
+            if let Some(status) = self.stopped() {
+                return Ok(Look::Stopped(status));
+            }
+            self.state.attempts += 1;
+            failure = sizes::look(self.config.failure, self.state.attempts);
+            part = failure / 3.0;
+            size = self
+                .sensible(2 * size)
+                .max(self.certificate_size(room, part));
+            hessian = self.true_hessian(size);
+        };
         let (gradient, gradient_error) = self.certain_gradient(gradient, part)?;
         let certificate = Certificate {
             gradient: gradient.norm,
@@ -132,6 +143,16 @@ impl<O: FiniteSum> Run<'_, O> {
         SampledHessian::plain(hessian, size.min(n), order)
     }
 
+    /// How wrong a negative curvature may be so that noise takes no step along it back: so that what it adds is a quarter of
+    /// what the promised decrease may miss. That decrease is half of the curvature, and a sixth beside a cubic term.
+    fn room(&self, found: &Leftmost) -> f64 {
+        let share = match self.config.method {
+            Method::TrustRegion { .. } => 0.25,
+            Method::Cubics { .. } => 1.0 / 12.0,
+        };
+        share * (1.0 - self.config.accept) * -found.value
+    }
+
     fn is_down(&self, found: &Leftmost) -> bool {
         found.value < -0.5 * self.config.eps_h()
     }
@@ -156,12 +177,11 @@ impl<O: FiniteSum> Run<'_, O> {
         leftmost(dim, seed, failure, most, &mut product, done).map_err(wrong)
     }
 
-    /// Terms of the Hessian of a certificate: those after which its error is a quarter of what is asked.
-    fn certificate_size(&self, failure: f64) -> usize {
+    /// Terms of a Hessian that is no more wrong than `error`, but for probability `failure`.
+    fn certificate_size(&self, error: f64, failure: f64) -> usize {
         let Some(bounds) = self.sum.oracle().bounds() else {
             return self.terms();
         };
-        let error = 0.25 * self.config.eps_h();
         self.sensible(sizes::hessian_terms(
             bounds.hessian,
             error,

@@ -86,7 +86,7 @@ pub enum Method {
         /// Weight of the term at the first step (usual: 1).
         #[serde(default = "one")]
         sigma: f64,
-        /// Smallest weight (ours: 1e-8).
+        /// Smallest weight (ours: 1e-40, so that steps down an unbounded line reach `lowest`).
         #[serde(default = "least")]
         least: f64,
         /// How the model is minimised.
@@ -100,7 +100,7 @@ const fn one() -> f64 {
 }
 
 const fn least() -> f64 {
-    1e-8
+    1e-40
 }
 
 impl Default for Method {

@@ -103,7 +103,8 @@ pub struct Trial {
     pub gradient: f64,
     /// Estimated error of the gradient; 0 for all terms.
     pub gradient_error: f64,
-    /// Estimated error of the product of the Hessian with the step, as a share of its length; 0 for all terms, `None` where it was not asked for.
+    /// Estimated error of the curvature along the step, `|s^T (H - H_S) s| / |s|^2`; 0 for all terms, `None` where it was not
+    /// asked for.
     pub hessian_error: Option<f64>,
     /// Estimated error of the difference of values; 0 for all terms.
     pub value_error: f64,

@@ -206,7 +206,7 @@ impl<'a, O: FiniteSum> Run<'a, O> {
                     search = self.search(&gradient)?;
                     continue;
                 }
-                error = Some(found.product);
+                error = Some(found.curvature);
             }
             let proposal = Proposal {
                 mode: Mode::First,
