@@ -333,7 +333,11 @@ fn rows_that_cannot_be_fitted_are_refused_by_line_and_label() {
     refused(
         &good,
         "--test test.txt",
-        &["`test`", "label of row 0 is 2", "none of the known classes"],
+        &[
+            "`test`",
+            "label of row 1, counted from 1, is 2",
+            "none of the known classes",
+        ],
     );
     sandbox.file("wide.txt", "1 9:1\n");
     refused(

@@ -27,6 +27,9 @@ impl Classes {
     pub(super) fn of(all: &[f32]) -> Result<Self, TableError> {
         let mut labels: Vec<f32> = Vec::new();
         for &label in all {
+            if label.abs() >= EXACT {
+                return Err(TableError::LargeLabel { found: label });
+            }
             if let Err(at) = place(&labels, label) {
                 if labels.len() == Self::MOST {
                     return Err(TableError::NotClasses);
@@ -88,6 +91,9 @@ impl Classes {
     }
 }
 
+/// Whole numbers from here on are not all there in single precision.
+const EXACT: f32 = 16_777_216.0;
+
 /// Where a label stands, or would stand.
 fn place(labels: &[f32], label: f32) -> Result<usize, usize> {
     labels.binary_search_by(|known| known.total_cmp(&(label + 0.0)))
@@ -119,8 +125,15 @@ mod tests {
         let e = table(vec![2.0, 4.0]).classes_among(&known).unwrap_err();
         assert_eq!(
             e.to_string(),
-            "the label of row 1 is 4, which is none of the known classes"
+            "the label of row 2, counted from 1, is 4, which is none of the known classes"
         );
+    }
+
+    #[test]
+    fn labels_that_are_kept_as_one_are_no_classes() {
+        let e = Classes::of(&[16_777_215.0, 16_777_216.0]).unwrap_err();
+        let words = "the label 16777216 cannot be told from its neighbours, expected classes below 16777216";
+        assert_eq!(e.to_string(), words);
     }
 
     #[test]

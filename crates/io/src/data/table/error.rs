@@ -67,9 +67,9 @@ pub enum TableError {
         found: f32,
     },
     /// A label of no known class.
-    #[error("the label of row {row} is {found}, which is none of the known classes")]
+    #[error("the label of row {}, counted from 1, is {found}, which is none of the known classes", row + 1)]
     OtherClass {
-        /// The row.
+        /// The row, from 0.
         row: usize,
         /// The label.
         found: f32,
@@ -88,6 +88,14 @@ pub enum TableError {
         /// The label.
         found: f32,
     },
+    /// A whole number that is kept as its neighbour is.
+    #[error(
+        "the label {found} cannot be told from its neighbours, expected classes below 16777216"
+    )]
+    LargeLabel {
+        /// The label.
+        found: f32,
+    },
     /// No label at all.
     #[error("there is no row, expected at least one of each of two classes")]
     Empty,
@@ -103,6 +111,8 @@ impl Hint for TableError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         Some(match self {
             Self::OneClass { .. } => "add rows of another class".into(),
+            Self::OtherClass { .. } => "remove the row, or train on rows of its class".into(),
+            Self::LargeLabel { .. } => "number the classes from 0".into(),
             Self::NotClasses => "numbers as targets need an objective for regression".into(),
             _ => return None,
         })

@@ -28,6 +28,8 @@ const MOST_ROWS: usize = u32::MAX as usize;
 /// Bytes that are read from the file at a time.
 const BUFFER: usize = 1 << 18;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// First bytes of a zip archive.
+const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
 
 /// How a LIBSVM file is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +100,10 @@ pub fn read_libsvm(path: impl AsRef<Path>, options: &LibsvmOptions) -> Result<Ta
     let open = || {
         let mut file = BufReader::with_capacity(BUFFER, open_file(path)?);
         let start = file.fill_buf().map_err(DataError::io(path))?;
+        if start.starts_with(&ZIP_MAGIC) {
+            let problem = "it is a zip archive, such as .npz, and no lines of text";
+            return Err(DataError::format(path, "LIBSVM", problem));
+        }
         let packed = start.starts_with(&GZIP_MAGIC);
         let input: Box<dyn BufRead> = if packed {
             Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))

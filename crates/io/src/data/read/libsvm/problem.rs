@@ -98,7 +98,8 @@ impl Hint for LineProblem {
             Self::Label { found } if found.contains(',') => {
                 "a row has one label; split sets of labels into one file for each".into()
             }
-            Self::Beyond { .. } => "give as many features as the training file has".into(),
+            Self::Beyond { .. } => "give at least as many features as the largest index; a test file has those of its training file"
+                .into(),
             Self::Query { .. } => "ranking is not supported; remove the `qid` entries".into(),
             _ => return None,
         })
