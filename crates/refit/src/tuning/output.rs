@@ -58,14 +58,14 @@ impl Tuning {
                 .map(|at| weight[at % width * classes + at / width])
                 .collect(),
         };
-        self.write_head(folder, weight, bias)?;
+        self.write_head(folder, &weight, bias)?;
         if self.adapted.is_some() {
             self.write_adapter(folder, factors)?;
         }
         Ok(())
     }
 
-    fn write_head(&self, folder: &Path, weight: Vec<f32>, bias: &[f32]) -> Result<(), TuneError> {
+    fn write_head(&self, folder: &Path, weight: &[f32], bias: &[f32]) -> Result<(), TuneError> {
         let home = folder.join(HEAD_FOLDER);
         fs::create_dir_all(&home).map_err(crate::run::RunError::io("create", &home))?;
         let (width, classes) = (self.folder.config.size().hidden, bias.len());
@@ -85,7 +85,7 @@ impl Tuning {
         };
         let path = home.join("model.safetensors");
         let mut writer = CheckpointWriter::create(path, metas.clone(), options)?;
-        for (meta, values) in metas.iter().zip([&weight[..], bias]) {
+        for (meta, values) in metas.iter().zip([weight, bias]) {
             // Invariant: as many values as the shape says, in a dtype that holds them.
             writer.put(meta, &encode_f32(meta, values).unwrap_or_default())?;
         }

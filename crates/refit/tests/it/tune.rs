@@ -62,8 +62,8 @@ fn a_head_is_fitted_to_a_certified_point_and_reads_the_vectors_of_embed() {
         .map(|line| line.split('\t').collect())
         .collect();
     let train: Vec<&Vec<&str>> = rows.iter().filter(|row| row[0] == "train").collect();
-    let lines: String = train.iter().map(|row| format!("{}\n", row[2])).collect();
-    sandbox.file("texts.txt", lines);
+    let lines: Vec<&str> = train.iter().map(|row| row[2]).collect();
+    sandbox.file("texts.txt", lines.join("\n"));
     let vectors = sandbox
         .done(&format!("embed {ENCODER} --input texts.txt"))
         .out;
@@ -154,8 +154,8 @@ fn an_adapter_lowers_the_loss_and_folds_into_the_encoder() {
     let train: Vec<Vec<&str>> = (rows.lines().map(|line| line.split('\t').collect()))
         .filter(|row: &Vec<&str>| row[0] == "train")
         .collect();
-    let lines: String = train.iter().map(|row| format!("{}\n", row[2])).collect();
-    sandbox.file("texts.txt", lines);
+    let lines: Vec<&str> = train.iter().map(|row| row[2]).collect();
+    sandbox.file("texts.txt", lines.join("\n"));
     let vectors = sandbox.done("embed merged --input texts.txt").out;
     let weight = tensor(
         &sandbox,
@@ -189,7 +189,7 @@ fn what_cannot_be_tuned_is_refused() {
     let sandbox = prepared();
     sandbox.file("one.tsv", "a\tmodel\na\tlearn\n");
     sandbox.file("bad.tsv", "a\tmodel\nlearn\n");
-    std::fs::write(sandbox.path().join("latin.tsv"), b"a\tmodel\nb\t\xe9\n").unwrap();
+    sandbox.file("latin.tsv", b"a\tmodel\nb\t\xe9\n");
     for (args, words) in [
         (
             "--data one.tsv",
