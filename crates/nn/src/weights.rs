@@ -211,6 +211,21 @@ impl Weights {
         })
     }
 
+    /// These tensors and then those of `others`: a model and what is trained beside it.
+    ///
+    /// # Errors
+    /// A name that both have.
+    pub fn join(&self, others: &Self) -> Result<Self, NnError> {
+        let mut layout = (*self.layout).clone();
+        for spec in others.layout.specs() {
+            layout.push(spec.clone())?;
+        }
+        Ok(Self {
+            layout: Arc::new(layout),
+            values: [&self.values[..], &others.values].concat(),
+        })
+    }
+
     /// The tensors of `layout` with these values, flat.
     ///
     /// # Panics

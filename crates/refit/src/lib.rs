@@ -14,6 +14,7 @@ mod settings;
 pub mod source;
 pub mod text;
 mod trace;
+pub mod tuning;
 mod visible;
 pub mod yaml;
 

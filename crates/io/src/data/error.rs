@@ -1,6 +1,6 @@
 //! What can be wrong with data.
 
-use super::{ImageShape, LineProblem, TableError};
+use super::{ImageShape, LineProblem, TableError, TextProblem};
 use crate::file::FileError;
 use refit_core::{ConfigError, Hint};
 use std::{borrow::Cow, io, path::PathBuf};
@@ -199,6 +199,24 @@ pub enum DataError {
         /// What is wrong, as the rest of the sentence.
         problem: LineProblem,
     },
+    /// A line of a file of labelled texts that is no row.
+    #[error("line {line} of `{}` {problem}", at.display())]
+    Text {
+        /// The file.
+        at: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong, as the rest of the sentence.
+        problem: TextProblem,
+    },
+    /// Texts that all have one label.
+    #[error("`{}` has the label `{label}` alone, expected two labels or more", at.display())]
+    OneLabel {
+        /// The file.
+        at: PathBuf,
+        /// The label.
+        label: String,
+    },
     /// Rows or labels that cannot be used.
     #[error("`{table}` cannot be used")]
     Table {
@@ -276,6 +294,7 @@ impl Hint for DataError {
             }
             Self::Image { .. } => "remove that picture, or save it again as PNG or JPEG".into(),
             Self::Line { problem, .. } => return problem.hint(),
+            Self::Text { problem, .. } => return problem.hint(),
             Self::Table { source, .. } => return source.hint(),
             Self::Config(inner) => return inner.hint(),
             _ => return None,

@@ -1,6 +1,6 @@
 //! Labelled images: sets and tasks held as bytes, readers for the usual files, generated suites, transforms,
 //! corruptions, and a loader that prepares batches ahead of the training step. Labelled rows of numbers: [`Table`],
-//! read from LIBSVM files.
+//! read from LIBSVM files. Labelled texts: [`LabelledTexts`].
 //!
 //! ```
 //! use refit_core::Seed;
@@ -35,10 +35,10 @@ pub use error::DataError;
 pub use loader::{Cursor, Last, LoadedBatch, Loader, LoaderConfig, LoaderPlan, LoaderState, Order};
 pub use normalise::Normalise;
 pub use read::{
-    Colour, FolderOptions, IdxArray, LibsvmOptions, LineProblem, REAL_SUITE, Split, parse_libsvm,
-    read_cifar_batch, read_cifar_folder, read_cifar_jpeg, read_idx, read_idx_folder, read_idx_set,
-    read_image_folder, read_libsvm, read_npz_task, read_suite, read_task, suite_files, task_files,
-    task_from_npz,
+    Colour, FolderOptions, IdxArray, LabelledTexts, LibsvmOptions, LineProblem, REAL_SUITE, Split,
+    TextProblem, parse_libsvm, read_cifar_batch, read_cifar_folder, read_cifar_jpeg, read_idx,
+    read_idx_folder, read_idx_set, read_image_folder, read_libsvm, read_npz_task, read_suite,
+    read_task, read_texts, suite_files, task_files, task_from_npz,
 };
 pub use set::{ImageSet, ImageShape};
 pub use table::{Classes, DenseRows, Features, SparseRow, SparseRows, Table, TableError};

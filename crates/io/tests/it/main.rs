@@ -22,4 +22,5 @@ mod data_readers;
 mod data_real;
 mod data_sets;
 mod data_suite;
+mod data_texts;
 mod hub;

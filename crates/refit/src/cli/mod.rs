@@ -19,6 +19,7 @@ mod progress;
 mod report;
 mod resume;
 mod train;
+mod tune;
 mod ui;
 
 pub use error::{CliError, Exit};
@@ -58,6 +59,7 @@ enum Verb {
     Extract(extract::ExtractArgs),
     Embed(embed::EmbedArgs),
     Fit(Box<fit::FitArgs>),
+    Tune(Box<tune::TuneArgs>),
     Info(info::InfoArgs),
     Report(report::ReportArgs),
     Completions(completions::CompletionsArgs),
@@ -101,6 +103,7 @@ fn run(args: Vec<OsString>, cancel: &Cancel) -> Result<(), CliError> {
         Verb::Eval(args) => eval::run(&args, &ui(args.run.ui)),
         Verb::Embed(args) => embed::run(&args, &ui(args.run.ui)),
         Verb::Fit(args) => fit::run(&args, &ui(args.run.ui)),
+        Verb::Tune(args) => tune::run(&args, &ui(args.run.ui)),
         Verb::Extract(args) => extract::run(&args, &ui(args.run.ui)),
         Verb::Merge(args) => merge::run(&args, &ui(args.run.ui)),
         Verb::Info(args) => info::run(&args, &ui(args.ui)),

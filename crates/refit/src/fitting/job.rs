@@ -25,7 +25,7 @@ use serde::Serialize;
 use std::{path::Path, sync::atomic::AtomicBool, time::Duration};
 
 /// Parameters of the first arm.
-const WEIGHTS: &str = "weights.safetensors";
+pub(crate) const WEIGHTS: &str = "weights.safetensors";
 /// What the parameters mean.
 const CONFIG: &str = "config.json";
 /// The point where every arm began, where chance chose it.
@@ -44,46 +44,78 @@ pub struct Fit {
     start: Vec<f64>,
 }
 
+/// What a fit is made of, beside its settings.
+pub(crate) struct FitParts {
+    pub(crate) objective: Objective,
+    pub(crate) test: Option<Objective>,
+    pub(crate) columns: usize,
+    pub(crate) stored: (u64, bool),
+    pub(crate) start: Vec<f64>,
+}
+
 impl Fit {
     /// Reads rows and checks everything.
     ///
     /// # Errors
     /// Settings out of range, rows that cannot be read, labels that the objective does not take.
     pub fn new(settings: FitSettings) -> Result<Self, FitError> {
-        settings.check()?;
         let source = RowSource::parse(&settings.data)?;
         let rows = source.read(settings.features, settings.seed)?;
         let columns = rows.features().columns();
-        let stored = (
-            rows.features().size_bytes(),
-            matches!(rows.features(), Features::Dense(_)),
-        );
-        let classes = settings.objective.has_classes();
-        let classes = classes.then(|| rows.classes().map(Classes::without_rows));
-        let objective = Objective::new(rows, settings.objective)?;
-        let by_theory = |arm: &Arm| matches!(&arm.config, ArmConfig::SecondOrder(c) if c.sampling == Sampling::Theory);
-        if settings.arms.iter().any(by_theory) && !objective.has_bounds() {
-            let problem = "theory needs bounds on the terms, which this objective has not";
-            return Err(ConfigError::conflict("sampling", problem).into());
-        }
         let test: Option<Table> = match &settings.test {
             Some(path) => Some(read_rows(path, Some(columns))?),
             None => source.test(settings.seed),
         };
+        Self::of_rows(settings, rows, test)
+    }
+
+    /// A fit of rows that were made elsewhere.
+    pub(crate) fn of_rows(
+        settings: FitSettings,
+        rows: Table,
+        test: Option<Table>,
+    ) -> Result<Self, FitError> {
+        let columns = rows.features().columns();
+        let dense = matches!(rows.features(), Features::Dense(_));
+        let stored = (rows.features().size_bytes(), dense);
+        let classes = settings.objective.has_classes();
+        let classes = classes.then(|| rows.classes().map(Classes::without_rows));
+        let objective = Objective::new(rows, settings.objective)?;
         let test = test.map(|table| objective.beside(table)).transpose()?;
         let dim = objective.dim();
         let start = settings
             .start
             .point(&settings.objective, columns, dim, settings.seed);
-        Ok(Self {
-            // The objective has looked at the labels.
-            classes: classes.and_then(Result::ok),
-            settings,
+        let parts = FitParts {
             objective,
             test,
             columns,
             stored,
             start,
+        };
+        Ok(Self {
+            // The objective has looked at the labels.
+            classes: classes.and_then(Result::ok),
+            ..Self::of(settings, parts)?
+        })
+    }
+
+    /// A fit of whatever has been put together.
+    pub(crate) fn of(settings: FitSettings, parts: FitParts) -> Result<Self, FitError> {
+        settings.check()?;
+        let by_theory = |arm: &Arm| matches!(&arm.config, ArmConfig::SecondOrder(c) if c.sampling == Sampling::Theory);
+        if settings.arms.iter().any(by_theory) && !parts.objective.has_bounds() {
+            let problem = "theory needs bounds on the terms, which this objective has not";
+            return Err(ConfigError::conflict("sampling", problem).into());
+        }
+        Ok(Self {
+            settings,
+            objective: parts.objective,
+            test: parts.test,
+            classes: None,
+            columns: parts.columns,
+            stored: parts.stored,
+            start: parts.start,
         })
     }
 

@@ -21,6 +21,7 @@ pub use arm::{Arm, ArmConfig, ArmName, SamplingName, SolverName};
 pub use error::FitError;
 pub use found::{ArmFound, FitOutcome, Score, Verdict};
 pub use job::Fit;
+pub(crate) use job::{FitParts, WEIGHTS};
 pub(crate) use objective::objective_name;
 pub use objective::{Objective, ObjectiveConfig};
 pub(crate) use record::STATE;

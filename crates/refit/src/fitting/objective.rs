@@ -1,11 +1,12 @@
 //! The objectives that can be fitted, as one.
 
+use crate::tuning::LoraRows;
 use refit_io::data::Table;
 use refit_math::vector::norm;
 use refit_train::{
     objective::{
-        LinearConfig, LinearModel, NetworkConfig, NetworkModel, ObjectiveError, SoftmaxConfig,
-        SoftmaxModel,
+        DualModel, LinearConfig, LinearModel, NetworkConfig, NetworkModel, ObjectiveError,
+        SoftmaxConfig, SoftmaxModel,
     },
     optim::second::{FiniteSum, Sample},
 };
@@ -58,6 +59,7 @@ pub(super) enum Sum {
     Linear(LinearModel),
     Softmax(SoftmaxModel),
     Network(NetworkModel),
+    Lora(Box<DualModel<LoraRows>>),
 }
 
 /// Does the same for every model.
@@ -67,6 +69,10 @@ macro_rules! each {
             $crate::fitting::objective::Sum::Linear($sum) => $body,
             $crate::fitting::objective::Sum::Softmax($sum) => $body,
             $crate::fitting::objective::Sum::Network($sum) => $body,
+            $crate::fitting::objective::Sum::Lora($sum) => {
+                let $sum = &**$sum;
+                $body
+            }
         }
     };
 }
@@ -94,6 +100,14 @@ impl Objective {
         Ok(Self { config, sum })
     }
 
+    /// The loss of an encoder with adapters over texts.
+    pub(crate) fn of_lora(model: DualModel<LoraRows>) -> Self {
+        Self {
+            config: ObjectiveConfig::Softmax(SoftmaxConfig::default()),
+            sum: Sum::Lora(Box::new(model)),
+        }
+    }
+
     /// The same loss over other rows.
     ///
     /// # Errors
@@ -103,6 +117,8 @@ impl Objective {
             Sum::Linear(sum) => Sum::Linear(sum.beside(table)?),
             Sum::Softmax(sum) => Sum::Softmax(sum.beside(table)?),
             Sum::Network(sum) => Sum::Network(sum.beside(table)?),
+            // It is made of texts, the others of tables.
+            Sum::Lora(sum) => Sum::Lora(sum.clone()),
         };
         let config = self.config;
         Ok(Self { config, sum })

@@ -80,7 +80,7 @@ impl RunFiles {
     pub fn read(folder: &Path) -> Result<Self, RunError> {
         let (record, results) = (read_record(folder)?, folder.join(RESULTS));
         let (outcome, fit) = match record.verb.as_str() {
-            "fit" => (None, read_json(&results)?),
+            "fit" | "tune" => (None, read_json(&results)?),
             _ => (read_json(&results)?, None),
         };
         Ok(Self {

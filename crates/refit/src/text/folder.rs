@@ -5,12 +5,15 @@ use burn::tensor::Device;
 use refit_core::{ConfigError, Source};
 use refit_io::{ckpt::Checkpoint, file::read_file};
 use refit_nn::{
-    Weights,
+    ParamLayout, Weights,
     zoo::{Pool, TextConfig},
 };
 use refit_text::Tokenizer;
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Files of settings are small.
 const MAX_BYTES: u64 = 4 << 20;
@@ -62,6 +65,44 @@ impl TextFolder {
             pool: sentence.pool.unwrap_or(Pool::Mean),
             unit: sentence.unit,
         })
+    }
+
+    /// The same model, texts cut to `longest` tokens.
+    ///
+    /// # Errors
+    /// A length that the model does not read.
+    pub fn cut_to(self, longest: usize) -> Result<Self, TextModelError> {
+        if !(3..=self.longest).contains(&longest) {
+            let expected = format!("a number in 3..={}", self.longest);
+            let source = ConfigError::range("max-length", longest, expected);
+            return Err(setting(&self.path)(source));
+        }
+        let tokenizer = Tokenizer::open(&self.path, longest)?;
+        Ok(Self {
+            tokenizer,
+            longest,
+            ..self
+        })
+    }
+
+    /// The same folder opened once more.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(crate) fn again(&self) -> Result<Self, TextModelError> {
+        let folder = Self::open(&self.path)?;
+        if folder.longest == self.longest {
+            return Ok(folder);
+        }
+        folder.cut_to(self.longest)
+    }
+
+    /// Names and shapes of the tensors of the model.
+    ///
+    /// # Errors
+    /// When weights do not fit the architecture.
+    pub(crate) fn layout(&self) -> Result<Arc<ParamLayout>, TextModelError> {
+        Ok(Arc::clone(self.load(&Device::flex())?.layout()))
     }
 
     /// Where it lies.

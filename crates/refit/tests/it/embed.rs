@@ -67,6 +67,27 @@ pub(crate) fn sentences(sandbox: &Sandbox) {
     sandbox.file("sentences.txt", "learn from models\nmodel\n\nlearn\n");
 }
 
+/// What the help page of `refit tune` reads: which of two words comes more often, with two that are told wrongly.
+pub(crate) fn questions(sandbox: &Sandbox) {
+    let mut text = String::from("split\tlabel\ttext\n");
+    for (part, count) in [("train", 24), ("test", 9)] {
+        for at in 0..count {
+            let words = ["learn", "from", "models", "model"];
+            let first = words[at % 4];
+            let second = words[at / 4 % 4];
+            let third = words[at / 3 % 4];
+            let odd = at % 11 == 5;
+            let label = if first.starts_with("model") == odd {
+                "verb"
+            } else {
+                "noun"
+            };
+            text += &format!("{part}\t{label}\t{first} {second} {third}\n");
+        }
+    }
+    sandbox.file("questions.tsv", text);
+}
+
 fn rows(text: &str) -> Vec<Vec<f32>> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())

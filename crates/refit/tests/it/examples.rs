@@ -1,6 +1,6 @@
 //! The examples at the end of every help page work as printed.
 
-use crate::embed::{encoder, sentences};
+use crate::embed::{encoder, questions, sentences};
 use crate::sandbox::{PERCEPTRON, Sandbox, repository};
 use std::process::Command;
 
@@ -17,7 +17,7 @@ fn examples(help: &str) -> Vec<String> {
 }
 
 /// In the order in which a newcomer meets them: what one writes, another reads.
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 12] = [
     "train",
     "eval",
     "info",
@@ -26,6 +26,7 @@ const VERBS: [&str; 11] = [
     "extract",
     "embed",
     "fit",
+    "tune",
     "completions",
     "man",
     "demo",
@@ -50,6 +51,7 @@ fn the_examples_of_every_verb_work_as_printed() {
     sandbox.file(PERCEPTRON, printed);
     encoder(&sandbox);
     sentences(&sandbox);
+    questions(&sandbox);
     let mut printed = Vec::new();
     for verb in VERBS {
         let help = sandbox.done(&format!("{verb} --help")).out;

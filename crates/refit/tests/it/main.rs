@@ -24,3 +24,4 @@ mod sample;
 mod sandbox;
 mod snapshots;
 mod streamed;
+mod tune;

@@ -92,20 +92,22 @@ impl ClassRows {
         self.classes.of_rows()[term] as usize
     }
 
-    /// Share of the rows whose class is not that of the largest output; of equal ones the first counts, and NaN is wrong.
+    /// [`error_rate`] of outputs of every row.
     pub(super) fn error_rate(&self, outputs: &[f64]) -> f64 {
-        let pairs = outputs
-            .chunks_exact(self.count())
-            .zip(self.classes.of_rows());
-        let right = pairs.filter(|(outputs, class)| {
-            let best = outputs[**class as usize];
-            let beats = |(j, z): (usize, &f64)| {
-                *z < best || j == **class as usize || *z <= best && j > **class as usize
-            };
-            outputs.iter().enumerate().all(beats)
-        });
-        1.0 - right.count() as f64 / self.len() as f64
+        error_rate(outputs, self.classes.of_rows(), self.count())
     }
+}
+
+/// Share of the rows whose class is not that of the largest output; of equal ones the first counts, and NaN is wrong.
+pub(super) fn error_rate(outputs: &[f64], classes: &[u32], count: usize) -> f64 {
+    let right = (outputs.chunks_exact(count).zip(classes)).filter(|(outputs, class)| {
+        let best = outputs[**class as usize];
+        let beats = |(j, z): (usize, &f64)| {
+            *z < best || j == **class as usize || *z <= best && j > **class as usize
+        };
+        outputs.iter().enumerate().all(beats)
+    });
+    1.0 - right.count() as f64 / classes.len() as f64
 }
 
 /// The sample that a state was made for, with the weight of each place in the mean.

@@ -17,6 +17,7 @@
 //! ```
 
 mod classes;
+mod dual;
 mod error;
 mod head;
 mod linear;
@@ -30,6 +31,7 @@ mod softmax;
 #[cfg(test)]
 mod testing;
 
+pub use dual::{DualConfig, DualError, DualModel, DualState, Outputs};
 pub use error::ObjectiveError;
 pub use head::Head;
 pub use linear::{LinearConfig, LinearModel, LinearState};

@@ -6,6 +6,7 @@ mod idx;
 mod libsvm;
 mod npz_task;
 mod suite;
+mod texts;
 
 pub use cifar::{read_cifar_batch, read_cifar_folder, read_cifar_jpeg};
 pub use folder::{Colour, FolderOptions, read_image_folder};
@@ -13,6 +14,7 @@ pub use idx::{IdxArray, read_idx, read_idx_folder, read_idx_set};
 pub use libsvm::{LibsvmOptions, LineProblem, parse_libsvm, read_libsvm};
 pub use npz_task::{read_npz_task, task_from_npz};
 pub use suite::{REAL_SUITE, read_suite, suite_files};
+pub use texts::{LabelledTexts, TextProblem, read_texts};
 
 use super::{DataError, ImageSet, Task, npz::Npz};
 use crate::file;

@@ -145,7 +145,7 @@ impl From<ActivationName> for Activation {
 /// When an answer is good enough, and when to give up.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Stopping")]
-pub(super) struct StopArgs {
+pub(in crate::cli) struct StopArgs {
     /// Longest gradient of an answer
     #[arg(long, value_name = "X", default_value = "1e-4")]
     pub(super) eps_g: f64,
@@ -172,7 +172,7 @@ pub(super) struct StopArgs {
 /// How many rows estimates are made of.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Samples")]
-pub(super) struct SampleArgs {
+pub(in crate::cli) struct SampleArgs {
     /// Rows of gradient, Hessian and decrease, for solvers that name no sampling of their own
     #[arg(long, value_enum, default_value_t = SamplingName::Adaptive)]
     pub(super) sampling: SamplingName,
@@ -217,7 +217,7 @@ impl From<DrawName> for Draw {
 /// Settings of the second-order solvers.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Trust region and cubics")]
-pub(super) struct SecondArgs {
+pub(in crate::cli) struct SecondArgs {
     /// Radius of the first trust region (usual)
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub(super) radius: f64,
@@ -277,7 +277,7 @@ impl SubProblem {
 /// Settings of the first-order baselines.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Baselines")]
-pub(super) struct BaselineArgs {
+pub(in crate::cli) struct BaselineArgs {
     /// Pairs that L-BFGS keeps (usual in this comparison)
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(super) memory: usize,

@@ -5,7 +5,9 @@ mod inputs;
 mod settings;
 mod show;
 
-pub(super) use args::FitArgs;
+pub(super) use args::{BaselineArgs, FitArgs, SampleArgs, SecondArgs, StopArgs};
+pub(super) use settings::{ArmFlags, checked};
+pub(super) use show::Done;
 
 use super::{
     args::{check_not_input, check_place, overwrite},
@@ -19,7 +21,7 @@ use crate::{
 };
 use refit_core::StopReason;
 use refit_train::optim::second::SecondOrderError;
-use show::{Done, Plan};
+use show::Plan;
 use std::{fs, path::Path};
 
 pub(super) fn run(args: &FitArgs, ui: &Ui) -> Result<(), CliError> {
@@ -45,7 +47,7 @@ fn begin(args: &FitArgs, out: &Path, ui: &Ui) -> Result<(), CliError> {
     record.dtype = "F64 on rows of F32".into();
     record.inputs = inputs::read(fit.settings())?;
     let folder = RunFolder::create_resumable(out, overwrite(args.force), record)?;
-    work(&fit, folder, ui)
+    ui.show(&work(&fit, folder, "fit", ui, |_, _| Ok(()))?)
 }
 
 /// Goes on from the last saved state; from the beginning, where a run was killed before its first save.
@@ -60,7 +62,7 @@ fn go_on(args: &FitArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
     let mut folder = RunFolder::resume(run, overwrite(args.force))?;
     let fit = rest(args, run, folder.record())?;
     folder.record_mut().settings = serde_json::to_value(fit.settings()).unwrap_or_default();
-    work(&fit, folder, ui)
+    ui.show(&work(&fit, folder, "fit", ui, |_, _| Ok(()))?)
 }
 
 /// What is left to do of the unfinished run `run`; what is done of it is found on the way.
@@ -72,20 +74,29 @@ fn rest(args: &FitArgs, run: &Path, record: &RunRecord) -> Result<Fit, CliError>
     Ok(Fit::new(settings)?)
 }
 
-fn work(fit: &Fit, mut folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
+/// Fits all arms, has `write` add to the folder what a verb has beside that, and finishes the run.
+pub(super) fn work(
+    fit: &Fit,
+    mut folder: RunFolder,
+    verb: &str,
+    ui: &Ui,
+    write: impl FnOnce(&Path, &FitOutcome) -> Result<(), CliError>,
+) -> Result<Done, CliError> {
     ui.listen();
     let outcome = match fit.run(folder.path(), ui) {
         Ok(outcome) => outcome,
-        Err(error) => return Err(stopped(error, folder)),
+        Err(error) => return Err(stopped(error, folder, verb)),
     };
     if let Some(error) = nothing_found(&outcome) {
         return Err(folder.discard().err().map_or(error, Into::into));
     }
+    let next = folder.how_to_go_on(verb);
+    let hint = |error: CliError| error.hint(format!("free some space and {next}"));
+    write(folder.path(), &outcome).map_err(hint)?;
     folder.set_fit(outcome.clone());
-    let next = folder.how_to_go_on("fit");
     let out = folder
         .finish(stop(&outcome))
-        .map_err(|error| CliError::from(error).hint(format!("free some space and {next}")))?;
+        .map_err(|error| hint(error.into()))?;
     // Nobody goes on with a complete run. It goes last: whoever is killed before can still go on.
     let _ = fs::remove_file(out.join(STATE));
     for arm in &outcome.arms {
@@ -93,7 +104,7 @@ fn work(fit: &Fit, mut folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
             ui.say(format_args!("warning: `{}` {words}", arm.name));
         }
     }
-    ui.show(&Done::of(out, outcome))
+    Ok(Done::of(out, outcome))
 }
 
 /// Why the run ended: for the best of reasons that one of its arms had.
@@ -128,14 +139,14 @@ fn nothing_found(outcome: &FitOutcome) -> Option<CliError> {
 }
 
 /// Keeps what is done and says how to go on; a run that failed before anything was saved leaves nothing.
-fn stopped(error: FitError, folder: RunFolder) -> CliError {
+fn stopped(error: FitError, folder: RunFolder, verb: &str) -> CliError {
     let interrupted = matches!(error, FitError::Interrupted { .. });
     if !folder.path().join(STATE).is_file() {
         // What went wrong first is what the user should hear of.
         let _ = folder.discard();
         return error.into();
     }
-    let next = folder.how_to_go_on("fit");
+    let next = folder.how_to_go_on(verb);
     match folder.pause() {
         Ok(path) if interrupted => {
             let words = format!("{error}; the state is in `{}`", path.display());

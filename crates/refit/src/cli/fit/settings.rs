@@ -1,6 +1,8 @@
 //! From flags to settings.
 
-use super::args::{FitArgs, ObjectiveName, SubProblem};
+use super::args::{
+    BaselineArgs, FitArgs, ObjectiveName, SampleArgs, SecondArgs, StopArgs, SubProblem,
+};
 use crate::{
     fitting::{
         Arm, ArmConfig, ArmName, FitSettings, ObjectiveConfig, RowSource, SamplingName, SolverName,
@@ -8,7 +10,7 @@ use crate::{
     },
     run::SAVE_EVERY_SECS,
 };
-use refit_core::{Budget, ConfigError};
+use refit_core::{Budget, ConfigError, Seed};
 use refit_train::{
     objective::{Head, LinearConfig, Loss, NetworkConfig, Penalty, SoftmaxConfig},
     optim::{
@@ -33,7 +35,15 @@ pub(super) fn of(args: &FitArgs, out: &Path) -> Result<FitSettings, ConfigError>
         ObjectiveConfig::Network(_) => StartName::Random,
         _ => StartName::Zeros,
     };
-    let arms = args.solver.iter().map(|name| arm(*name, args));
+    let flags = ArmFlags {
+        several: args.solver.len() > 1,
+        seed: args.run.seed(),
+        stop: &args.stop,
+        samples: &args.samples,
+        second: &args.second,
+        baselines: &args.baselines,
+    };
+    let arms = args.solver.iter().map(|name| flags.arm(*name));
     let settings = FitSettings {
         data: source.to_string(),
         test: args.test.clone(),
@@ -49,6 +59,11 @@ pub(super) fn of(args: &FitArgs, out: &Path) -> Result<FitSettings, ConfigError>
         save_every: args.save_every.unwrap_or(SAVE_EVERY_SECS),
         out: out.to_path_buf(),
     };
+    checked(settings)
+}
+
+/// Checks settings, and names a wrong one as the command line does.
+pub(in crate::cli) fn checked(settings: FitSettings) -> Result<FitSettings, ConfigError> {
     settings.check().map_err(by_flag)?;
     Ok(settings)
 }
@@ -118,146 +133,163 @@ fn objective(args: &FitArgs) -> ObjectiveConfig {
     }
 }
 
-fn arm(name: ArmName, args: &FitArgs) -> Result<Arm, ConfigError> {
-    let solver = name.solver.label();
-    let (label, config) = match name.solver {
-        SolverName::Tr | SolverName::Arc | SolverName::GaussNewton => {
-            let config = second(name, args)?;
-            let label = format!("{solver}, {}", sampling_label(&config.sampling));
-            (label, ArmConfig::SecondOrder(config))
-        }
-        SolverName::Lbfgs => {
-            let config = LbfgsConfig {
-                memory: args.baselines.memory,
-                eps_g: args.stop.eps_g,
-                budget: budget(args),
-                ..LbfgsConfig::default()
+/// What says how arms are made.
+pub(in crate::cli) struct ArmFlags<'a> {
+    /// Whether there are several.
+    pub(in crate::cli) several: bool,
+    pub(in crate::cli) seed: Seed,
+    pub(in crate::cli) stop: &'a StopArgs,
+    pub(in crate::cli) samples: &'a SampleArgs,
+    pub(in crate::cli) second: &'a SecondArgs,
+    pub(in crate::cli) baselines: &'a BaselineArgs,
+}
+
+impl ArmFlags<'_> {
+    /// The arm of a name.
+    ///
+    /// # Errors
+    /// A choice that does not go with the solver.
+    pub(in crate::cli) fn arm(&self, name: ArmName) -> Result<Arm, ConfigError> {
+        let solver = name.solver.label();
+        let (label, config) = match name.solver {
+            SolverName::Tr | SolverName::Arc | SolverName::GaussNewton => {
+                let config = self.second(name)?;
+                let label = format!("{solver}, {}", sampling_label(&config.sampling));
+                (label, ArmConfig::SecondOrder(config))
+            }
+            SolverName::Lbfgs => {
+                let config = LbfgsConfig {
+                    memory: self.baselines.memory,
+                    eps_g: self.stop.eps_g,
+                    budget: self.budget(),
+                    ..LbfgsConfig::default()
+                };
+                (solver.to_owned(), ArmConfig::Lbfgs(config))
+            }
+            SolverName::Sgd | SolverName::Adamw => {
+                let config = self.first(name.solver);
+                (solver.to_owned(), ArmConfig::FirstOrder(config))
+            }
+        };
+        let name = name.to_string();
+        Ok(Arm {
+            name,
+            label,
+            config,
+        })
+    }
+
+    fn second(&self, name: ArmName) -> Result<SecondOrderConfig, ConfigError> {
+        let flags = &self.second;
+        let several = self.several;
+        let chosen = flags.sub_problem;
+        // Among several arms a choice for the other kind is no slip.
+        let unfit = |of: &str| {
+            let problem = format!("is none of the solvers for {of}, as `{name}` needs one");
+            Err(ConfigError::conflict("sub-problem", problem))
+        };
+        let method = if name.solver == SolverName::Arc {
+            let solver = match chosen.map(SubProblem::cubic) {
+                Some(None) if !several => return unfit("cubics"),
+                solver => solver.flatten().unwrap_or_default(),
             };
-            (solver.to_owned(), ArmConfig::Lbfgs(config))
-        }
-        SolverName::Sgd | SolverName::Adamw => {
-            let config = first(name.solver, args);
-            (solver.to_owned(), ArmConfig::FirstOrder(config))
-        }
-    };
-    let name = name.to_string();
-    Ok(Arm {
-        name,
-        label,
-        config,
-    })
-}
-
-fn second(name: ArmName, args: &FitArgs) -> Result<SecondOrderConfig, ConfigError> {
-    let flags = &args.second;
-    let several = args.solver.len() > 1;
-    let chosen = flags.sub_problem;
-    // Among several arms a choice for the other kind is no slip.
-    let unfit = |of: &str| {
-        let problem = format!("is none of the solvers for {of}, as `{name}` needs one");
-        Err(ConfigError::conflict("sub-problem", problem))
-    };
-    let method = if name.solver == SolverName::Arc {
-        let solver = match chosen.map(SubProblem::cubic) {
-            Some(None) if !several => return unfit("cubics"),
-            solver => solver.flatten().unwrap_or_default(),
+            Method::Cubics {
+                sigma: flags.sigma,
+                least: LEAST_SIGMA,
+                solver,
+            }
+        } else {
+            let solver = match chosen.map(SubProblem::region) {
+                Some(None) if !several => return unfit("trust regions"),
+                solver => solver.flatten().unwrap_or_default(),
+            };
+            Method::TrustRegion {
+                radius: flags.radius,
+                solver,
+            }
         };
-        Method::Cubics {
-            sigma: flags.sigma,
-            least: LEAST_SIGMA,
-            solver,
+        Ok(SecondOrderConfig {
+            method,
+            curvature: match name.solver {
+                SolverName::GaussNewton => Curvature::GaussNewton,
+                _ => Curvature::Hessian,
+            },
+            sampling: self.sampling(name.sampling.unwrap_or(self.samples.sampling)),
+            draw: self.samples.draw.into(),
+            eps_g: self.stop.eps_g,
+            eps_h: self.stop.eps_h,
+            accept: flags.eta,
+            good: flags.eta_good,
+            factor: flags.gamma,
+            noise: 0.5 * flags.eta,
+            failure: self.stop.failure,
+            certify: !self.stop.no_certificate,
+            products: flags.products,
+            budget: self.budget(),
+            seed: self.seed,
+            ..SecondOrderConfig::default()
+        })
+    }
+
+    const fn sampling(&self, name: SamplingName) -> Sampling {
+        let flags = &self.samples;
+        match name {
+            SamplingName::Full => Sampling::Full,
+            SamplingName::Hessian => Sampling::Fixed {
+                gradient: 1.0,
+                hessian: flags.hessian_share,
+                value: 1.0,
+            },
+            SamplingName::Fixed => Sampling::Fixed {
+                gradient: flags.gradient_share,
+                hessian: flags.hessian_share,
+                value: flags.value_share,
+            },
+            SamplingName::Adaptive => Sampling::Adaptive {
+                error: flags.gradient_error,
+                hessian: flags.hessian_share,
+            },
+            SamplingName::StepNorm => Sampling::StepNorm {
+                share: flags.hessian_share,
+                growth: flags.growth,
+            },
+            SamplingName::Theory => Sampling::Theory,
         }
-    } else {
-        let solver = match chosen.map(SubProblem::region) {
-            Some(None) if !several => return unfit("trust regions"),
-            solver => solver.flatten().unwrap_or_default(),
+    }
+
+    fn first(&self, solver: SolverName) -> FirstOrderConfig {
+        let flags = &self.baselines;
+        let optimizer = if solver == SolverName::Sgd {
+            let usual = SgdConfig::default();
+            OptimConfig::Sgd(SgdConfig {
+                rate: flags.rate.unwrap_or(usual.rate),
+                momentum: flags.momentum,
+                ..usual
+            })
+        } else {
+            let usual = AdamWConfig::default();
+            OptimConfig::Adamw(AdamWConfig {
+                rate: flags.rate.unwrap_or(usual.rate),
+                ..usual
+            })
         };
-        Method::TrustRegion {
-            radius: flags.radius,
-            solver,
+        FirstOrderConfig {
+            optimizer,
+            schedule: Schedule::default(),
+            batch: flags.batch,
+            epochs: flags.epochs,
+            eps_g: self.stop.eps_g,
+            budget: self.budget(),
+            seed: self.seed,
+            ..FirstOrderConfig::default()
         }
-    };
-    Ok(SecondOrderConfig {
-        method,
-        curvature: match name.solver {
-            SolverName::GaussNewton => Curvature::GaussNewton,
-            _ => Curvature::Hessian,
-        },
-        sampling: sampling(name.sampling.unwrap_or(args.samples.sampling), args),
-        draw: args.samples.draw.into(),
-        eps_g: args.stop.eps_g,
-        eps_h: args.stop.eps_h,
-        accept: flags.eta,
-        good: flags.eta_good,
-        factor: flags.gamma,
-        noise: 0.5 * flags.eta,
-        failure: args.stop.failure,
-        certify: !args.stop.no_certificate,
-        products: flags.products,
-        budget: budget(args),
-        seed: args.run.seed(),
-        ..SecondOrderConfig::default()
-    })
-}
-
-const fn sampling(name: SamplingName, args: &FitArgs) -> Sampling {
-    let flags = &args.samples;
-    match name {
-        SamplingName::Full => Sampling::Full,
-        SamplingName::Hessian => Sampling::Fixed {
-            gradient: 1.0,
-            hessian: flags.hessian_share,
-            value: 1.0,
-        },
-        SamplingName::Fixed => Sampling::Fixed {
-            gradient: flags.gradient_share,
-            hessian: flags.hessian_share,
-            value: flags.value_share,
-        },
-        SamplingName::Adaptive => Sampling::Adaptive {
-            error: flags.gradient_error,
-            hessian: flags.hessian_share,
-        },
-        SamplingName::StepNorm => Sampling::StepNorm {
-            share: flags.hessian_share,
-            growth: flags.growth,
-        },
-        SamplingName::Theory => Sampling::Theory,
     }
-}
 
-fn first(solver: SolverName, args: &FitArgs) -> FirstOrderConfig {
-    let flags = &args.baselines;
-    let optimizer = if solver == SolverName::Sgd {
-        let usual = SgdConfig::default();
-        OptimConfig::Sgd(SgdConfig {
-            rate: flags.rate.unwrap_or(usual.rate),
-            momentum: flags.momentum,
-            ..usual
-        })
-    } else {
-        let usual = AdamWConfig::default();
-        OptimConfig::Adamw(AdamWConfig {
-            rate: flags.rate.unwrap_or(usual.rate),
-            ..usual
-        })
-    };
-    FirstOrderConfig {
-        optimizer,
-        schedule: Schedule::default(),
-        batch: flags.batch,
-        epochs: flags.epochs,
-        eps_g: args.stop.eps_g,
-        budget: budget(args),
-        seed: args.run.seed(),
-        ..FirstOrderConfig::default()
-    }
-}
-
-const fn budget(args: &FitArgs) -> Budget {
-    Budget {
-        steps: args.stop.budget_steps,
-        queries: args.stop.budget_propagations,
-        seconds: args.stop.budget_seconds,
+    const fn budget(&self) -> Budget {
+        Budget {
+            steps: self.stop.budget_steps,
+            queries: self.stop.budget_propagations,
+            seconds: self.stop.budget_seconds,
+        }
     }
 }

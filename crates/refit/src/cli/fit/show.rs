@@ -172,7 +172,7 @@ impl Show for Plan {
 
 /// What a fit prints in the end. The keys of the first arm stand on top, for scripts that run one.
 #[derive(Serialize)]
-pub(super) struct Done {
+pub(in crate::cli) struct Done {
     out: PathBuf,
     data: String,
     rows: usize,

@@ -1,0 +1,124 @@
+//! What `refit tune` takes.
+
+use crate::{
+    cli::{
+        args::RunArgs,
+        fit::{BaselineArgs, SampleArgs, SecondArgs, StopArgs},
+    },
+    fitting::{ArmName, Looks, StartName},
+};
+use std::path::PathBuf;
+
+/// Fit a head, or a head and adapters, to labelled texts on a pre-trained encoder, to a certified point
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+MODEL is a folder as Hugging Face publishes it, such as that of a sentence encoder. Data: a line for each text, \
+`label<TAB>text`, or with a header that names columns `label` and `text`, or a JSON object with these keys; plain or \
+gzip. Where there is a column `split`, --data takes its rows `train` and --test those called `test`, so both may be one \
+file. With --method head a linear classifier is fitted to the vectors of the texts: its loss is convex and in double \
+precision. With --method lora the encoder itself is trained by additions of low rank, in single precision, and the \
+folder `adapter` is one for PEFT, and for `MODEL+runs/lora/adapter` in a recipe of `refit merge`. Solvers, samples and certificates are those of \
+`refit fit`. A run that was stopped, by Ctrl-C or otherwise, is in RUN.part; --resume goes on, to the same bits as \
+without a break.
+
+Examples:
+  refit tune models/all-MiniLM-L6-v2 --data questions.tsv --test questions.tsv \\
+      --out runs/head
+  refit tune models/all-MiniLM-L6-v2 --data questions.tsv --method lora \\
+      --rank 1 --solver tr,adamw --budget-steps 3 --out runs/lora")]
+pub(in crate::cli) struct TuneArgs {
+    /// Folder of an encoder
+    #[arg(value_name = "MODEL", required_unless_present = "resume")]
+    pub(super) model: Option<PathBuf>,
+    /// Labelled texts to fit
+    #[arg(long, value_name = "FILE", required_unless_present = "resume")]
+    pub(super) data: Option<PathBuf>,
+    /// Labelled texts to test on
+    #[arg(long, value_name = "FILE")]
+    pub(super) test: Option<PathBuf>,
+    /// What is fitted
+    #[arg(long, value_enum, default_value_t = MethodName::Head)]
+    pub(super) method: MethodName,
+    /// Tokens to which texts are cut [default: as many as the model reads]
+    #[arg(long, value_name = "N")]
+    pub(super) max_length: Option<usize>,
+    /// Solvers, one or several: tr, arc, gauss-newton (each also with :SAMPLING), lbfgs, sgd, adamw
+    #[arg(long, value_name = "NAME", value_parser = ArmName::argument, value_delimiter = ',', default_value = "tr")]
+    pub(super) solver: Vec<ArmName>,
+    /// Go on with an interrupted run, its data and its settings
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "model", "data", "test", "method", "max_length", "solver", "seed"])]
+    pub(super) resume: Option<PathBuf>,
+    /// Where the page's curves come from
+    #[arg(long, value_enum, default_value_t = Looks::Exact)]
+    pub(super) looks: Looks,
+    /// Seconds of work that a kill may cost: the state is saved that often; 0 is after every step (ours) [default: 60]
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub(super) save_every: Option<u64>,
+    /// New folder for everything that is written; appears complete or not at all
+    #[arg(short, long, value_name = "DIR", required_unless_present = "resume")]
+    pub(super) out: Option<PathBuf>,
+    /// Replace the output of an earlier run
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(in crate::cli) run: RunArgs,
+    #[command(flatten)]
+    pub(super) head: HeadArgs,
+    #[command(flatten)]
+    pub(super) lora: LoraArgs,
+    #[command(flatten)]
+    pub(super) stop: StopArgs,
+    #[command(flatten)]
+    pub(super) samples: SampleArgs,
+    #[command(flatten)]
+    pub(super) second: SecondArgs,
+    #[command(flatten)]
+    pub(super) baselines: BaselineArgs,
+}
+
+/// Methods by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum MethodName {
+    /// A linear classifier on the vectors of the texts
+    Head,
+    /// A linear classifier, and additions of low rank to weights of the encoder
+    Lora,
+}
+
+/// Settings of a head.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Head")]
+pub(super) struct HeadArgs {
+    /// Factor of |w|^2 / 2, the biases aside
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub(super) ridge: f64,
+    /// Where every solver begins [default: zeros]
+    #[arg(long, value_enum)]
+    pub(super) start: Option<StartName>,
+    /// Factor on the start
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(super) start_scale: f64,
+}
+
+/// Settings of adapters.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Adapters")]
+pub(super) struct LoraArgs {
+    /// Rank of every addition (PEFT)
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(super) rank: usize,
+    /// An addition is multiplied by this over the rank (PEFT)
+    #[arg(long, value_name = "X", default_value_t = 8.0)]
+    pub(super) alpha: f64,
+    /// Maps that get an addition, by the last part of their name (PEFT, for BERT)
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "query,value"
+    )]
+    pub(super) targets: Vec<String>,
+    /// Only those of the last N layers [default: all]
+    #[arg(long, value_name = "N")]
+    pub(super) layers: Option<usize>,
+}

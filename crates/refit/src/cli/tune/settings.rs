@@ -1,0 +1,75 @@
+//! From flags to settings.
+
+use super::args::{MethodName, TuneArgs};
+use crate::{
+    cli::fit::{ArmFlags, checked},
+    fitting::{FitSettings, ObjectiveConfig, Start, StartName},
+    run::SAVE_EVERY_SECS,
+    tuning::{LoraConfig, TuneMethod, TuneSettings},
+};
+use refit_core::ConfigError;
+use refit_train::objective::{Head, Penalty, SoftmaxConfig};
+use std::path::Path;
+
+/// Settings of a new run.
+pub(super) fn of(
+    args: &TuneArgs,
+    model: &Path,
+    data: &Path,
+    out: &Path,
+) -> Result<TuneSettings, ConfigError> {
+    let method = match args.method {
+        MethodName::Head => TuneMethod::Head,
+        MethodName::Lora => TuneMethod::Lora(LoraConfig {
+            rank: args.lora.rank,
+            alpha: args.lora.alpha,
+            targets: args.lora.targets.clone(),
+            layers: args.lora.layers,
+        }),
+    };
+    if args.method == MethodName::Lora && (args.head.ridge != 0.0 || args.head.start.is_some()) {
+        let problem = "does not go with `--ridge` or `--start`, which are for heads alone";
+        return Err(ConfigError::conflict("method lora", problem));
+    }
+    let flags = ArmFlags {
+        several: args.solver.len() > 1,
+        seed: args.run.seed(),
+        stop: &args.stop,
+        samples: &args.samples,
+        second: &args.second,
+        baselines: &args.baselines,
+    };
+    let arms = args.solver.iter().map(|name| flags.arm(*name));
+    let start = match args.method {
+        MethodName::Head => args.head.start.unwrap_or(StartName::Zeros),
+        MethodName::Lora => StartName::Random,
+    };
+    let fit = FitSettings {
+        data: data.display().to_string(),
+        test: args.test.clone(),
+        features: None,
+        objective: ObjectiveConfig::Softmax(SoftmaxConfig {
+            head: Head::Softmax,
+            penalty: Penalty {
+                ridge: args.head.ridge,
+                ..Penalty::default()
+            },
+            bias: true,
+        }),
+        start: Start {
+            name: start,
+            scale: args.head.start_scale,
+        },
+        arms: arms.collect::<Result<_, _>>()?,
+        looks: args.looks,
+        seed: args.run.seed(),
+        save_every: args.save_every.unwrap_or(SAVE_EVERY_SECS),
+        out: out.to_path_buf(),
+    };
+    Ok(TuneSettings {
+        model: model.to_path_buf(),
+        method,
+        max_length: args.max_length,
+        fit: checked(fit)?,
+    })
+}
