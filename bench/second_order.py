@@ -137,10 +137,11 @@ def tables(rows):
                     if 2 * reached <= len(found):
                         cells += ["-", f"{reached} of {len(found)}", "-", "-"]
                         continue
-                    certified = sum(row["status"] == "second-order" for row in found)
-                    whole = f"{median('passes'):.1f}" if 2 * certified > len(found) else "-"
-                    some = "" if reached == len(found) else f" ({reached} of {len(found)})"
-                    cells += [f"{median('trials_to_eps'):.0f}", f"{median('passes_to_eps'):.1f}{some}", whole, f"{1e3 * median('seconds_to_eps'):.0f}"]
+                    certified = [row["passes"] for row in found if row["status"] == "second-order"]
+                    of_all = lambda count: "" if count == len(found) else f" ({count} of {len(found)})"
+                    whole = f"{statistics.median(certified):.1f}{of_all(len(certified))}" if certified else "-"
+                    some = of_all(reached)
+                    cells += [f"{median('trials_to_eps'):g}", f"{median('passes_to_eps'):.1f}{some}", whole, f"{1e3 * median('seconds_to_eps'):.0f}"]
                 print(f"| {solver} | " + " | ".join(cells) + " |")
 
 

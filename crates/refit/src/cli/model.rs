@@ -81,10 +81,6 @@ bad_input!(YamlError, DataError);
 pub(super) fn parse_source(text: &str) -> Result<TaskSource, String> {
     TaskSource::parse(text).map_err(|error| match error.hint() {
         Some(hint) => format!("{error}; {hint}"),
-        None => {
-            let names = refit_io::data::suite::names().into_iter();
-            let names: Vec<&str> = names.collect();
-            format!("{error}; there are {}", names.join(", "))
-        }
+        None => error.to_string(),
     })
 }

@@ -5,7 +5,6 @@ use super::{
     RowSource, Score, StartName, Verdict,
     objective::{Exact, each, objective_name},
     record::{OfArm, Point, Recorder, Saved},
-    source::read_rows,
     watch::Watch,
     weights::write_weights,
 };
@@ -13,12 +12,13 @@ use crate::run::write_document;
 use refit_core::{ConfigError, Progress};
 use refit_io::{
     atomic::Overwrite,
-    data::{Classes, Features, Table},
+    data::{Classes, Features, LibsvmOptions, Table, read_libsvm},
 };
 use refit_train::optim::{
     descend,
     second::{
-        Certificate, Counts, Descended, Sampling, SecondOrderError, SecondOrderState, Status, lbfgs,
+        Certificate, Counts, Descended, Draw, FiniteSum as _, Sampling, SecondOrderError,
+        SecondOrderState, Status, lbfgs,
     },
 };
 use serde::Serialize;
@@ -60,10 +60,15 @@ impl Fit {
     /// Settings out of range, rows that cannot be read, labels that the objective does not take.
     pub fn new(settings: FitSettings) -> Result<Self, FitError> {
         let source = RowSource::parse(&settings.data)?;
-        let rows = source.read(settings.features, settings.seed)?;
-        let columns = rows.features().columns();
+        let mut options = LibsvmOptions {
+            features: settings.features,
+            first_index: u8::from(!settings.zero_based),
+            ..LibsvmOptions::default()
+        };
+        let rows = source.read(&options, settings.seed)?;
+        options.features = Some(rows.features().columns());
         let test: Option<Table> = match &settings.test {
-            Some(path) => Some(read_rows(path, Some(columns))?),
+            Some(path) => Some(read_libsvm(path, &options)?),
             None => source.test(settings.seed),
         };
         Self::of_rows(settings, rows, test)
@@ -107,6 +112,14 @@ impl Fit {
         if settings.arms.iter().any(by_theory) && !parts.objective.has_bounds() {
             let problem = "theory needs bounds on the terms, which this objective has not";
             return Err(ConfigError::conflict("sampling", problem).into());
+        }
+        let by_curvature = |arm: &Arm| matches!(&arm.config, ArmConfig::SecondOrder(c) if c.draw == Draw::Curvature);
+        if settings.arms.iter().any(by_curvature) {
+            let mut curvatures = vec![0.0; parts.objective.rows()];
+            if !each!(parts.objective, sum => sum.curvatures(&parts.start, &mut curvatures)) {
+                let problem = "asks for curvatures of the rows, which this objective does not know";
+                return Err(ConfigError::conflict("draw", problem).into());
+            }
         }
         Ok(Self {
             settings,
@@ -182,6 +195,7 @@ impl Fit {
         let config = Meaning {
             objective: &self.settings.objective,
             features: self.columns,
+            layout: self.settings.objective.layout(),
             classes: self.class_labels(),
         };
         write_document(&folder.join(CONFIG), &config, Overwrite::Replace)?;
@@ -335,6 +349,8 @@ fn weights_name(at: usize, arm: &Arm) -> String {
 struct Meaning<'a> {
     objective: &'a ObjectiveConfig,
     features: usize,
+    /// What the numbers of the tensor `w` are, in order.
+    layout: &'static str,
     /// The labels behind classes 0, 1, ..
     classes: &'a [f32],
 }

@@ -32,6 +32,19 @@ impl ObjectiveConfig {
             Self::Softmax(_) | Self::Network(_) => true,
         }
     }
+
+    /// What the parameters are, in order; matrices are row by row.
+    pub(super) const fn layout(&self) -> &'static str {
+        match self {
+            Self::Linear(LinearConfig { bias: false, .. }) => "w [features]",
+            Self::Linear(_) => "w [features], bias",
+            Self::Softmax(SoftmaxConfig { bias: false, .. }) => "W [features, classes]",
+            Self::Softmax(_) => "W [features, classes], bias [classes]",
+            Self::Network(_) => {
+                "W1 [features, hidden], b1 [hidden], W2 [classes, hidden], b2 [classes]"
+            }
+        }
+    }
 }
 
 /// The name of an objective on the command line.

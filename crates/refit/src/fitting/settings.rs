@@ -25,6 +25,9 @@ pub struct FitSettings {
     pub test: Option<PathBuf>,
     /// Features of every row; `None`: as many as the largest index.
     pub features: Option<usize>,
+    /// Whether the first index of files is 0.
+    #[serde(default)]
+    pub zero_based: bool,
     /// The loss.
     pub objective: ObjectiveConfig,
     /// Where every arm begins.
@@ -56,11 +59,16 @@ impl FitSettings {
             ));
         }
         for (at, arm) in self.arms.iter().enumerate() {
-            if self.arms[..at].iter().any(|other| other.name == arm.name) {
-                return Err(ConfigError::conflict(
-                    "solver",
-                    format!("names `{}` twice", arm.name),
-                ));
+            let same = |other: &&Arm| other.name == arm.name || other.config == arm.config;
+            if let Some(other) = self.arms[..at].iter().find(same) {
+                let problem = match other.name == arm.name {
+                    true => format!("names `{}` twice", arm.name),
+                    false => format!(
+                        "names `{}` and `{}`, which are the same",
+                        other.name, arm.name
+                    ),
+                };
+                return Err(ConfigError::conflict("solver", problem));
             }
             let budget = match &arm.config {
                 ArmConfig::SecondOrder(config) => {

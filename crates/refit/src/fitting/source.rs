@@ -70,9 +70,9 @@ impl RowSource {
     ///
     /// # Errors
     /// Those of the reader.
-    pub fn read(&self, features: Option<usize>, seed: Seed) -> Result<Table, DataError> {
+    pub fn read(&self, options: &LibsvmOptions, seed: Seed) -> Result<Table, DataError> {
         match *self {
-            Self::Path(ref path) => read_rows(path, features),
+            Self::Path(ref path) => read_libsvm(path, options),
             Self::Generated { rows, columns } => {
                 Ok(Planted::new(columns, seed).table(Part::Train, rows))
             }
@@ -97,15 +97,6 @@ impl RowSource {
             Self::Generated { .. } => None,
         }
     }
-}
-
-/// The rows of a LIBSVM file.
-pub(super) fn read_rows(path: &Path, features: Option<usize>) -> Result<Table, DataError> {
-    let options = LibsvmOptions {
-        features,
-        ..LibsvmOptions::default()
-    };
-    read_libsvm(path, &options)
 }
 
 impl fmt::Display for RowSource {

@@ -6,11 +6,20 @@ pub fn peak_bytes() -> Option<u64> {
     peak_in(&status)
 }
 
+/// The memory of this machine, in bytes; `None` where the system does not tell.
+pub fn total_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    kibibytes_of("MemTotal:", &text)
+}
+
 /// Finds `VmHWM: n kB`, the high-water mark of resident memory, in the text of `/proc/self/status`.
 fn peak_in(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    kibibytes_of("VmHWM:", status)
+}
+
+/// Bytes of the line `key n kB`.
+fn kibibytes_of(key: &str, text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -25,6 +34,10 @@ mod tests {
         assert_eq!(peak_in(status), Some(2 << 20));
         assert_eq!(peak_in("Name:\trefit\n"), None);
         assert_eq!(peak_in("VmHWM: many kB"), None);
+        assert_eq!(
+            kibibytes_of("MemTotal:", "MemTotal:       3 kB\n"),
+            Some(3072)
+        );
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use clock::{now, rfc3339};
 pub use error::RunError;
 pub use folder::{RunFolder, Unfinished};
 pub use inputs::{InputFile, same_inputs};
-pub use memory::peak_bytes;
+pub use memory::{peak_bytes, total_bytes};
 pub use metrics::{METRICS, Metric, MetricsWriter, keep_metrics, read_metrics};
 pub(crate) use metrics::{is_logged, step_values};
 pub use part::part_path;

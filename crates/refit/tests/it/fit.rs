@@ -119,6 +119,7 @@ fn a_fit_writes_a_certified_point_and_everything_about_it() {
     assert_eq!(names, expected);
     let config: Value = serde_json::from_str(&text(&sandbox, "runs/x/config.json")).unwrap();
     assert_eq!(config["classes"], serde_json::json!([-1.0, 1.0]));
+    assert_eq!(config["layout"], "w [features], bias");
 
     // The page can be made again from the files beside it, byte by byte.
     let page = text(&sandbox, "runs/x/report.html");
@@ -339,6 +340,17 @@ fn rows_that_cannot_be_fitted_are_refused_by_line_and_label() {
             "none of the known classes",
         ],
     );
+    refused(
+        "0 1:1\n1 134000000:1\n",
+        "",
+        &["of memory, this machine has"],
+    );
+    refused("PK\u{3}\u{4}", "", &["`bad.txt`", "zip archive"]);
+    refused(
+        "16777216 1:1\n16777217 1:2\n",
+        "",
+        &["the label 16777216 cannot be told"],
+    );
     sandbox.file("wide.txt", "1 9:1\n");
     refused(
         &good,
@@ -361,7 +373,29 @@ fn settings_that_cannot_be_are_refused_and_slips_get_the_nearest_name() {
         (
             "--solver arc --sub-problem gltr",
             3,
-            "is none of the solvers for cubics",
+            "is not one of `arc`, which takes `lanczos` or `gradient`",
+        ),
+        (
+            "--solver tr:adaptive,tr",
+            3,
+            "`solver` names `tr:adaptive` and `tr`, which are the same",
+        ),
+        (
+            "--objective network --no-bias",
+            3,
+            "`no-bias` does not go with the network",
+        ),
+        (
+            "--eta 0.9",
+            3,
+            "`eta-good` is 0.8, expected a number in [eta, 1)",
+        ),
+        ("--ridge -1", 3, "`ridge` is -1"),
+        ("--solver sgd --momentum 1 --dry-run", 3, "`momentum` is 1"),
+        (
+            "--objective network --draw curvature --dry-run",
+            3,
+            "asks for curvatures of the rows",
         ),
         ("--features 3", 3, "does not go with generated rows"),
         ("--start-scale nan", 3, "`start-scale` is NaN"),
@@ -388,6 +422,27 @@ fn settings_that_cannot_be_are_refused_and_slips_get_the_nearest_name() {
         assert!(said.err.contains(words), "{args}\n{}", said.err);
         assert!(sandbox.names("runs").is_empty(), "{args}");
     }
+}
+
+#[test]
+fn indices_may_count_from_zero() {
+    let sandbox = Sandbox::new();
+    sandbox.file("one.txt", "3 1:2\n");
+    sandbox.file("zero.txt", "3 0:2\n");
+    let args = "--objective square --no-bias --eps-g 1e-9";
+    sandbox.done(&format!("fit --data one.txt {args} --out one"));
+    sandbox.done(&format!(
+        "fit --data zero.txt --zero-based {args} --out zero"
+    ));
+    let [one, zero] =
+        ["one", "zero"].map(|run| weights(&sandbox, &format!("{run}/weights.safetensors")));
+    assert_eq!(one, zero);
+    let said = sandbox.refit("fit --resume none --eps-g 1e-3");
+    assert!(
+        said.code == Some(2) && said.err.contains("--eps-g"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]

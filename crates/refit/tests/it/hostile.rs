@@ -259,7 +259,7 @@ fn misspelt_words_get_the_nearest_valid_one() {
     refused(
         &sandbox.refit(&format!("{train} generated:nope")),
         2,
-        "there are digits, letters, shapes",
+        "use one of `digits`, `letters`, `shapes`",
     );
     refused(&sandbox.refit("mrege r.yaml"), 2, "merge");
     refused(&sandbox.refit("demo --dry-rum"), 2, "--dry-run");
@@ -409,7 +409,11 @@ fn a_checkpoint_with_a_hostile_header_is_refused() {
             &format!("`{name}.safetensors`"),
         );
     }
-    refused(&sandbox.refit("info runs"), 3, "`runs` holds neither");
+    refused(
+        &sandbox.refit("info runs"),
+        3,
+        "`runs` holds no `model.safetensors`",
+    );
 }
 
 #[test]

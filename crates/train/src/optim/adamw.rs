@@ -33,6 +33,22 @@ impl Default for AdamWConfig {
     }
 }
 
+impl AdamWConfig {
+    /// # Errors
+    /// The first setting that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        check_rate(self.rate)?;
+        check_share("betas", self.betas[0])?;
+        check_share("betas", self.betas[1])?;
+        check_decay(self.decay)?;
+        if self.eps > 0.0 && self.eps.is_finite() {
+            return Ok(());
+        }
+        let expected = "a finite number above 0";
+        Err(ConfigError::range("eps", self.eps, expected))
+    }
+}
+
 /// Adam's state: `m` and `v` for every trained value, and the number of steps taken.
 #[derive(Clone, Debug)]
 pub struct AdamW {
@@ -49,17 +65,7 @@ impl AdamW {
     /// # Errors
     /// The first setting that is out of range.
     pub fn new(config: &AdamWConfig, layout: &ParamLayout) -> Result<Self, ConfigError> {
-        check_rate(config.rate)?;
-        check_share("betas", config.betas[0])?;
-        check_share("betas", config.betas[1])?;
-        check_decay(config.decay)?;
-        if !(config.eps > 0.0 && config.eps.is_finite()) {
-            return Err(ConfigError::range(
-                "eps",
-                config.eps,
-                "a finite number above 0",
-            ));
-        }
+        config.check()?;
         let decays = decays(layout, config.decay);
         Ok(Self {
             config: config.clone(),

@@ -53,7 +53,7 @@ impl Default for FirstOrderConfig {
 }
 
 impl FirstOrderConfig {
-    /// Checks everything but the settings of the optimiser, which it checks when it is built.
+    /// Checks every setting.
     ///
     /// # Errors
     /// The first setting that is out of range.
@@ -68,6 +68,7 @@ impl FirstOrderConfig {
                 "a finite number above 0",
             ));
         }
+        self.optimizer.check()?;
         self.schedule.check()
     }
 }

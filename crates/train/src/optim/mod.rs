@@ -54,6 +54,17 @@ impl OptimConfig {
         }
     }
 
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// The first setting that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::Adamw(config) => config.check(),
+            Self::Sgd(config) => config.check(),
+        }
+    }
+
     /// An optimiser with zero state for these tensors.
     ///
     /// # Errors

@@ -32,6 +32,16 @@ impl Default for SgdConfig {
     }
 }
 
+impl SgdConfig {
+    /// # Errors
+    /// The first setting that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        check_rate(self.rate)?;
+        check_share("momentum", self.momentum)?;
+        check_decay(self.decay)
+    }
+}
+
 /// The velocity of every trained value.
 #[derive(Clone, Debug)]
 pub struct Sgd {
@@ -46,9 +56,7 @@ impl Sgd {
     /// # Errors
     /// The first setting that is out of range.
     pub fn new(config: &SgdConfig, layout: &ParamLayout) -> Result<Self, ConfigError> {
-        check_rate(config.rate)?;
-        check_share("momentum", config.momentum)?;
-        check_decay(config.decay)?;
+        config.check()?;
         let decays = decays(layout, config.decay);
         Ok(Self {
             config: config.clone(),

@@ -12,7 +12,9 @@ use std::path::PathBuf;
 
 /// Minimise a loss over the rows of a file with second derivatives, and certify what was found
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Data: a LIBSVM file (`label index:value ..` per line, plain or gzip), or generated:ROWS,COLUMNS, rows with labels of a \
 planted model. Trust region (tr) and adaptive cubics (arc) estimate gradient, Hessian and decreases from samples of the \
 rows, and end with a certificate: no gradient longer than --eps-g, no curvature below minus --eps-h. Several solvers \
@@ -24,7 +26,8 @@ same bits as without a break.
 Examples:
   refit fit --start random --start-scale 6 --out runs/fit
   refit fit --data generated:5000,20 --solver tr,tr:full,arc,lbfgs --start ones --eps-g 1e-3 \\
-      --out runs/compare")]
+      --out runs/compare"
+)]
 pub(in crate::cli) struct FitArgs {
     /// Rows to fit [default: generated:20000,30]
     #[arg(long, value_name = "FILE", value_parser = source)]
@@ -35,11 +38,14 @@ pub(in crate::cli) struct FitArgs {
     /// Features of every row, where the largest index of --data is not the last [default: the largest index]
     #[arg(long, value_name = "N")]
     pub(super) features: Option<usize>,
+    /// The first index of --data and --test is 0 and not 1
+    #[arg(long)]
+    pub(super) zero_based: bool,
     /// Solvers, one or several: tr, arc, gauss-newton (each also with :SAMPLING), lbfgs, sgd, adamw
     #[arg(long, value_name = "NAME", value_parser = ArmName::argument, value_delimiter = ',', default_value = "tr")]
     pub(super) solver: Vec<ArmName>,
     /// Go on with an interrupted run, its data and its settings
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "data", "test", "features", "solver", "seed"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = DECIDED.iter().chain(&SETTLED).copied())]
     pub(super) resume: Option<PathBuf>,
     /// Where the page's curves come from
     #[arg(long, value_enum, default_value_t = Looks::Exact)]
@@ -66,6 +72,56 @@ pub(in crate::cli) struct FitArgs {
     #[command(flatten)]
     pub(super) baselines: BaselineArgs,
 }
+
+/// What decides what is fitted, of which an interrupted run has its own.
+const DECIDED: [&str; 17] = [
+    "out",
+    "data",
+    "test",
+    "features",
+    "zero_based",
+    "solver",
+    "seed",
+    "objective",
+    "no_bias",
+    "ridge",
+    "alpha",
+    "beta",
+    "loss_scale",
+    "hidden",
+    "activation",
+    "start",
+    "start_scale",
+];
+/// What decides how, for every verb that fits.
+pub(in crate::cli) const SETTLED: [&str; 26] = [
+    "looks",
+    "eps_g",
+    "eps_h",
+    "failure",
+    "no_certificate",
+    "budget_propagations",
+    "budget_seconds",
+    "budget_steps",
+    "sampling",
+    "gradient_error",
+    "hessian_share",
+    "gradient_share",
+    "value_share",
+    "growth",
+    "draw",
+    "radius",
+    "sigma",
+    "eta",
+    "eta_good",
+    "gamma",
+    "sub_problem",
+    "products",
+    "memory",
+    "rate",
+    "momentum",
+    "batch",
+];
 
 /// Objectives by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -158,7 +214,7 @@ pub(in crate::cli) struct StopArgs {
     /// Stop at a short gradient and ask nothing of the curvature
     #[arg(long)]
     pub(super) no_certificate: bool,
-    /// Most propagations of each solver
+    /// Propagations after which each solver makes no further step; a step is not cut short
     #[arg(long, value_name = "N")]
     pub(super) budget_propagations: Option<u64>,
     /// Most seconds of each solver, looks included

@@ -5,7 +5,7 @@ mod inputs;
 mod settings;
 mod show;
 
-pub(super) use args::{BaselineArgs, FitArgs, SampleArgs, SecondArgs, StopArgs};
+pub(super) use args::{BaselineArgs, FitArgs, SETTLED, SampleArgs, SecondArgs, StopArgs};
 pub(super) use settings::{ArmFlags, checked};
 pub(super) use show::Done;
 
@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     fitting::{Fit, FitError, FitOutcome, FitSettings, STATE, Verdict},
-    run::{RunFolder, RunRecord, Unfinished},
+    report::bytes,
+    run::{RunFolder, RunRecord, Unfinished, total_bytes},
 };
 use refit_core::StopReason;
 use refit_train::optim::second::SecondOrderError;
@@ -38,8 +39,15 @@ fn begin(args: &FitArgs, out: &Path, ui: &Ui) -> Result<(), CliError> {
     check_not_input(out, inputs::paths(&settings)?.iter().map(AsRef::as_ref))?;
     args.run.start_threads()?;
     let fit = Fit::new(settings)?;
+    let plan = Plan::of(&fit, out, (0, 0));
+    if let Some(total) = total_bytes().filter(|&total| plan.most_bytes() > total) {
+        let (most, total) = (bytes(plan.most_bytes()), bytes(total));
+        let words = format!("the fit may need {most} of memory, this machine has {total}");
+        return Err(CliError::plain(Exit::BadInput, words)
+            .hint("lower --products, for lbfgs --memory, or give fewer features"));
+    }
     if args.run.dry_run {
-        return ui.show(&Plan::of(&fit, out, (0, 0)));
+        return ui.show(&plan);
     }
     let settings = serde_json::to_value(fit.settings()).unwrap_or_default();
     let (device, threads) = (args.run.device.as_str(), args.run.thread_count());

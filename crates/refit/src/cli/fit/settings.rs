@@ -20,15 +20,16 @@ use refit_train::{
 };
 use std::path::Path;
 
-/// Smallest weight of a cubic term (ours).
-const LEAST_SIGMA: f64 = 1e-8;
-
 /// Settings of a new run.
 pub(super) fn of(args: &FitArgs, out: &Path) -> Result<FitSettings, ConfigError> {
     let source = args.data.clone().unwrap_or_default();
     if args.features.is_some() && matches!(source, RowSource::Generated { .. }) {
         let problem = "does not go with generated rows, which name their number";
         return Err(ConfigError::conflict("features", problem));
+    }
+    if args.objective.no_bias && args.objective.objective == ObjectiveName::Network {
+        let problem = "does not go with the network, whose layers have biases";
+        return Err(ConfigError::conflict("no-bias", problem));
     }
     let objective = objective(args);
     let usual = match objective {
@@ -48,6 +49,7 @@ pub(super) fn of(args: &FitArgs, out: &Path) -> Result<FitSettings, ConfigError>
         data: source.to_string(),
         test: args.test.clone(),
         features: args.features,
+        zero_based: args.zero_based,
         objective,
         start: Start {
             name: args.objective.start.unwrap_or(usual),
@@ -70,7 +72,8 @@ pub(in crate::cli) fn checked(settings: FitSettings) -> Result<FitSettings, Conf
 
 /// Names a setting as the command line does.
 fn by_flag(error: ConfigError) -> ConfigError {
-    const FLAGS: [(&str, &str); 8] = [
+    const FLAGS: [(&str, &str); 9] = [
+        ("scale", "loss-scale"),
         ("accept", "eta"),
         ("good", "eta-good"),
         ("factor", "gamma"),
@@ -90,7 +93,7 @@ fn by_flag(error: ConfigError) -> ConfigError {
             ConfigError::Range {
                 key: flag.map_or(key, |(_, flag)| (*flag).into()),
                 found,
-                expected,
+                expected: expected.replace("accept", "eta").into(),
             }
         }
         error => error,
@@ -184,23 +187,19 @@ impl ArmFlags<'_> {
         let several = self.several;
         let chosen = flags.sub_problem;
         // Among several arms a choice for the other kind is no slip.
-        let unfit = |of: &str| {
-            let problem = format!("is none of the solvers for {of}, as `{name}` needs one");
+        let unfit = |valid: &str| {
+            let problem = format!("is not one of `{name}`, which takes {valid}");
             Err(ConfigError::conflict("sub-problem", problem))
         };
         let method = if name.solver == SolverName::Arc {
             let solver = match chosen.map(SubProblem::cubic) {
-                Some(None) if !several => return unfit("cubics"),
+                Some(None) if !several => return unfit("`lanczos` or `gradient`"),
                 solver => solver.flatten().unwrap_or_default(),
             };
-            Method::Cubics {
-                sigma: flags.sigma,
-                least: LEAST_SIGMA,
-                solver,
-            }
+            Method::cubics_from(flags.sigma, solver)
         } else {
             let solver = match chosen.map(SubProblem::region) {
-                Some(None) if !several => return unfit("trust regions"),
+                Some(None) if !several => return unfit("`gltr` or `steihaug`"),
                 solver => solver.flatten().unwrap_or_default(),
             };
             Method::TrustRegion {

@@ -50,6 +50,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Bytes of rows and of what a step may hold.
+    pub(super) fn most_bytes(&self) -> u64 {
+        self.bytes.iter().sum()
+    }
+
     pub(super) fn of(fit: &Fit, out: &Path, done: (u64, usize)) -> Self {
         let (settings, dim) = (fit.settings(), fit.objective().dim());
         let (row_bytes, dense) = fit.stored();
@@ -68,7 +73,7 @@ impl Plan {
             ArmConfig::FirstOrder(_) => 8,
         };
         let most = settings.arms.iter().map(|arm| vectors(&arm.config)).max();
-        let of_model = 8 * (most.unwrap_or_default() * dim) as u64;
+        let of_model = (most.unwrap_or_default() as u64).saturating_mul(8 * dim as u64);
         let labels = settings.arms.iter().map(|arm| arm.label.clone());
         let start = fit.settings().start;
         Self {

@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         args::RunArgs,
-        fit::{BaselineArgs, SampleArgs, SecondArgs, StopArgs},
+        fit::{BaselineArgs, SETTLED, SampleArgs, SecondArgs, StopArgs},
     },
     fitting::{ArmName, Looks, StartName},
 };
@@ -11,7 +11,9 @@ use std::path::PathBuf;
 
 /// Fit a head, or a head and adapters, to labelled texts on a pre-trained encoder, to a certified point
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 MODEL is a folder as Hugging Face publishes it, such as that of a sentence encoder. Data: a line for each text, \
 `label<TAB>text`, or with a header that names columns `label` and `text`, or a JSON object with these keys; plain or \
 gzip. Where there is a column `split`, --data takes its rows `train` and --test those called `test`, so both may be one \
@@ -25,7 +27,8 @@ Examples:
   refit tune models/all-MiniLM-L6-v2 --data questions.tsv --test questions.tsv \\
       --out runs/head
   refit tune models/all-MiniLM-L6-v2 --data questions.tsv --method lora \\
-      --rank 1 --solver tr,adamw --budget-steps 3 --out runs/lora")]
+      --rank 1 --solver tr,adamw --budget-steps 3 --out runs/lora"
+)]
 pub(in crate::cli) struct TuneArgs {
     /// Folder of an encoder
     #[arg(value_name = "MODEL", required_unless_present = "resume")]
@@ -46,7 +49,7 @@ pub(in crate::cli) struct TuneArgs {
     #[arg(long, value_name = "NAME", value_parser = ArmName::argument, value_delimiter = ',', default_value = "tr")]
     pub(super) solver: Vec<ArmName>,
     /// Go on with an interrupted run, its data and its settings
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "model", "data", "test", "method", "max_length", "solver", "seed"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = DECIDED.iter().chain(&SETTLED).copied())]
     pub(super) resume: Option<PathBuf>,
     /// Where the page's curves come from
     #[arg(long, value_enum, default_value_t = Looks::Exact)]
@@ -75,6 +78,25 @@ pub(in crate::cli) struct TuneArgs {
     #[command(flatten)]
     pub(super) baselines: BaselineArgs,
 }
+
+/// What decides what is tuned, of which an interrupted run has its own.
+const DECIDED: [&str; 15] = [
+    "out",
+    "model",
+    "data",
+    "test",
+    "method",
+    "max_length",
+    "solver",
+    "seed",
+    "ridge",
+    "start",
+    "start_scale",
+    "rank",
+    "alpha",
+    "targets",
+    "layers",
+];
 
 /// Methods by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

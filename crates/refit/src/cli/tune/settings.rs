@@ -48,6 +48,7 @@ pub(super) fn of(
         data: data.display().to_string(),
         test: args.test.clone(),
         features: None,
+        zero_based: false,
         objective: ObjectiveConfig::Softmax(SoftmaxConfig {
             head: Head::Softmax,
             penalty: Penalty {

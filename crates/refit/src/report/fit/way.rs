@@ -71,25 +71,31 @@ pub(in crate::report) fn way(h: &mut Html, run: &RunFiles) {
         .chain(reached)
         .fold(f64::INFINITY, f64::min);
     legend(h, &lines_of(run, fit, &DRAWN[0], lowest));
-    h.el("div", &[("class", &"charts")], |h| {
-        for drawn in &DRAWN {
-            let log = drawn.spacing == Spacing::Log;
-            let goal = (fit.eps_g, "the gradient of an answer");
-            let chart = Chart {
-                title: drawn.title.into(),
-                x_label: drawn.x.1,
-                y_factor: if log { 1.0 } else { 100.0 },
-                y_ends: None,
-                spacing: [Spacing::Log, drawn.spacing],
-                guide: (drawn.y == "gradient").then_some(goal),
-                series: lines_of(run, fit, drawn, lowest),
-            };
-            // A solver that tells no errors on its way has a point to draw and no line.
-            if chart.series.iter().any(|line| line.points.len() > 1) {
-                chart.render(h);
-            }
-        }
-    });
+    // A row each, so that without errors time does not move up beside work.
+    for row in DRAWN.chunks(3) {
+        h.el("div", &[("class", &"charts")], |h| {
+            row.iter()
+                .for_each(|drawn| chart(h, run, fit, drawn, lowest));
+        });
+    }
+}
+
+fn chart(h: &mut Html, run: &RunFiles, fit: &FitOutcome, drawn: &Drawn, lowest: f64) {
+    let log = drawn.spacing == Spacing::Log;
+    let goal = (fit.eps_g, "the gradient of an answer");
+    let chart = Chart {
+        title: drawn.title.into(),
+        x_label: drawn.x.1,
+        y_factor: if log { 1.0 } else { 100.0 },
+        y_ends: None,
+        spacing: [Spacing::Log, drawn.spacing],
+        guide: (drawn.y == "gradient").then_some(goal),
+        series: lines_of(run, fit, drawn, lowest),
+    };
+    // A solver that tells no errors on its way has a point to draw and no line.
+    if chart.series.iter().any(|line| line.points.len() > 1) {
+        chart.render(h);
+    }
 }
 
 /// A line for each solver.

@@ -113,6 +113,15 @@ impl Default for Method {
 }
 
 impl Method {
+    /// Adaptive cubics from a first weight.
+    pub const fn cubics_from(sigma: f64, solver: CubicSolver) -> Self {
+        Self::Cubics {
+            sigma,
+            least: least(),
+            solver,
+        }
+    }
+
     /// Adaptive cubics with default settings.
     pub const fn cubics() -> Self {
         Self::Cubics {

@@ -93,7 +93,7 @@ pub(super) fn shown(word: &[u8]) -> String {
 impl Hint for LineProblem {
     fn hint(&self) -> Option<Cow<'static, str>> {
         Some(match self {
-            Self::IndexZero => "say that the first index is 0 if the file counts from there".into(),
+            Self::IndexZero => "say that the first index is 0 (`--zero-based`) if the file counts from there".into(),
             Self::Order { .. } => "sort the entries of each line by index".into(),
             Self::Label { found } if found.contains(',') => {
                 "a row has one label; split sets of labels into one file for each".into()
