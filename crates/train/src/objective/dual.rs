@@ -381,6 +381,11 @@ impl<M: Outputs> FiniteSum for DualModel<M> {
         self.state(x, sample, false)
     }
 
+    /// Nothing of a point is kept but the point.
+    fn product_passes(&self) -> u64 {
+        4
+    }
+
     fn product(&self, state: &DualState, v: &[f64], out: &mut [f64]) {
         if self.try_product(state, v, out).is_err() {
             out.fill(f64::NAN);

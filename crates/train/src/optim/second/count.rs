@@ -20,7 +20,7 @@ pub struct Counts {
     pub gradients: u64,
     /// Terms whose activations were kept for products, beyond those that a gradient kept.
     pub states: u64,
-    /// Products with Hessians of terms.
+    /// Products with Hessians of terms; those for which nothing is kept count twice.
     pub products: u64,
     /// Curvatures of terms, for probabilities of draws.
     pub curvatures: u64,
@@ -151,7 +151,7 @@ impl<'a, O: FiniteSum> Counted<'a, O> {
     }
 
     pub(super) fn product(&mut self, hessian: &mut Hessian<O>, v: &[f64], out: &mut [f64]) {
-        self.counts.products += hessian.terms;
+        self.counts.products += hessian.terms * self.oracle.product_passes() / 2;
         self.oracle.prepare(&mut hessian.state, hessian.products);
         hessian.products = hessian.products.saturating_add(1);
         self.oracle.product(&hessian.state, v, out);

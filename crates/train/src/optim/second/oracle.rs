@@ -101,6 +101,11 @@ pub trait FiniteSum: Sync {
     /// `out = H v`, `H` being the mean Hessian of the sample and the point that `state` was made for.
     fn product(&self, state: &Self::State, v: &[f64], out: &mut [f64]);
 
+    /// Passes per term of one product: 2 where a state keeps activations, 4 where each product computes them anew.
+    fn product_passes(&self) -> u64 {
+        2
+    }
+
     /// Told before a product with `state` how many there were: an objective may form the matrix once that has paid, and
     /// round in another way from then on.
     fn prepare(&self, state: &mut Self::State, products: u32) {
