@@ -77,8 +77,8 @@ impl ConfigError {
         let valid: Vec<&str> = valid.into_iter().collect();
         let named = valid.iter().map(|name| format!("`{name}`"));
         let valid = match nearest(&found, valid.iter().copied()) {
-            Some(name) => Valid::Nearest(name.to_owned()),
-            None => Valid::OneOf(named.collect::<Vec<_>>().join(", ")),
+            Some(name) => Valid::Nearest(name.into()),
+            None => Valid::OneOf(named.collect::<Vec<_>>().join(", ").into()),
         };
         Self::Unknown {
             kind,
@@ -100,9 +100,9 @@ impl ConfigError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Valid {
     /// The closest, which is close.
-    Nearest(String),
+    Nearest(Box<str>),
     /// All of them.
-    OneOf(String),
+    OneOf(Box<str>),
 }
 
 /// Most characters of valid names that a hint lists.

@@ -61,12 +61,13 @@ impl FitSettings {
         for (at, arm) in self.arms.iter().enumerate() {
             let same = |other: &&Arm| other.name == arm.name || other.config == arm.config;
             if let Some(other) = self.arms[..at].iter().find(same) {
-                let problem = match other.name == arm.name {
-                    true => format!("names `{}` twice", arm.name),
-                    false => format!(
+                let problem = if other.name == arm.name {
+                    format!("names `{}` twice", arm.name)
+                } else {
+                    format!(
                         "names `{}` and `{}`, which are the same",
                         other.name, arm.name
-                    ),
+                    )
                 };
                 return Err(ConfigError::conflict("solver", problem));
             }

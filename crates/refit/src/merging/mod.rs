@@ -374,7 +374,7 @@ fn perhaps_a_step(error: MergingError, model: &ModelRef, set: &RecipeSet) -> Mer
         Some(name) if matches!(**hub, HubError::NotCached { .. }) => ConfigError::Unknown {
             kind: "model or recipe",
             found,
-            valid: Valid::Nearest(name.to_owned()),
+            valid: Valid::Nearest(name.into()),
         }
         .into(),
         _ => error,

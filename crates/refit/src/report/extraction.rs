@@ -51,7 +51,9 @@ pub(crate) fn tensors(h: &mut Html, found: &ExtractionList) {
                 ],
             );
             h.el("tbody", &[], |h| {
-                listed.iter().for_each(|part| row(h, part))
+                for part in &listed {
+                    row(h, part);
+                }
             });
         });
     });

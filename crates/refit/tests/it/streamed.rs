@@ -293,7 +293,7 @@ fn what_does_not_fit_is_told_before_anything_is_written() {
             "did you mean `chatml`?",
         ),
         (
-            format!("name: first\n{LINEAR}---\n{}", with("frist")),
+            format!("name: first\n{LINEAR}---\n{}", with("firs")),
             "did you mean `first`?",
         ),
         (

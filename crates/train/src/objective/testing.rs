@@ -66,7 +66,7 @@ pub(super) fn check<O: FiniteSum>(sum: &O, seed: u64, scale: f64) {
         symmetric(sum, &state, &u, &v);
         let mut prepared = sum.hessian(&x, sample);
         sum.prepare(&mut prepared, u32::MAX);
-        close_in_norm(&product(sum, &prepared, &v), &hv, 1e-12, 1e-14).unwrap();
+        close_in_norm(product(sum, &prepared, &v), &hv, 1e-12, 1e-14).unwrap();
         if let Some((squares, state)) = sum.gradient_and_hessian(
             &x,
             sample,

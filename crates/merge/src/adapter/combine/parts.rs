@@ -28,22 +28,17 @@ pub(super) enum Parts<'a> {
     Shifts(Vec<(&'a [f32], f64)>),
 }
 
-/// Something for every tensor, by name.
-pub(super) type ByTarget<'a, T> = BTreeMap<&'a ParamPath, T>;
+/// What adapters do to every tensor, by name.
+type Changes<'a> = BTreeMap<&'a ParamPath, Parts<'a>>;
+/// Tables of the base, by name.
+type Tables<'a> = BTreeMap<&'a ParamPath, &'a Arc<dyn TensorRead>>;
 
 /// The changes of every tensor that an adapter changes, and the tables of the base that adapters store beside their
 /// factors, as PEFT does for embeddings: the same in all of them.
 pub(super) fn parts<'a>(
     adapters: &[(&'a Adapter, f64)],
-) -> Result<
-    (
-        ByTarget<'a, Parts<'a>>,
-        ByTarget<'a, &'a Arc<dyn TensorRead>>,
-    ),
-    CombineError,
-> {
-    let mut all: ByTarget<'a, Parts<'a>> = BTreeMap::new();
-    let mut tables: ByTarget<'a, &Arc<dyn TensorRead>> = BTreeMap::new();
+) -> Result<(Changes<'a>, Tables<'a>), CombineError> {
+    let (mut all, mut tables) = (Changes::new(), Tables::new());
     for (number, &(adapter, weight)) in adapters.iter().enumerate() {
         for tensor in &adapter.tensors {
             let target = &tensor.target;

@@ -74,8 +74,9 @@ pub(in crate::report) fn way(h: &mut Html, run: &RunFiles) {
     // A row each, so that without errors time does not move up beside work.
     for row in DRAWN.chunks(3) {
         h.el("div", &[("class", &"charts")], |h| {
-            row.iter()
-                .for_each(|drawn| chart(h, run, fit, drawn, lowest));
+            for drawn in row {
+                chart(h, run, fit, drawn, lowest);
+            }
         });
     }
 }

@@ -332,7 +332,7 @@ impl<O: FiniteSum> Run<'_, O> {
         let sum = &mut self.sum;
         let seed = self.config.seed.fork("probe");
         super::derivatives::symmetry(sum.dim(), seed, &mut |v, out| {
-            sum.product(&mut hessian, v, out)
+            sum.product(&mut hessian, v, out);
         })
         .map_err(self.model())
     }
