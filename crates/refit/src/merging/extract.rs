@@ -104,7 +104,7 @@ pub struct Extracted {
     pub entangled: Vec<String>,
 }
 
-/// The list of tensors of an extraction, as it is read back from [`EXTRACTION`].
+/// The list of tensors of an extraction, as it is read back from `extraction.json`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the fields of `Extracted`")]
