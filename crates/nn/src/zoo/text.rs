@@ -74,6 +74,11 @@ impl TextSize {
 }
 
 impl TextConfig {
+    /// Whether the maps of its layers are stored turned over, `[in, out]`, as GPT-2 does.
+    pub const fn turns_maps(&self) -> bool {
+        matches!(self.family, Family::Gpt2(_))
+    }
+
     /// The names that `model_type` may have.
     pub const MODEL_TYPES: [&'static str; 10] = [
         "bert",

@@ -48,10 +48,7 @@ impl Tuning {
         let test = test.map(|path| read_texts(path, PARTS[1], Some(&rows.labels)));
         let adapted = match &settings.method {
             TuneMethod::Head => None,
-            TuneMethod::Lora(config) => {
-                let layout = folder.layout()?;
-                Some(Arc::new(Adapted::find(&folder, &layout, config)?))
-            }
+            TuneMethod::Lora(config) => Some(Arc::new(Adapted::find(&folder, config)?)),
         };
         Ok(Self {
             test: test.transpose()?,

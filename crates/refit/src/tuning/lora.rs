@@ -9,7 +9,7 @@ use refit_core::{ConfigError, Seed};
 use refit_io::data::LabelledTexts;
 use refit_kernels::dual::Dual;
 use refit_nn::{
-    Init, NnError, ParamLayout, Weights,
+    Init, NnError, Weights,
     blocks::{Linear, unit_rows},
     zoo::{Pool, Side, TextConfig, TextModel, TokenBatch},
 };
@@ -54,12 +54,13 @@ pub(super) struct Adapted {
 
 impl Adapted {
     /// Finds the maps in an encoder.
-    pub(super) fn find(
-        folder: &TextFolder,
-        layout: &ParamLayout,
-        config: &LoraConfig,
-    ) -> Result<Self, TuneError> {
+    pub(super) fn find(folder: &TextFolder, config: &LoraConfig) -> Result<Self, TuneError> {
         config.check()?;
+        if folder.config.turns_maps() {
+            let problem = "does not go with GPT-2, whose maps are stored turned over";
+            return Err(ConfigError::conflict("method lora", problem).into());
+        }
+        let layout = folder.layout()?;
         let maps = layout.specs().iter().enumerate().filter_map(|(at, spec)| {
             let module = spec.path.as_str().strip_suffix(".weight")?;
             let layer = layer(module)?;

@@ -26,6 +26,18 @@ fn tensor(sandbox: &Sandbox, file: &str, name: &str) -> Vec<f32> {
 }
 
 #[test]
+fn adapters_are_refused_where_maps_are_stored_turned_over() {
+    let sandbox = prepared();
+    let config = r#"{"model_type": "gpt2", "vocab_size": 64, "n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2}"#;
+    sandbox.file(&format!("{ENCODER}/config.json"), config);
+    let said = sandbox.refit(&format!(
+        "tune {ENCODER} --data questions.tsv --method lora --out x"
+    ));
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert!(said.err.contains("does not go with GPT-2"), "{}", said.err);
+}
+
+#[test]
 fn a_head_is_fitted_to_a_certified_point_and_reads_the_vectors_of_embed() {
     let sandbox = prepared();
     let said = sandbox.done(&format!(

@@ -207,7 +207,7 @@ fn certificates(h: &mut Html, fit: &FitOutcome) {
     }
     let caption = "Certificates: the gradient is at most the first figure long; no eigenvalue of the Hessian is below the second, \
                    which is the smallest Ritz value less its residual, less what a random start may have missed, less the \
-                   error of the sample.";
+                   error of the sample. Both speak of rows in single precision, to which values of files are rounded.";
     let columns = [
         "Solver",
         "Confidence",
