@@ -340,11 +340,14 @@ fn rows_that_cannot_be_fitted_are_refused_by_line_and_label() {
             "none of the known classes",
         ],
     );
-    refused(
-        "0 1:1\n1 134000000:1\n",
-        "",
-        &["of memory, this machine has"],
-    );
+    // Other systems do not tell how much memory they have.
+    if cfg!(target_os = "linux") {
+        refused(
+            "0 1:1\n1 134000000:1\n",
+            "",
+            &["of memory, this machine has"],
+        );
+    }
     refused("PK\u{3}\u{4}", "", &["`bad.txt`", "zip archive"]);
     refused(
         "16777216 1:1\n16777217 1:2\n",
