@@ -309,7 +309,7 @@ impl Hint for CkptError {
                 None => "give a file, an index, or the folder of either".into(),
             }),
             Self::Packing { .. } => Some(
-                "give the model in 16 or 32 bits; what is read are GPTQ of 2, 4 and 8 bits, compressed-tensors and fp8"
+                "give the model in 16 or 32 bits; recipes with a `merge_method` read GPTQ of 2, 4 and 8 bits, compressed-tensors and fp8"
                     .into(),
             ),
             Self::Header { problem, .. } | Self::Unwritable { problem, .. } => problem.hint(),

@@ -45,7 +45,9 @@ pub(super) struct Scheme {
     pub(super) block: Option<[usize; 2]>,
     /// Element type of the model.
     pub(super) dtype: Option<DType>,
-    /// What is told and not known here, such as "`quant_method` `awq`".
+    /// What is told of packing, such as "`quant_method` `awq`".
+    told: Option<String>,
+    /// What of that is not known here.
     unknown: Option<String>,
 }
 
@@ -77,9 +79,13 @@ impl Scheme {
                 "float32" => Some(DType::F32),
                 _ => None,
             }),
+            told: apart.map(|_| "`quantize_config.json`".to_owned()),
             unknown: None,
         };
         let quantization = &config["quantization_config"];
+        if let Some(method) = quantization["quant_method"].as_str() {
+            scheme.told = Some(format!("`quant_method` `{method}`"));
+        }
         let size = |value: &Value| value.as_u64().filter(|&n| n > 0).map(|n| n as usize);
         match (quantization["quant_method"].as_str(), apart) {
             (Some("gptq"), _) => scheme.set_gptq(quantization),
@@ -106,7 +112,7 @@ impl Scheme {
             (Some("fp8" | "fbgemm_fp8"), _) => {
                 scheme.block = block(&quantization["weight_block_size"]);
             }
-            (Some(other), _) => scheme.unknown = Some(format!("`quant_method` `{other}`")),
+            (Some(_), _) => scheme.unknown.clone_from(&scheme.told),
             (None, None) => {}
         }
         scheme
@@ -139,18 +145,17 @@ impl Scheme {
     }
 
     fn set_gptq(&mut self, settings: &Value) {
-        if width(&settings["bits"]).is_none() {
+        let Some(bits) = width(&settings["bits"]) else {
             self.unknown = Some(format!("`bits` {} of GPTQ", settings["bits"]));
-        }
-        if let Some(bits) = width(&settings["bits"]) {
-            let second = settings["checkpoint_format"] == "gptq_v2";
-            self.method = Method::Gptq {
-                bits,
-                less: u32::from(!second),
-            };
-            let group = settings["group_size"].as_u64().filter(|&n| n > 0);
-            self.group = group.map(|n| n as usize);
-        }
+            return;
+        };
+        let second = settings["checkpoint_format"] == "gptq_v2";
+        self.method = Method::Gptq {
+            bits,
+            less: u32::from(!second),
+        };
+        let group = settings["group_size"].as_u64().filter(|&n| n > 0);
+        self.group = group.map(|n| n as usize);
     }
 }
 
@@ -170,7 +175,8 @@ fn block(value: &Value) -> Option<[usize; 2]> {
     }
 }
 
-/// Refuses a checkpoint at `path`, with `tensors` as they are stored, whose weights are packed.
+/// Refuses a checkpoint at `path`, with `tensors` as they are stored, whose weights are packed in whatever way: for readers
+/// that see through none.
 ///
 /// # Errors
 /// [`CkptError::Packing`] names the first packed tensor and what `config.json` says of it.
@@ -180,7 +186,9 @@ pub fn refuse_packed(path: &Path, tensors: &[TensorMeta]) -> Result<(), CkptErro
     } else {
         path.parent().unwrap_or(path)
     };
-    Scheme::of_folder(folder).refuse_packed(path, tensors)
+    let mut scheme = Scheme::of_folder(folder);
+    scheme.unknown = scheme.unknown.or_else(|| scheme.told.clone());
+    scheme.refuse_packed(path, tensors)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::ckpt_support::{entry, raw, save};
 use refit_core::{DType, Hint};
-use refit_io::ckpt::{CkptError, TensorReader};
+use refit_io::ckpt::{CkptError, TensorReader, refuse_packed};
 use tempfile::TempDir;
 
 struct Part<'a> {
@@ -132,6 +132,19 @@ fn weights_packed_in_an_unknown_way_are_refused_by_name() {
         assert!(error.hint().is_some());
         assert!(TensorReader::open_stored(home.path()).is_ok());
     }
+    // Readers that see through nothing are refused what others can read.
+    let home = model(
+        &of(r#""quant_method":"compressed-tensors","format":"int-quantized""#),
+        &[part("l.weight", "I8", "[2,1]", vec![1, 2])],
+    );
+    let stored = TensorReader::open_stored(home.path()).unwrap();
+    let said = refuse_packed(home.path(), stored.tensors())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.contains("packed into I8 (`quant_method` `compressed-tensors`)"),
+        "{said}"
+    );
     // Masks of old models are no packed weights.
     let home = model("{}", &bytes("attn.bias"));
     assert!(TensorReader::open(home.path()).is_ok());

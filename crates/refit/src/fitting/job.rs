@@ -59,6 +59,7 @@ impl Fit {
     /// # Errors
     /// Settings out of range, rows that cannot be read, labels that the objective does not take.
     pub fn new(settings: FitSettings) -> Result<Self, FitError> {
+        settings.check()?;
         let source = RowSource::parse(&settings.data)?;
         let mut options = LibsvmOptions {
             features: settings.features,
@@ -105,9 +106,8 @@ impl Fit {
         })
     }
 
-    /// A fit of whatever has been put together.
+    /// A fit of whatever has been put together, with settings that were checked before it was.
     pub(crate) fn of(settings: FitSettings, parts: FitParts) -> Result<Self, FitError> {
-        settings.check()?;
         let by_theory = |arm: &Arm| matches!(&arm.config, ArmConfig::SecondOrder(c) if c.sampling == Sampling::Theory);
         if settings.arms.iter().any(by_theory) && !parts.objective.has_bounds() {
             let problem = "theory needs bounds on the terms, which this objective has not";

@@ -90,8 +90,8 @@ impl AdapterJob {
     /// # Errors
     /// A recipe that cannot be understood, an adapter that cannot be read.
     pub fn open(path: &Path, cache: Option<&Path>) -> Result<Self, MergingError> {
-        let (text, _) = read_documents(path)?;
-        let (combine, entries) = read_recipe(path)?;
+        let (text, documents) = read_documents(path)?;
+        let (combine, entries) = recipe_in(documents)?;
         let adapters = entries.into_iter().map(|(name, weight)| {
             let folder = resolve_model(&name, None, cache)?;
             Ok((read_adapter(folder)?, weight))
@@ -206,11 +206,15 @@ impl AdapterJob {
 /// Reads the recipe at `path`; no adapter is looked at.
 pub(crate) fn read_recipe(path: &Path) -> Result<(Combine, Vec<(String, f64)>), MergingError> {
     let (_, documents) = read_documents(path)?;
-    let mapping = match documents.into_iter().next() {
+    Ok(recipe_in(documents)?)
+}
+
+/// The recipe in the first of these documents.
+fn recipe_in(documents: Vec<Value>) -> Result<(Combine, Vec<(String, f64)>), ConfigError> {
+    parse(match documents.into_iter().next() {
         Some(Value::Object(mapping)) => mapping,
         _ => Map::new(),
-    };
-    Ok(parse(mapping)?)
+    })
 }
 
 /// The method, and name and weight of every adapter.
