@@ -93,6 +93,18 @@ impl Tokenizer {
         Ok(Self { inner, pad })
     }
 
+    /// The same tokenizer, which cuts no text short.
+    #[must_use]
+    pub fn uncut(mut self) -> Self {
+        // Taking a limit away cannot fail; only setting one can.
+        let _ = self.inner.with_truncation(None);
+        self
+    }
+
+    pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
     /// The token that fills up short texts; 0 where the model's files name none.
     pub fn pad(&self) -> u32 {
         self.pad
@@ -118,20 +130,26 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer cannot cut it.
     pub fn encode(&self, text: &str, second: Option<&str>) -> Result<Encoded, TextError> {
-        let failed = |error: tokenizers::Error| TextError::Encode {
-            problem: error.to_string(),
-        };
         let found = match second {
             None => self.inner.encode(text, true),
             Some(second) => self.inner.encode((text, second), true),
         };
-        let found = found.map_err(failed)?;
+        let found = found.map_err(uncuttable)?;
         Ok(Encoded {
             ids: found.get_ids().to_vec(),
             types: found.get_type_ids().to_vec(),
             offsets: found.get_offsets().to_vec(),
             words: found.get_word_ids().to_vec(),
         })
+    }
+
+    /// The tokens of a text that already has what the model expects around it.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot cut it.
+    pub fn encode_marked(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        let found = self.inner.encode(text, false).map_err(uncuttable)?;
+        Ok(found.get_ids().to_vec())
     }
 
     /// Joins tokens to a text, without those that were added.
@@ -145,6 +163,11 @@ impl Tokenizer {
                 problem: error.to_string(),
             })
     }
+}
+
+fn uncuttable(error: tokenizers::Error) -> TextError {
+    let problem = error.to_string();
+    TextError::Encode { problem }
 }
 
 /// The token for padding: as the tokenizer's configuration or the list of special tokens names it.

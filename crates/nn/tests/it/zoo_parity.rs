@@ -8,8 +8,8 @@ use refit_kernels::dual::Dual;
 use refit_nn::{
     NnError, Scope, Weights, to_host,
     zoo::{
-        ClipConfig, Dinov2Config, Generator, Sampling, Side, TextConfig, TextModel, TokenBatch,
-        Vit, VitConfig,
+        ClipConfig, Dinov2Config, Generator, Sampling, Side, Stop, TextConfig, TextModel,
+        TokenBatch, Vit, VitConfig,
     },
 };
 use serde_json::{Map, Value};
@@ -237,13 +237,20 @@ fn greedy_words_are_those_of_the_reference() {
         }
         let prompts = case.rows("prompts", "prompt_mask");
         let expected = case.numbers("words");
-        let mut generator =
-            Generator::new(&model, &prompts, Sampling::default(), Seed::new(0)).unwrap();
         let words = expected.len() / prompts.len();
-        for at in 0..words {
-            let found = generator.next_words().unwrap();
-            let expected: Vec<u32> = expected.chunks(words).map(|row| row[at]).collect();
-            assert_eq!(found, expected, "{} at {at}", folder.display());
+        let stop = Stop {
+            most: words,
+            ..Stop::default()
+        };
+        let sampling = Sampling::default();
+        let seeds = vec![Seed::new(0); prompts.len()];
+        let mut generator = Generator::new(&model, &prompts, &seeds, sampling, stop).unwrap();
+        while !generator.is_done() {
+            generator.next_words().unwrap();
+        }
+        for (row, expected) in expected.chunks(words).enumerate() {
+            let found = generator.answer(row);
+            assert_eq!(found, expected, "{} row {row}", folder.display());
         }
         written += 1;
     }

@@ -97,6 +97,33 @@ impl TextFolder {
         folder.cut_to(self.longest)
     }
 
+    /// The words that end what the model writes: as `generation_config.json` lists them, else `config.json`.
+    ///
+    /// # Errors
+    /// A file that is no JSON object, or other values than numbers of words.
+    pub(crate) fn ends(&self) -> Result<Vec<u32>, TextModelError> {
+        const KEY: &str = "eos_token_id";
+        for name in ["generation_config.json", "config.json"] {
+            let file = self.path.join(name);
+            let Some(keys) = optional(&file)? else {
+                continue;
+            };
+            let Some(value) = keys.get(KEY).filter(|value| !value.is_null()) else {
+                continue;
+            };
+            let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+            let found = match value {
+                Value::Array(many) => many.iter().map(one).collect(),
+                value => one(value).map(|id| vec![id]),
+            };
+            return found.ok_or_else(|| {
+                let expected = "the number of a word or a list of them";
+                setting(&file)(ConfigError::range(KEY, value, expected))
+            });
+        }
+        Ok(Vec::new())
+    }
+
     /// Names and shapes of the tensors of the model.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The examples at the end of every help page work as printed.
 
 use crate::embed::{encoder, questions, sentences};
+use crate::generate::writer;
 use crate::sandbox::{PERCEPTRON, Sandbox, repository};
 use std::process::Command;
 
@@ -17,7 +18,7 @@ fn examples(help: &str) -> Vec<String> {
 }
 
 /// In the order in which a newcomer meets them: what one writes, another reads.
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "train",
     "eval",
     "info",
@@ -25,6 +26,7 @@ const VERBS: [&str; 12] = [
     "merge",
     "extract",
     "embed",
+    "generate",
     "fit",
     "tune",
     "completions",
@@ -50,6 +52,7 @@ fn the_examples_of_every_verb_work_as_printed() {
     let printed = std::fs::read(repository().join(PERCEPTRON)).unwrap();
     sandbox.file(PERCEPTRON, printed);
     encoder(&sandbox);
+    writer(&sandbox);
     sentences(&sandbox);
     questions(&sandbox);
     let mut printed = Vec::new();

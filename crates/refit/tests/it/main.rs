@@ -10,6 +10,7 @@ mod beside;
 mod embed;
 mod examples;
 mod fit;
+mod generate;
 mod hostile;
 mod hub;
 mod interrupt;
