@@ -30,6 +30,19 @@ pub struct Encoded {
     types: Vec<u32>,
     offsets: Vec<(usize, usize)>,
     words: Vec<Option<u32>>,
+    sequences: Vec<Option<usize>>,
+}
+
+impl From<tokenizers::Encoding> for Encoded {
+    fn from(found: tokenizers::Encoding) -> Self {
+        Self {
+            ids: found.get_ids().to_vec(),
+            types: found.get_type_ids().to_vec(),
+            offsets: found.get_offsets().to_vec(),
+            words: found.get_word_ids().to_vec(),
+            sequences: found.get_sequence_ids(),
+        }
+    }
 }
 
 impl Encoded {
@@ -51,6 +64,11 @@ impl Encoded {
     /// Which word of the text each token belongs to; `None` for what was added.
     pub fn words(&self) -> &[Option<u32>] {
         &self.words
+    }
+
+    /// Which of the texts each token comes from, 0 or 1; `None` for what was added.
+    pub fn sequences(&self) -> &[Option<usize>] {
+        &self.sequences
     }
 }
 
@@ -134,13 +152,17 @@ impl Tokenizer {
             None => self.inner.encode(text, true),
             Some(second) => self.inner.encode((text, second), true),
         };
-        let found = found.map_err(uncuttable)?;
-        Ok(Encoded {
-            ids: found.get_ids().to_vec(),
-            types: found.get_type_ids().to_vec(),
-            offsets: found.get_offsets().to_vec(),
-            words: found.get_word_ids().to_vec(),
-        })
+        found.map(Encoded::from).map_err(uncuttable)
+    }
+
+    /// Cuts words, which [`Encoded::words`] then counts, and adds what the model expects around them.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot cut them.
+    pub fn encode_words(&self, words: &[String]) -> Result<Encoded, TextError> {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let found = self.inner.encode(&words[..], true);
+        found.map(Encoded::from).map_err(uncuttable)
     }
 
     /// The tokens of a text that already has what the model expects around it.

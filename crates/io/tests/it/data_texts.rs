@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use refit_io::{
     atomic::{Overwrite, write_file},
     data::{
-        DataError, LabelledTexts, TextColumn, TextProblem, read_columns, read_tagged, read_texts,
+        DataError, Header, LabelledTexts, TextColumn, TextProblem, read_columns, read_tagged,
+        read_texts,
     },
 };
 use std::io::Write;
@@ -169,10 +170,18 @@ fn a_data_set_in_parquet_reads_like_its_table() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("rows.parquet");
     write_file(&path, &parquet_file(&["a"], &[1]), Overwrite::Refuse).unwrap();
-    let of =
-        |name: &'static [&'static str]| read_columns(&path, "train", &[TextColumn::needed(name)]);
+    let of = |name: &'static [&'static str]| {
+        read_columns(&path, "train", &[TextColumn::needed(name)], Header::Needed)
+    };
     let missing = of(&["answer"]).unwrap_err().to_string();
     assert!(missing.contains("no column `answer`"), "{missing}");
+    write_file(&path, ROWS, Overwrite::Replace).unwrap();
+    let missing = of(&["answer"]).unwrap_err().to_string();
+    assert!(
+        missing.contains("line 1") && missing.ends_with("is no header with `answer`"),
+        "{missing}"
+    );
+    write_file(&path, &parquet_file(&["a"], &[1]), Overwrite::Replace).unwrap();
     let raw = of(&["raw"]).unwrap_err().to_string();
     assert!(raw.contains("neither a text nor a number"), "{raw}");
 }

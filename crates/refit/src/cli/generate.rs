@@ -24,7 +24,8 @@ a text are read.
 
 Examples:
   refit generate models/writer --prompt \"learn from\" --max-tokens 8
-  refit generate models/writer --input sentences.txt --temperature 0.8 --top-p 0.95 --max-tokens 8 > answers.jsonl")]
+  refit generate models/writer --input sentences.txt --temperature 0.8 --top-p 0.95 \\
+      --max-tokens 8 > answers.jsonl")]
 pub(super) struct GenerateArgs {
     /// Folder of a decoder
     #[arg(value_name = "MODEL")]

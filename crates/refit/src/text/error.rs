@@ -1,7 +1,7 @@
 //! What can go wrong with a model that reads text.
 
 use refit_core::{ConfigError, Hint};
-use refit_io::{ckpt::CkptError, file::FileError};
+use refit_io::{ckpt::CkptError, data::DataError, file::FileError};
 use refit_nn::NnError;
 use refit_text::TextError;
 use std::{borrow::Cow, path::PathBuf};
@@ -80,6 +80,9 @@ pub enum TextModelError {
         /// Rows of the model.
         expected: usize,
     },
+    /// Rows of texts could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The weights could not be read.
     #[error(transparent)]
     Checkpoint(#[from] CkptError),
@@ -99,6 +102,7 @@ impl Hint for TextModelError {
         match self {
             Self::File(error) => error.hint(),
             Self::Setting { source, .. } => source.hint(),
+            Self::Data(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Text(error) => error.hint(),

@@ -67,6 +67,13 @@ impl TextFolder {
         })
     }
 
+    /// Whether a folder says that it holds a model that reads text; what cannot be read says nothing.
+    pub fn is_one(path: &Path) -> bool {
+        let keys = object(&path.join("config.json")).unwrap_or_default();
+        let family = keys.get("model_type").and_then(Value::as_str);
+        family.is_some_and(|family| TextConfig::MODEL_TYPES.contains(&family))
+    }
+
     /// The same model, texts cut to `longest` tokens.
     ///
     /// # Errors
@@ -95,6 +102,25 @@ impl TextFolder {
             return Ok(folder);
         }
         folder.cut_to(self.longest)
+    }
+
+    /// The names of the classes of its head, by `id2label`; `LABEL_0` and so on where there is none.
+    ///
+    /// # Errors
+    /// Names that are not one for each class.
+    pub fn labels(&self, classes: usize) -> Result<Vec<String>, TextModelError> {
+        const KEY: &str = "id2label";
+        let file = self.path.join("config.json");
+        let keys = object(&file)?;
+        let Some(named) = keys.get(KEY).filter(|value| !value.is_null()) else {
+            return Ok((0..classes).map(|class| format!("LABEL_{class}")).collect());
+        };
+        let name = |class: usize| Some(named.get(class.to_string())?.as_str()?.to_owned());
+        let names: Option<Vec<String>> = (0..classes).map(name).collect();
+        names.ok_or_else(|| {
+            let expected = format!("a name for each of the classes 0 to {}", classes - 1);
+            setting(&file)(ConfigError::range(KEY, named, expected))
+        })
     }
 
     /// The words that end what the model writes: as `generation_config.json` lists them, else `config.json`.
@@ -264,7 +290,7 @@ fn pool(keys: &Map<String, Value>) -> Result<Pool, ConfigError> {
     }
 }
 
-fn setting(path: &Path) -> impl Fn(ConfigError) -> TextModelError + use<> {
+pub(super) fn setting(path: &Path) -> impl Fn(ConfigError) -> TextModelError + use<> {
     let path = path.to_path_buf();
     move |source| TextModelError::Setting {
         path: path.clone(),
@@ -286,7 +312,7 @@ fn optional(path: &Path) -> Result<Option<Value>, TextModelError> {
 }
 
 /// The JSON object in a file that has to be there.
-fn object(path: &Path) -> Result<Map<String, Value>, TextModelError> {
+pub(super) fn object(path: &Path) -> Result<Map<String, Value>, TextModelError> {
     let bytes = read_file(path, MAX_BYTES)?;
     serde_json::from_slice(&bytes).map_err(|error| TextModelError::NotJson {
         path: path.into(),

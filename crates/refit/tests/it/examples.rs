@@ -3,6 +3,7 @@
 use crate::embed::{encoder, questions, sentences};
 use crate::generate::writer;
 use crate::sandbox::{PERCEPTRON, Sandbox, repository};
+use crate::texts::mnli;
 use std::process::Command;
 
 /// Commands below `Examples:`, each on a line or on several that end in a backslash.
@@ -18,7 +19,7 @@ fn examples(help: &str) -> Vec<String> {
 }
 
 /// In the order in which a newcomer meets them: what one writes, another reads.
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
     "train",
     "eval",
     "info",
@@ -29,6 +30,7 @@ const VERBS: [&str; 13] = [
     "generate",
     "fit",
     "tune",
+    "classify",
     "completions",
     "man",
     "demo",
@@ -53,6 +55,7 @@ fn the_examples_of_every_verb_work_as_printed() {
     sandbox.file(PERCEPTRON, printed);
     encoder(&sandbox);
     writer(&sandbox);
+    mnli(&sandbox);
     sentences(&sandbox);
     questions(&sandbox);
     let mut printed = Vec::new();

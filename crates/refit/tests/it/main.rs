@@ -25,4 +25,5 @@ mod sample;
 mod sandbox;
 mod snapshots;
 mod streamed;
+mod texts;
 mod tune;

@@ -48,6 +48,15 @@ impl TextColumn {
     }
 }
 
+/// Whether a table has to begin with the names of its columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// It has to: a table without is refused.
+    Needed,
+    /// Without them the needed columns stand in the order in which they are asked for, and the last one keeps its tabs.
+    Optional,
+}
+
 /// The column that says to which part of the data a row belongs.
 const SPLIT: TextColumn = TextColumn::optional(&["split"]);
 
@@ -74,6 +83,12 @@ pub enum TextProblem {
         found: usize,
         /// What a line should be.
         expected: String,
+    },
+    /// A first line that does not name what is needed.
+    #[error("is no header with `{missing}`")]
+    Header {
+        /// Names that it lacks.
+        missing: String,
     },
     /// Another number of columns than the header.
     #[error("has {found} columns, expected {expected} as in the header")]
@@ -136,6 +151,7 @@ impl Hint for TextProblem {
             Self::Plain { .. } => {
                 "separate columns by one tab, or begin with a line of their names".into()
             }
+            Self::Header { .. } => "begin with a line of column names, separated by tabs".into(),
             Self::Empty { name } => format!("leave out rows without a {name}").into(),
             _ => return None,
         })
@@ -145,9 +161,7 @@ impl Hint for TextProblem {
 /// Reads columns of texts from a file, plain or gzipped.
 ///
 /// A file whose first line begins with `{` has an object on every line. A Parquet file is known by its first bytes. Any
-/// other is a table of columns between tabs; a first line that names all needed columns is a header. Without a header
-/// the needed columns stand in the order in which they are asked for, and the last one keeps its tabs. Of a column
-/// `split`, rows of `part` are taken, and all rows where there is no such column. Empty lines are passed over. Numbers
+/// other is a table of columns between tabs; a first line that names all needed columns is a header. Of a column `split`, rows of `part` are taken, and all rows where there is no such column. Empty lines are passed over. Numbers
 /// are taken as they are written.
 ///
 /// # Errors
@@ -155,12 +169,12 @@ impl Hint for TextProblem {
 ///
 /// # Example
 /// ```
-/// use refit_io::{atomic, data::{TextColumn, read_columns}};
+/// use refit_io::{atomic, data::{Header, TextColumn, read_columns}};
 /// let home = tempfile::tempdir()?;
 /// let path = home.path().join("pairs.tsv");
 /// atomic::write_file(&path, b"score\tfirst\tsecond\n0.5\ta cat\ta dog\n", atomic::Overwrite::Refuse)?;
 /// let wanted = [TextColumn::needed(&["first", "text_a"]), TextColumn::optional(&["note"])];
-/// let rows = read_columns(&path, "test", &wanted)?;
+/// let rows = read_columns(&path, "test", &wanted, Header::Needed)?;
 /// assert_eq!(rows.lines, [2]);
 /// assert_eq!(rows.columns, [Some(vec!["a cat".to_owned()]), None]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -169,15 +183,16 @@ pub fn read_columns(
     path: impl AsRef<Path>,
     part: &str,
     wanted: &[TextColumn],
+    header: Header,
 ) -> Result<TextRows, DataError> {
     let path = path.as_ref();
-    let bytes = unpacked(path)?;
+    let bytes = read_unpacked(path)?;
     let mut wanted = wanted.to_vec();
     wanted.push(SPLIT);
     let mut rows = if parquet::is_parquet(&bytes) {
         parquet::read(path, bytes, &wanted)?
     } else {
-        lines(path, &bytes, &wanted)?
+        lines(path, &bytes, &wanted, header)?
     };
     if let Some(split) = rows.columns.pop().flatten() {
         let keep: Vec<bool> = split.iter().map(|split| split.trim() == part).collect();
@@ -199,8 +214,11 @@ fn retain<T>(values: &mut Vec<T>, keep: &[bool]) {
     values.retain(|_| keep.next() == Some(&true));
 }
 
-/// The bytes of a file, unpacked where they are gzip.
-pub(super) fn unpacked(path: &Path) -> Result<Vec<u8>, DataError> {
+/// The bytes of a file of text, unpacked where they are gzip.
+///
+/// # Errors
+/// A file that cannot be read or does not unpack, or is larger than 2 GiB, packed or not.
+pub fn read_unpacked(path: &Path) -> Result<Vec<u8>, DataError> {
     let bytes = read_file(path, MOST_BYTES)?;
     if !bytes.starts_with(&GZIP_MAGIC) {
         return Ok(bytes);
@@ -246,7 +264,12 @@ fn numbered<'b>(
     })
 }
 
-fn lines(path: &Path, bytes: &[u8], wanted: &[TextColumn]) -> Result<TextRows, DataError> {
+fn lines(
+    path: &Path,
+    bytes: &[u8],
+    wanted: &[TextColumn],
+    header: Header,
+) -> Result<TextRows, DataError> {
     let mut rows = TextRows::default();
     let mut layout = None;
     for line in numbered(path, bytes) {
@@ -255,7 +278,7 @@ fn lines(path: &Path, bytes: &[u8], wanted: &[TextColumn]) -> Result<TextRows, D
         let layout = match &layout {
             Some(layout) => layout,
             None => {
-                let (found, is_row) = Layout::of(line, wanted).map_err(&failed)?;
+                let (found, is_row) = Layout::of(line, wanted, header).map_err(&failed)?;
                 rows.columns = found
                     .has(wanted.len())
                     .map(|has| has.then(Vec::new))
@@ -290,7 +313,7 @@ enum Layout {
 
 impl Layout {
     /// The layout by the first line, and whether that is a row already.
-    fn of(line: &str, wanted: &[TextColumn]) -> Result<(Self, bool), TextProblem> {
+    fn of(line: &str, wanted: &[TextColumn], header: Header) -> Result<(Self, bool), TextProblem> {
         if line.trim_start().starts_with('{') {
             let object = object(line)?;
             let has = wanted
@@ -307,6 +330,17 @@ impl Layout {
             .all(|(column, place)| !column.needed || place.is_some())
         {
             return Ok((Self::Header(names.len(), places), false));
+        }
+        if header == Header::Needed {
+            let names = wanted
+                .iter()
+                .zip(&places)
+                .filter(|(column, _)| column.needed);
+            let missing = names.filter(|(_, place)| place.is_none());
+            let missing: Vec<&str> = missing.map(|(column, _)| column.names[0]).collect();
+            return Err(TextProblem::Header {
+                missing: missing.join("`, `"),
+            });
         }
         let mut next = 0;
         let places = wanted.iter().map(|column| {

@@ -12,7 +12,7 @@ mod tagged;
 mod texts;
 
 pub use cifar::{read_cifar_batch, read_cifar_folder, read_cifar_jpeg};
-pub use columns::{TextColumn, TextProblem, TextRows, read_columns};
+pub use columns::{Header, TextColumn, TextProblem, TextRows, read_columns, read_unpacked};
 pub use folder::{Colour, FolderOptions, read_image_folder};
 pub use idx::{IdxArray, read_idx, read_idx_folder, read_idx_set};
 pub use libsvm::{LibsvmOptions, LineProblem, parse_libsvm, read_libsvm};

@@ -1,6 +1,6 @@
-//! Tagged words: a word and its tag on every line, an empty line between sentences (CoNLL).
+//! Tagged words: a word and its tag on every line, an empty line between sentences (`CoNLL`).
 
-use super::columns::{TextProblem, at_line, unpacked};
+use super::columns::{TextProblem, at_line, read_unpacked};
 use crate::data::DataError;
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub struct TaggedSentence {
 /// ```
 pub fn read_tagged(path: impl AsRef<Path>) -> Result<Vec<TaggedSentence>, DataError> {
     let path = path.as_ref();
-    let bytes = unpacked(path)?;
+    let bytes = read_unpacked(path)?;
     let mut sentences = vec![TaggedSentence::default()];
     for (line, at) in bytes.split(|&byte| byte == b'\n').zip(1..) {
         let failed = at_line(path, at);

@@ -1,6 +1,6 @@
 //! Labelled texts: lines of `label<TAB>text`, with or without a header, or of JSON objects; Parquet files.
 
-use super::columns::{TextColumn, TextProblem, at_line, read_columns};
+use super::columns::{Header, TextColumn, TextProblem, at_line, read_columns};
 use crate::data::DataError;
 use std::path::Path;
 
@@ -28,7 +28,7 @@ const SECOND: TextColumn =
 
 /// Reads labelled texts or pairs of texts in one of the layouts of [`read_columns`]: a column `label`, a column `text`
 /// (or `text_a`, `sentence`, `sentence1`, `premise`) and for pairs `text_b` (or `text_pair`, `sentence2`,
-/// `hypothesis`); without a header `label<TAB>text`.
+/// `hypothesis`); a table without a header has `label<TAB>text`, and the text keeps its tabs.
 ///
 /// `known` are the labels that there may be, in the order of the classes; without, they are those found.
 ///
@@ -53,7 +53,7 @@ pub fn read_texts(
     known: Option<&[String]>,
 ) -> Result<LabelledTexts, DataError> {
     let path = path.as_ref();
-    let rows = read_columns(path, part, &[LABEL, TEXT, SECOND])?;
+    let rows = read_columns(path, part, &[LABEL, TEXT, SECOND], Header::Optional)?;
     let failed = |row: usize, problem| at_line(path, rows.lines[row])(problem);
     let mut columns = rows.columns.into_iter();
     // Invariant: needed columns are there.
