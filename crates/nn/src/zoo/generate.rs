@@ -1,6 +1,6 @@
 //! Writing on, word by word.
 
-use super::{Decoding, Side, TextDecoder, TokenBatch};
+use super::{Decoding, Seq2Seq, Side, TextDecoder, TokenBatch};
 use crate::{NnError, to_host};
 use rand::Rng;
 use refit_core::{ConfigError, Seed};
@@ -152,6 +152,24 @@ impl<'a> Generator<'a> {
             pending: TokenBatch::new(prompts, 0, Side::Left),
             seen: prompts.to_vec(),
             rngs: (0..prompts.len()).map(|row| seed.fork(row).rng()).collect(),
+        })
+    }
+
+    /// Answers the texts of `batch`, each after the word that starts an answer, with which [`texts`](Self::texts)
+    /// begin too.
+    ///
+    /// # Errors
+    /// A setting out of range, or a token or a length that the model does not have.
+    pub fn answer(
+        model: &'a Seq2Seq,
+        batch: &TokenBatch,
+        sampling: Sampling,
+        seed: Seed,
+    ) -> Result<Self, NnError> {
+        let starts = vec![vec![model.start()]; batch.rows()];
+        Ok(Self {
+            memory: model.remember(batch)?,
+            ..Self::new(model.decoder(), &starts, sampling, seed)?
         })
     }
 
