@@ -48,6 +48,7 @@ def prepare(folder):
 
 
 def families():
+    import torch
     import transformers as t
 
     small = dict(vocab_size=61, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40, max_position_embeddings=80)
@@ -82,6 +83,29 @@ def families():
     yield "mistral", t.MistralForCausalLM(t.MistralConfig(**llama, sliding_window=4))
     yield "qwen2", t.Qwen2ForCausalLM(t.Qwen2Config(**llama))
     yield "qwen3", t.Qwen3ForCausalLM(t.Qwen3Config(**llama, head_dim=8))
+    padded = dict(pad_token_id=1, num_labels=3)
+    yield "gpt2-sequence", t.GPT2ForSequenceClassification(t.GPT2Config(**gpt2, **padded))
+    yield "gpt2-token", t.GPT2ForTokenClassification(t.GPT2Config(**gpt2, **padded))
+    yield "opt-sequence", t.OPTForSequenceClassification(t.OPTConfig(**dict(opt, word_embed_proj_dim=16), num_labels=3))
+    yield "llama-sequence", t.LlamaForSequenceClassification(t.LlamaConfig(**llama, **padded))
+    yield "llama-token", t.LlamaForTokenClassification(t.LlamaConfig(**llama, **padded))
+    yield "mistral-sequence", t.MistralForSequenceClassification(t.MistralConfig(**llama, **padded, sliding_window=4))
+    yield "mistral-token", t.MistralForTokenClassification(t.MistralConfig(**llama, **padded))
+    yield "qwen2-sequence", t.Qwen2ForSequenceClassification(t.Qwen2Config(**llama, **padded))
+    yield "qwen3-token", t.Qwen3ForTokenClassification(t.Qwen3Config(**llama, **padded, head_dim=8))
+    mixtral = t.MixtralConfig(**llama, num_local_experts=5, num_experts_per_tok=2)
+    yield "mixtral", t.MixtralForCausalLM(mixtral)
+    yield "mixtral-fused", t.MixtralForCausalLM(mixtral)
+    yield "mixtral-sequence", t.MixtralForSequenceClassification(t.MixtralConfig(**llama, **padded, num_local_experts=4, num_experts_per_tok=3))
+    long = dict(llama, num_hidden_layers=1, max_position_embeddings=4200)
+    yield "llama-long", t.LlamaForCausalLM(t.LlamaConfig(**long))
+    yield "mistral-long", t.MistralForCausalLM(t.MistralConfig(**long, sliding_window=1000, rope_parameters=dict(rope_type="default", rope_theta=1e6)))
+    t5 = dict(vocab_size=61, d_model=24, d_kv=8, d_ff=40, num_layers=2, num_heads=4, relative_attention_num_buckets=8, relative_attention_max_distance=20, decoder_start_token_id=0)
+    yield "t5", t.T5ForConditionalGeneration(t.T5Config(**t5, num_decoder_layers=1))
+    flan = t.T5ForConditionalGeneration(t.T5Config(**t5, feed_forward_proj="gated-gelu", tie_word_embeddings=False))
+    flan.lm_head.weight = torch.nn.Parameter(torch.randn_like(flan.lm_head.weight))
+    yield "t5-flan", flan
+    yield "t5-encoder", t.T5EncoderModel(t.T5Config(**t5))
 
 
 def picture_families():
@@ -117,28 +141,46 @@ def make_text(folder, model):
     import torch
     from safetensors.torch import save_file
 
-    model.save_pretrained(folder)
-    decodes = hasattr(model, "lm_head") and model.config.model_type not in ("roberta", "xlm-roberta")
-    ids, mask = batch(LENGTHS, left=False)
+    save(model, folder)
+    config = model.config
+    decodes = hasattr(model, "lm_head") and config.model_type not in ("roberta", "xlm-roberta")
+    answers = decodes and config.model_type == "t5"
+    lengths = LENGTHS + [4100] if folder.name.endswith("-long") else LENGTHS
+    ids, mask = batch(lengths, left=False)
     inputs = dict(input_ids=ids, attention_mask=mask)
-    if model.config.model_type in ("gpt2", "opt", "llama", "mistral", "qwen2", "qwen3"):
+    tensors = dict(ids=ids, mask=mask)
+    if config.model_type in ("gpt2", "opt", "llama", "mistral", "mixtral", "qwen2", "qwen3"):
         inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+    if getattr(config, "type_vocab_size", 0) > 1:
+        inputs["token_type_ids"] = tensors["types"] = torch.randint(0, config.type_vocab_size, ids.shape) * mask
+    read = mask
+    if answers:
+        # One token less in what the test gives: the start is the model's own.
+        tensors["answers"], tensors["answer_mask"] = batch([3, 0, 6], left=False)
+        started = [torch.nn.functional.pad(tensors[key], (1, 0), value=value) for key, value in (("answers", 0), ("answer_mask", 1))]
+        inputs["decoder_input_ids"], inputs["decoder_attention_mask"] = started
+        read = started[1]
     answer = model(**inputs, output_hidden_states=True)
     logits = answer.logits if "logits" in answer else answer.last_hidden_state if "last_hidden_state" in answer else torch.stack([answer.start_logits, answer.end_logits], -1)
-    states = answer.last_hidden_state if "last_hidden_state" in answer else answer.hidden_states[-1]
+    states = answer.encoder_last_hidden_state if answers else answer.last_hidden_state if "last_hidden_state" in answer else answer.hidden_states[-1]
     probe = torch.randn_like(logits)
     if probe.dim() == 3:
-        probe = probe * mask[:, :, None]
+        probe = probe * read[:, :, None]
     (probe * logits).sum().backward()
-    tensors = dict(ids=ids, mask=mask, states=states, logits=logits, probe=probe)
+    tensors |= dict(states=states, logits=logits, probe=probe)
     if decodes:
-        ids, mask = batch(PROMPTS, left=True)
+        ids, mask = batch(PROMPTS, left=not answers)
         with torch.no_grad():
             tensors["prompts"], tensors["prompt_mask"] = ids, mask
             words = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=WORDS, min_new_tokens=WORDS, eos_token_id=None, pad_token_id=1)
-            tensors["words"] = words[:, ids.shape[1] :]
+            tensors["words"] = words[:, 1 if answers else ids.shape[1] :]
     tensors |= gradients(model, folder)
     save_file({key: value.detach().contiguous().clone() for key, value in tensors.items()}, folder / "expected.safetensors")
+
+
+def save(model, folder):
+    """As transformers saves; the weights of a `-fused` model by the names they have in memory."""
+    model.save_pretrained(folder, save_original_format=not folder.name.endswith("-fused"))
 
 
 def make_picture(folder, model):
@@ -171,8 +213,8 @@ def gradients(model, folder):
 
     for weight in model.parameters():
         weight.data = weight.grad if weight.grad is not None else weight.data * float("nan")
-    place = folder / "gradients"
-    model.save_pretrained(place)
+    place = folder / f"gradients-{folder.name}"
+    save(model, place)
     found = load_file(place / "model.safetensors")
     shutil.rmtree(place)
     return {f"grad.{key}": value for key, value in found.items() if not value.isnan().any()}

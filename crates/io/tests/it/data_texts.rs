@@ -67,7 +67,6 @@ fn lines_that_are_no_rows_are_told_by_number() {
             &b"a\tx\nb\n"[..],
             2,
             TextProblem::Plain {
-                found: 1,
                 expected: "label<TAB>text".into(),
             },
         ),

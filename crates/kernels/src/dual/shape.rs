@@ -1,7 +1,7 @@
 //! Moving, copying and adding up entries: linear maps, applied to value and tangent alike.
 
 use super::Dual;
-use burn::tensor::{AsIndex, BroadcastArgs, ReshapeArgs, SliceArg, Tensor};
+use burn::tensor::{AsIndex, BroadcastArgs, Int, ReshapeArgs, SliceArg, Tensor};
 
 impl<const D: usize> Dual<D> {
     /// The same entries in another shape.
@@ -103,6 +103,12 @@ impl<const D: usize> Dual<D> {
         });
         let values = parts.into_iter().map(Self::into_value).collect();
         Self::new(Tensor::cat(values, axis), tangent)
+    }
+
+    /// Entries at places along an axis: `y[i, j] = x[i, at[i, j]]` for axis 1 of two.
+    #[must_use]
+    pub fn gather(self, axis: usize, at: &Tensor<D, Int>) -> Self {
+        self.map(|x| x.gather(axis, at.clone()))
     }
 
     /// The mean of all entries.

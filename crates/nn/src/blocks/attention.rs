@@ -2,7 +2,6 @@
 
 use super::{Cache, Linear, Norm, Rotation};
 use crate::{Init, NnError, Scope};
-use burn::tensor::{Bool, Device, Tensor, TensorData};
 use refit_kernels::dual::{self, AttentionMask, Dual};
 
 /// Heads of an attention.
@@ -50,6 +49,17 @@ pub struct Attention {
     heads: Heads,
     /// Norms of each head's queries and keys, before they are turned.
     norms: Option<[Norm; 2]>,
+    /// Factor on queries beside that of every attention, the root of a head's width.
+    scale: f64,
+}
+
+/// Another text, or what a layer has read of it: `[n, tokens, d]` keys and values.
+#[derive(Clone, Debug)]
+pub struct Source {
+    keys: Dual<3>,
+    values: Dual<3>,
+    /// Which of its tokens may be seen.
+    mask: AttentionMask,
 }
 
 /// What one call of [`Attention::forward`] may see, and what it remembers.
@@ -61,6 +71,8 @@ pub struct Look<'a> {
     pub rotation: Option<&'a Rotation>,
     /// Keys and values of earlier tokens, to which those of this call are added.
     pub cache: Option<&'a mut Cache>,
+    /// Another text, for layers that look at one.
+    pub source: Option<&'a Source>,
 }
 
 impl Look<'_> {
@@ -70,6 +82,7 @@ impl Look<'_> {
             mask: mask.into(),
             rotation: None,
             cache: None,
+            source: None,
         }
     }
 }
@@ -109,7 +122,15 @@ impl Attention {
             output,
             heads,
             norms: None,
+            scale: 1.0,
         }
+    }
+
+    /// With scores that are not divided by the root of a head's width.
+    #[must_use]
+    pub fn unscaled(self) -> Self {
+        let scale = (self.heads.width as f64).sqrt();
+        Self { scale, ..self }
     }
 
     /// With norms over each head's queries and keys.
@@ -123,7 +144,7 @@ impl Attention {
 
     /// Tokens attend to tokens: `x [n, tokens, d]` -> the same shape.
     pub fn forward(&self, x: Dual<3>, look: Look<'_>) -> Dual<3> {
-        let (mut q, mut k) = (self.query.forward(x.clone()), self.key.forward(x.clone()));
+        let (mut q, mut k) = (self.queries(x.clone()), self.key.forward(x.clone()));
         if let Some([query, key]) = &self.norms {
             let width = self.heads.width;
             q = by_head(q, width, |q| query.forward(q));
@@ -138,9 +159,37 @@ impl Attention {
             Some(cache) => cache.extend(k, v),
             None => (k, v),
         };
+        self.mix(q, k, v, look.mask)
+    }
+
+    /// Reads another text, `states [n, tokens, d]`, of which the mask says what may be seen.
+    pub fn read(&self, states: Dual<3>, mask: AttentionMask) -> Source {
+        Source {
+            keys: self.key.forward(states.clone()),
+            values: self.value.forward(states),
+            mask,
+        }
+    }
+
+    /// Tokens attend to another text: `x [n, tokens, d]` -> the same shape.
+    pub fn look_up(&self, x: Dual<3>, source: &Source) -> Dual<3> {
+        let (k, v) = (source.keys.clone(), source.values.clone());
+        self.mix(self.queries(x), k, v, source.mask.clone())
+    }
+
+    #[expect(clippy::float_cmp, reason = "exactly 1 leaves queries alone")]
+    fn queries(&self, x: Dual<3>) -> Dual<3> {
+        let q = self.query.forward(x);
+        if self.scale == 1.0 {
+            return q;
+        }
+        q.mul_scalar(self.scale)
+    }
+
+    fn mix(&self, q: Dual<3>, k: Dual<3>, v: Dual<3>, mask: AttentionMask) -> Dual<3> {
         let Heads { queries, keys, .. } = self.heads;
-        let mixed = dual::attention(q, k, v, queries, keys, look.mask);
-        self.output.forward(mixed)
+        self.output
+            .forward(dual::attention(q, k, v, queries, keys, mask))
     }
 }
 
@@ -165,35 +214,4 @@ pub(crate) fn dense(
         return Linear::bind_with(scope, inputs, outputs, start, Init::Zeros);
     }
     Linear::bind_plain(scope, inputs, outputs, start)
-}
-
-/// What the last `queries` of `keys` tokens may see: no later token, no padding, and none further back than `window`.
-///
-/// `padding [n, keys]`: `true` where a token is padding.
-pub fn causal_mask(
-    padding: Option<&Tensor<2, Bool>>,
-    queries: usize,
-    keys: usize,
-    window: Option<usize>,
-    device: &Device,
-) -> AttentionMask {
-    let window = window.filter(|&window| keys > window);
-    if padding.is_none() && window.is_none() {
-        return AttentionMask::Causal;
-    }
-    let first = keys - queries;
-    let hidden = (0..queries * keys).map(|at| {
-        let (query, key) = (first + at / keys, at % keys);
-        key > query || window.is_some_and(|window| key + window <= query)
-    });
-    let hidden = TensorData::new(hidden.collect::<Vec<bool>>(), [1, 1, queries, keys]);
-    let mut hidden = Tensor::<4, Bool>::from_data(hidden, device);
-    if let Some(padding) = padding {
-        let [n, _] = padding.dims();
-        let shape = [n, 1, queries, keys];
-        let padding = padding.clone().reshape([n, 1, 1, keys]).expand(shape);
-        hidden = hidden.expand(shape).bool_or(padding);
-    }
-    let scores = Tensor::<4>::zeros(hidden.dims(), device);
-    AttentionMask::Additive(scores.mask_fill(hidden, f64::NEG_INFINITY).into())
 }

@@ -41,6 +41,16 @@ impl Norm {
         })
     }
 
+    /// With all that it gives times `factor`.
+    #[must_use]
+    pub fn times(self, factor: f64) -> Self {
+        Self {
+            weight: self.weight.mul_scalar(factor),
+            bias: self.bias.map(|bias| bias.mul_scalar(factor)),
+            ..self
+        }
+    }
+
     /// `x [.., d]` -> `[.., d]`.
     pub fn forward<const D: usize>(&self, x: Dual<D>) -> Dual<D> {
         let weight = self.weight.clone();

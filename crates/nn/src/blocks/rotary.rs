@@ -1,7 +1,7 @@
 //! Positions as rotations of queries and keys.
 
 use super::attention::by_head;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use refit_kernels::dual::Dual;
 
 /// The angles by which pairs of entries turn per position.
@@ -39,14 +39,14 @@ impl Rotary {
         Self { gain, ..self }
     }
 
-    /// The rotation of tokens at `positions`, row after row of a batch.
+    /// The rotation of tokens at `positions`, row after row of a batch, on the device and of the type of `like`.
     ///
     /// # Shapes
     /// `positions` holds `rows * tokens` places.
     ///
     /// # Panics
     /// If it does not.
-    pub fn at(&self, positions: &[u32], rows: usize, device: &Device) -> Rotation {
+    pub fn at<const D: usize>(&self, positions: &[u32], rows: usize, like: &Dual<D>) -> Rotation {
         let half = self.rates.len();
         let table = |of: fn(f64) -> f64| {
             let mut values = Vec::with_capacity(positions.len() * 2 * half);
@@ -60,7 +60,8 @@ impl Rotary {
                 values.extend_from_within(start..);
             }
             let shape = [rows, positions.len() / rows.max(1), 1, 2 * half];
-            Tensor::from_data(TensorData::new(values, shape), device)
+            let options = (&like.device(), like.value().dtype());
+            Tensor::from_data(TensorData::new(values, shape), options)
         };
         Rotation {
             cos: table(f64::cos),

@@ -102,13 +102,17 @@ impl BertConfig {
         let (place, d) = (encoder.at("embeddings"), self.hidden);
         let embeddings = TextEmbeddings {
             words: Embedding::bind(&place.at("word_embeddings"), self.words, d)?,
-            positions: Embedding::bind(&place.at("position_embeddings"), self.positions, d)?,
+            positions: Some(Embedding::bind(
+                &place.at("position_embeddings"),
+                self.positions,
+                d,
+            )?),
             segments: Some(Embedding::bind(
                 &place.at("token_type_embeddings"),
                 self.segments,
                 d,
             )?),
-            norm: Norm::layer(&place.at("LayerNorm"), d, self.eps)?,
+            norm: Some(Norm::layer(&place.at("LayerNorm"), d, self.eps)?),
             first: self.first(),
         };
         let layers = (0..self.layers)
@@ -123,7 +127,9 @@ impl BertConfig {
         Ok(TextEncoder {
             size: self.size(),
             embeddings,
+            distances: None,
             layers,
+            norm: None,
             head: self.head(scope, task, pooler, &words)?,
         })
     }
@@ -138,8 +144,10 @@ impl BertConfig {
                 dense(&scope.at("intermediate.dense"), d, self.intermediate, true)?,
                 dense(&scope.at("output.dense"), self.intermediate, d, true)?,
                 self.activation,
-            ),
+            )
+            .into(),
             mlp_norm: norm("output.LayerNorm")?,
+            cross: None,
             order: NormOrder::After,
             scales: None,
         })
@@ -155,7 +163,7 @@ impl BertConfig {
         let d = self.hidden;
         let linear = |name, outputs| dense(&scope.at(name), d, outputs, true);
         Ok(match (task, self.dialect) {
-            (TextTask::States | TextTask::NextWord, _) => TextHead::None,
+            (TextTask::States | TextTask::NextWord | TextTask::Answer, _) => TextHead::None,
             (TextTask::Sequence { classes }, Dialect::Bert) => {
                 let pooler = pooler.map_or_else(|| linear("bert.pooler.dense", d), Ok)?;
                 let classifier = linear("classifier", classes)?;

@@ -1,14 +1,13 @@
 //! CLIP (Radford et al. 2021, arXiv:2103.00020): images and texts in one space, in the names of Hugging Face.
 
-use super::{TextSize, TokenBatch, opt::ATTENTION, settings::Settings};
+use super::{TextSize, TokenBatch, opt::ATTENTION, pool::pick, settings::Settings};
 use crate::{
     Init, NnError, Scope,
     blocks::{
         Activation, Attention, DEVIATION, Embedding, Heads, Layer, Linear, Look, Mlp, Norm,
-        NormOrder, PatchEmbedding, causal_mask, dense, unit_rows,
+        NormOrder, PatchEmbedding, Sight, dense, unit_rows,
     },
 };
-use burn::tensor::{Tensor, TensorData};
 use refit_core::ConfigError;
 use refit_kernels::dual::{AttentionMask, Dual};
 use serde_json::{Map, Value};
@@ -43,13 +42,13 @@ struct Tower {
 const OLD_END: u32 = 2;
 
 impl Tower {
-    fn read(settings: Settings<'_>, hidden: usize, heads: usize) -> Result<Self, ConfigError> {
-        let hidden = settings.size("hidden_size", hidden)?;
+    fn read(settings: Settings<'_>, [width, heads]: [usize; 2]) -> Result<Self, ConfigError> {
+        let hidden = settings.size("hidden_size", width)?;
         Ok(Self {
             hidden,
             layers: settings.layers("num_hidden_layers", 12)?,
             heads: settings.heads("num_attention_heads", heads, hidden)?,
-            intermediate: settings.size("intermediate_size", 4 * hidden)?,
+            intermediate: settings.size("intermediate_size", 4 * width)?,
             activation: settings.get("hidden_act", Activation::QuickGelu)?,
             eps: settings.eps("layer_norm_eps", 1e-5)?,
         })
@@ -70,8 +69,10 @@ impl Tower {
                 dense(&scope.at("mlp.fc1"), d, self.intermediate, true)?,
                 dense(&scope.at("mlp.fc2"), self.intermediate, d, true)?,
                 self.activation,
-            ),
+            )
+            .into(),
             mlp_norm: norm("layer_norm2")?,
+            cross: None,
             order: NormOrder::Before,
             scales: None,
         })
@@ -95,18 +96,23 @@ impl ClipConfig {
     pub fn read(keys: &Map<String, Value>) -> Result<Self, ConfigError> {
         let settings = Settings(keys);
         settings.only("model_type", &"clip".to_owned())?;
-        let part = |key| settings.get(key, Map::new());
-        let (vision, text) = (part("vision_config")?, part("text_config")?);
+        // Old files tell each part twice, and mean what the second says.
+        let part = |key, old| match settings.find(old)? {
+            Some(part) => Ok::<_, ConfigError>(part),
+            None => settings.get(key, Map::new()),
+        };
+        let vision = part("vision_config", "vision_config_dict")?;
+        let text = part("text_config", "text_config_dict")?;
         let (vision, text) = (Settings(&vision), Settings(&text));
         let config = Self {
             image_size: vision.size("image_size", 224)?,
             patch_size: vision.size("patch_size", 32)?,
             channels: vision.size("num_channels", 3)?,
-            vision: Tower::read(vision, 768, 12)?,
+            vision: Tower::read(vision, [768, 12])?,
             words: text.size("vocab_size", 49408)?,
             positions: text.size("max_position_embeddings", 77)?,
             end: text.get("eos_token_id", 49407)?,
-            text: Tower::read(text, 512, 8)?,
+            text: Tower::read(text, [512, 8])?,
             projection: settings.size("projection_dim", 512)?,
         };
         super::patch(config.patch_size, config.image_size)?;
@@ -237,26 +243,20 @@ impl Clip {
     pub fn texts(&self, batch: &TokenBatch) -> Result<Dual<2>, NnError> {
         self.config.text_size().check_batch(batch)?;
         let side = &self.text_side;
-        let (rows, tokens, device) = (batch.rows(), batch.tokens(), side.words.weight().device());
+        let device = side.words.weight().device();
         let ends = self.ends(batch)?;
         let places = batch.numbers(&batch.places(), &device);
-        let places = side.places.forward(places);
-        let padding = batch.padding_on(&device);
-        let mask = causal_mask(padding.as_ref(), tokens, tokens, None, &device);
-        let start = side.words.forward(batch.ids_on(&device)) + places;
+        let start = side.words.forward(batch.ids_on(&device)) + side.places.forward(places);
+        let sight = Sight {
+            causal: true,
+            ..batch.sight()
+        };
+        let mask = sight.mask(None, &start);
         let last = side
             .layers
             .iter()
             .fold(start, |x, layer| layer.forward(x, Look::at(mask.clone())));
-        // One row of a product for each text picks the state where it ends.
-        let d = self.config.text.hidden;
-        let mut picks = vec![0f32; rows * tokens];
-        for (row, at) in ends.into_iter().enumerate() {
-            picks[row * tokens + at] = 1.0;
-        }
-        let picks = TensorData::new(picks, [rows, 1, tokens]);
-        let picks = Dual::constant(Tensor::<3>::from_data(picks, &device));
-        let picked = picks.matmul(last).reshape([rows, d]);
+        let picked = pick(last, &ends);
         let pooled = side.norm.forward(picked);
         Ok(self.from_text.forward(pooled))
     }

@@ -1,11 +1,13 @@
 //! What decoders of text have in common once their tensors are named.
 
-use super::{TextSize, TextTask, TokenBatch};
+use super::{TextSize, TextTask, TokenBatch, pool::pick};
 use crate::{
     Init, NnError, Scope,
-    blocks::{Cache, DEVIATION, Embedding, Layer, Linear, Look, Norm, Rotary, causal_mask},
+    blocks::{
+        Cache, DEVIATION, Embedding, Layer, Linear, Look, Norm, RelativeBias, Rotary, Sight,
+        Source, dense,
+    },
 };
-use burn::tensor::{Bool, Device, Tensor, TensorData};
 use refit_core::ConfigError;
 use refit_kernels::dual::Dual;
 
@@ -21,7 +23,10 @@ pub struct TextDecoder {
     pub(super) norm: Option<Norm>,
     /// Back to the width of words.
     pub(super) narrow: Option<Linear>,
+    /// From states to scores of the next word.
     pub(super) head: Option<Linear>,
+    /// From states to classes.
+    pub(super) labels: Option<Labels>,
     /// How many tokens back a token can see.
     pub(super) window: Option<usize>,
 }
@@ -45,17 +50,66 @@ pub(super) fn head(
     Linear::bind_plain(&scope.at("lm_head"), d, outputs, init).map(Some)
 }
 
+/// The map from states to classes.
+#[derive(Clone, Debug)]
+pub(super) enum Labels {
+    /// Of a sequence, from its last token that is neither padding nor the word that fills texts up.
+    Sequence { map: Linear, padding: Option<u32> },
+    /// Of every token.
+    Token(Linear),
+}
+
+/// The map to classes, where the task is to tell them; `padding` is the word that fills texts up.
+pub(super) fn labels(
+    scope: &Scope<'_>,
+    task: TextTask,
+    d: usize,
+    padding: Option<u32>,
+) -> Result<Option<Labels>, NnError> {
+    // GPT-2 calls it otherwise where it classifies tokens.
+    let token = if scope.holds("classifier.weight") {
+        "classifier"
+    } else {
+        "score"
+    };
+    Ok(match task {
+        TextTask::Sequence { classes } => {
+            let map = dense(&scope.at("score"), d, classes, false)?;
+            Some(Labels::Sequence { map, padding })
+        }
+        TextTask::Token { classes } => {
+            Some(Labels::Token(dense(&scope.at(token), d, classes, true)?))
+        }
+        _ => None,
+    })
+}
+
+/// The place in `batch` of the token that stands for each text: the last that is no padding and not the word
+/// `padding`; the first that is no padding where there is no other.
+fn ends(batch: &TokenBatch, padding: Option<u32>) -> Vec<usize> {
+    let tokens = batch.tokens();
+    let rows = batch
+        .ids()
+        .chunks(tokens)
+        .zip(batch.padding().chunks(tokens));
+    let end = |(ids, empty): (&[u32], &[bool])| {
+        let real = |at: &usize| !empty[*at];
+        let word = |at: &usize| !empty[*at] && Some(ids[*at]) != padding;
+        let last = (0..tokens).rev().find(word);
+        last.or_else(|| (0..tokens).find(real)).unwrap_or(0)
+    };
+    rows.map(end).collect()
+}
+
 /// How a decoder knows where a token stands.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "bound once per step and never moved again"
-)]
 pub(super) enum Places {
     /// By a table whose row `first` is that of the first token.
     Table { rows: Embedding, first: u32 },
     /// By turning queries and keys.
     Turn(Rotary),
+    /// By scores for distances.
+    Distance(RelativeBias),
 }
 
 /// What a decoder remembers of the tokens it has read.
@@ -64,6 +118,8 @@ pub struct Decoding {
     layers: Vec<Cache>,
     /// Whether tokens were padding, one list per row.
     padding: Vec<Vec<bool>>,
+    /// What each layer has read of the texts that are answered.
+    sources: Vec<Source>,
 }
 
 impl Decoding {
@@ -103,14 +159,6 @@ impl Decoding {
         }
         places
     }
-
-    fn padding_on(&self, device: &Device) -> Option<Tensor<2, Bool>> {
-        let any = self.padding.iter().any(|row| row.contains(&true));
-        any.then(|| {
-            let shape = [self.padding.len(), self.len()];
-            Tensor::from_data(TensorData::new(self.padding.concat(), shape), device)
-        })
-    }
 }
 
 impl TextDecoder {
@@ -136,33 +184,38 @@ impl TextDecoder {
         let mut own = Decoding::default();
         let remembers = memory.is_some();
         let memory = memory.unwrap_or(&mut own);
-        let device = self.words.weight().device();
         let places = memory.read(batch);
-        let mask = causal_mask(
-            memory.padding_on(&device).as_ref(),
-            batch.tokens(),
-            tokens,
-            self.window,
-            &device,
-        );
+        let padding = memory.padding.concat();
+        let sight = Sight {
+            rows: batch.rows(),
+            queries: batch.tokens(),
+            keys: tokens,
+            padding: &padding,
+            causal: true,
+            window: self.window,
+        };
+        let device = self.words.weight().device();
         let mut x = self.words.forward(batch.ids_on(&device));
         if let Some(widen) = &self.widen {
             x = widen.forward(x);
         }
-        let rotation = match &self.places {
+        let (mut rotation, mut bias) = (None, None);
+        match &self.places {
             Places::Table { rows, first } => {
                 let rows_of: Vec<u32> = places.iter().map(|place| first + place).collect();
                 x = x + rows.forward(batch.numbers(&rows_of, &device));
-                None
             }
-            Places::Turn(rotary) => Some(rotary.at(&places, batch.rows(), &device)),
-        };
+            Places::Turn(rotary) => rotation = Some(rotary.at(&places, batch.rows(), &x)),
+            Places::Distance(scores) => bias = Some(scores.scores(batch.tokens(), tokens)),
+        }
+        let mask = sight.mask(bias, &x);
         memory.layers.resize_with(self.layers.len(), Cache::default);
-        for (layer, cache) in self.layers.iter().zip(&mut memory.layers) {
+        for (at, (layer, cache)) in self.layers.iter().zip(&mut memory.layers).enumerate() {
             let look = Look {
                 mask: mask.clone(),
                 rotation: rotation.as_ref(),
                 cache: remembers.then_some(cache),
+                source: memory.sources.get(at),
             };
             x = layer.forward(x, look);
         }
@@ -175,11 +228,55 @@ impl TextDecoder {
         })
     }
 
+    /// A memory of no token in which every layer has read the texts that are to be answered: `states [rows, tokens,
+    /// d]` of `batch`.
+    pub(super) fn read_source(&self, states: &Dual<3>, batch: &TokenBatch) -> Decoding {
+        let mask = batch.sight().mask(None, states);
+        let layers = self.layers.iter().filter_map(|layer| layer.cross.as_ref());
+        let sources = layers.map(|(cross, _)| cross.read(states.clone(), mask.clone()));
+        Decoding {
+            sources: sources.collect(),
+            ..Decoding::default()
+        }
+    }
+
+    /// What a head makes of the states of `batch`: classes of sequences as `[rows, 1, classes]`, classes of tokens,
+    /// or what [`read`](Self::read) gives.
+    ///
+    /// Classes of a sequence are read from its last token that is no padding. A word that `config.json` names as
+    /// `pad_token_id` counts as padding wherever it stands, as those were trained who pad with a word of theirs.
+    pub fn answer(&self, states: Dual<3>, batch: &TokenBatch) -> Dual<3> {
+        match &self.labels {
+            None => self.read(states),
+            Some(Labels::Token(map)) => map.forward(states),
+            Some(Labels::Sequence { map, padding }) => {
+                let last = pick(states, &ends(batch, *padding));
+                map.forward(last.unsqueeze_dim(1))
+            }
+        }
+    }
+
     /// Scores of every word as the next, `[.., words]`; the states themselves in a model without a head.
     pub fn read(&self, states: Dual<3>) -> Dual<3> {
         match &self.head {
             Some(head) => head.forward(states),
             None => states,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zoo::Side;
+
+    #[test]
+    fn the_last_word_stands_for_a_text_and_padding_does_not() {
+        let texts = [vec![5, 6, 7], vec![8, 9], vec![5, 2, 2], vec![2, 2]];
+        let right = TokenBatch::new(&texts, 0, Side::Right);
+        assert_eq!(ends(&right, None), [2, 1, 2, 1]);
+        assert_eq!(ends(&right, Some(2)), [2, 1, 0, 0]);
+        let left = TokenBatch::new(&texts, 0, Side::Left);
+        assert_eq!(ends(&left, Some(2)), [2, 2, 0, 1]);
     }
 }

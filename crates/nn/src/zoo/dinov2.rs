@@ -114,7 +114,9 @@ impl Dinov2Config {
                 dense(&scope.at("mlp.fc1"), d, self.inner, true)?,
                 dense(&scope.at("mlp.fc2"), self.inner, d, true)?,
                 self.activation,
-            ),
+            )
+            .into(),
+            cross: None,
             order: NormOrder::Before,
         })
     }

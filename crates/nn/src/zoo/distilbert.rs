@@ -64,9 +64,13 @@ impl DistilBertConfig {
         let (place, d) = (encoder.at("embeddings"), self.dim);
         let embeddings = TextEmbeddings {
             words: Embedding::bind(&place.at("word_embeddings"), self.words, d)?,
-            positions: Embedding::bind(&place.at("position_embeddings"), self.positions, d)?,
+            positions: Some(Embedding::bind(
+                &place.at("position_embeddings"),
+                self.positions,
+                d,
+            )?),
             segments: None,
-            norm: Norm::layer(&place.at("LayerNorm"), d, EPS)?,
+            norm: Some(Norm::layer(&place.at("LayerNorm"), d, EPS)?),
             first: 0,
         };
         let layers = (0..self.layers)
@@ -76,7 +80,9 @@ impl DistilBertConfig {
         Ok(TextEncoder {
             size: self.size(),
             embeddings,
+            distances: None,
             layers,
+            norm: None,
             head,
         })
     }
@@ -91,8 +97,10 @@ impl DistilBertConfig {
                 dense(&scope.at("ffn.lin1"), d, self.hidden_dim, true)?,
                 dense(&scope.at("ffn.lin2"), self.hidden_dim, d, true)?,
                 self.activation,
-            ),
+            )
+            .into(),
             mlp_norm: norm("output_layer_norm")?,
+            cross: None,
             order: NormOrder::After,
             scales: None,
         })
@@ -107,7 +115,7 @@ impl DistilBertConfig {
         let d = self.dim;
         let linear = |name, outputs| dense(&scope.at(name), d, outputs, true);
         Ok(match task {
-            TextTask::States | TextTask::NextWord => TextHead::None,
+            TextTask::States | TextTask::NextWord | TextTask::Answer => TextHead::None,
             TextTask::Sequence { classes } => TextHead::Sequence(vec![
                 (linear("pre_classifier", d)?, Some(Activation::Relu)),
                 (linear("classifier", classes)?, None),

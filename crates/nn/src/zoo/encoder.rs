@@ -3,30 +3,35 @@
 use super::{Pool, TextSize, TokenBatch};
 use crate::{
     NnError,
-    blocks::{Embedding, Layer, Linear, Look, Norm},
+    blocks::{Embedding, Layer, Linear, Look, Norm, RelativeBias},
 };
 use burn::tensor::{Device, Int, Tensor};
-use refit_kernels::dual::{AttentionMask, Dual};
+use refit_kernels::dual::Dual;
 
-/// Words, positions and perhaps segments, added up and normed.
+/// Words, and where a model has them positions, segments and a norm over their sum.
 #[derive(Clone, Debug)]
 pub(super) struct TextEmbeddings {
     pub(super) words: Embedding,
-    pub(super) positions: Embedding,
+    pub(super) positions: Option<Embedding>,
     pub(super) segments: Option<Embedding>,
-    pub(super) norm: Norm,
+    pub(super) norm: Option<Norm>,
     /// Row of the first token's position. Above 0 padding has the row before it, as RoBERTa counts.
     pub(super) first: u32,
 }
 
 impl TextEmbeddings {
     fn forward(&self, batch: &TokenBatch, device: &Device) -> Dual<3> {
-        let positions = self.positions.forward(self.rows(batch, device));
-        let mut sum = self.words.forward(batch.ids_on(device)) + positions;
+        let mut sum = self.words.forward(batch.ids_on(device));
+        if let Some(positions) = &self.positions {
+            sum = sum + positions.forward(self.rows(batch, device));
+        }
         if let Some(segments) = &self.segments {
             sum = sum + segments.forward(batch.types_on(device));
         }
-        self.norm.forward(sum)
+        match &self.norm {
+            Some(norm) => norm.forward(sum),
+            None => sum,
+        }
     }
 
     fn rows(&self, batch: &TokenBatch, device: &Device) -> Tensor<2, Int> {
@@ -45,7 +50,11 @@ impl TextEmbeddings {
 pub struct TextEncoder {
     pub(super) size: TextSize,
     pub(super) embeddings: TextEmbeddings,
+    /// Scores for distances between tokens, where a model has them in place of positions.
+    pub(super) distances: Option<RelativeBias>,
     pub(super) layers: Vec<Layer>,
+    /// After the last layer.
+    pub(super) norm: Option<Norm>,
     pub(super) head: TextHead,
 }
 
@@ -80,12 +89,17 @@ impl TextEncoder {
     pub fn states(&self, batch: &TokenBatch) -> Result<Dual<3>, NnError> {
         self.size.check_batch(batch)?;
         let device = self.embeddings.words.weight().device();
-        let mask = batch.padding_on(&device);
-        let mask = mask.map_or(AttentionMask::None, AttentionMask::Padding);
         let embedded = self.embeddings.forward(batch, &device);
-        Ok(self.layers.iter().fold(embedded, |x, layer| {
+        let scores = |distances: &RelativeBias| distances.scores(batch.tokens(), batch.tokens());
+        let bias = self.distances.as_ref().map(scores);
+        let mask = batch.sight().mask(bias, &embedded);
+        let last = self.layers.iter().fold(embedded, |x, layer| {
             layer.forward(x, Look::at(mask.clone()))
-        }))
+        });
+        Ok(match &self.norm {
+            Some(norm) => norm.forward(last),
+            None => last,
+        })
     }
 
     /// What the head makes of the states of a batch: `[rows, classes]` of sequences, as `[rows, 1, classes]`; `[rows, tokens,

@@ -1,6 +1,6 @@
 //! Writing on, word by word.
 
-use super::{Decoding, Side, TextDecoder, TokenBatch};
+use super::{Decoding, Seq2Seq, Side, TextDecoder, TokenBatch};
 use crate::{NnError, to_host};
 use rand::Rng;
 use refit_core::{ConfigError, Seed};
@@ -212,6 +212,26 @@ impl<'a> Generator<'a> {
             memory: Decoding::default(),
             pending: TokenBatch::new(prompts, 0, Side::Left),
             rows: rows.collect(),
+        })
+    }
+
+    /// Answers the texts of `batch`, each after the word that starts an answer, which stands in for a prompt.
+    ///
+    /// # Errors
+    /// A setting out of range, or a token or a length that the model does not have.
+    /// # Panics
+    /// If there are not as many seeds as texts.
+    pub fn answering(
+        model: &'a Seq2Seq,
+        batch: &TokenBatch,
+        seeds: &[Seed],
+        sampling: Sampling,
+        stop: Stop,
+    ) -> Result<Self, NnError> {
+        let starts = vec![[model.start()]; batch.rows()];
+        Ok(Self {
+            memory: model.remember(batch)?,
+            ..Self::new(model.decoder(), &starts, seeds, sampling, stop)?
         })
     }
 

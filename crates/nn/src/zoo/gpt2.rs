@@ -2,7 +2,7 @@
 
 use super::{
     TextSize, TextTask,
-    decoder::{Places, TextDecoder},
+    decoder::{Places, TextDecoder, head, labels},
     settings::Settings,
 };
 use crate::{
@@ -25,6 +25,8 @@ pub(super) struct Gpt2Config {
     activation: Activation,
     eps: f64,
     tied: bool,
+    /// The word that fills texts up.
+    padding: Option<u32>,
 }
 
 impl Gpt2Config {
@@ -43,6 +45,7 @@ impl Gpt2Config {
             activation: settings.get("activation_function", Activation::GeluNew)?,
             eps: settings.eps("layer_norm_epsilon", 1e-5)?,
             tied: settings.get("tie_word_embeddings", true)?,
+            padding: settings.padding(None)?,
         })
     }
 
@@ -69,7 +72,8 @@ impl Gpt2Config {
             layers,
             norm: Some(Norm::layer(&place.at("ln_f"), d, self.eps)?),
             narrow: None,
-            head: super::decoder::head(scope, task, &words, [d, self.words], self.tied)?,
+            head: head(scope, task, &words, [d, self.words], self.tied)?,
+            labels: labels(scope, task, d, self.padding)?,
             words,
             window: None,
         })
@@ -93,8 +97,9 @@ impl Gpt2Config {
         Ok(Layer {
             attention: Attention::new(query, key, value, output, heads),
             attention_norm,
-            mlp: Mlp::new(up, down, self.activation),
+            mlp: Mlp::new(up, down, self.activation).into(),
             mlp_norm,
+            cross: None,
             order: NormOrder::Before,
             scales: None,
         })

@@ -1,17 +1,17 @@
-//! Llama (Touvron et al. 2023, arXiv:2302.13971), Mistral (arXiv:2310.06825), Qwen2 (arXiv:2407.10671) and Qwen3
-//! (arXiv:2505.09388), in the names of Hugging Face.
+//! Llama (Touvron et al. 2023, arXiv:2302.13971), Mistral (arXiv:2310.06825), Mixtral (arXiv:2401.04088), Qwen2
+//! (arXiv:2407.10671) and Qwen3 (arXiv:2505.09388), in the names of Hugging Face.
 
 use super::{
     TextSize, TextTask,
-    decoder::{Places, TextDecoder, head},
-    rope,
+    decoder::{Places, TextDecoder, head, labels},
+    mixtral, rope,
     settings::Settings,
 };
 use crate::{
     NnError, Scope,
     blocks::{
-        Activation, Attention, AttentionNames, Embedding, Heads, Layer, Mlp, Norm, NormOrder,
-        Rotary, dense,
+        Activation, Attention, AttentionNames, Embedding, FeedForward, Heads, Layer, Mlp, Norm,
+        NormOrder, Rotary, dense,
     },
 };
 use refit_core::ConfigError;
@@ -21,6 +21,7 @@ use refit_core::ConfigError;
 pub(super) enum Variant {
     Llama,
     Mistral,
+    Mixtral,
     Qwen2,
     Qwen3,
 }
@@ -43,6 +44,55 @@ pub(super) struct LlamaConfig {
     head_norms: bool,
     window: Option<usize>,
     tied: bool,
+    /// How many perceptrons there are, and how many read a token, in a mixture of them.
+    experts: Option<[usize; 2]>,
+    /// The word that fills texts up.
+    padding: Option<u32>,
+}
+
+/// What a file means that says nothing.
+struct Defaults {
+    words: usize,
+    intermediate: usize,
+    positions: usize,
+    eps: f64,
+    base: f64,
+    /// Heads of keys; as many as of queries without a number.
+    keys: Option<usize>,
+}
+
+impl Variant {
+    fn defaults(self) -> Defaults {
+        let llama = Defaults {
+            words: 32000,
+            intermediate: 11008,
+            positions: 2048,
+            eps: 1e-6,
+            base: 1e4,
+            keys: None,
+        };
+        match self {
+            Self::Llama => llama,
+            Self::Mistral => Defaults {
+                intermediate: 14336,
+                positions: 131_072,
+                keys: Some(8),
+                ..llama
+            },
+            Self::Mixtral => Defaults {
+                eps: 1e-5,
+                base: 1e6,
+                ..Self::Mistral.defaults()
+            },
+            Self::Qwen2 | Self::Qwen3 => Defaults {
+                words: 151_936,
+                intermediate: 22016,
+                positions: 32768,
+                keys: Some(32),
+                ..llama
+            },
+        }
+    }
 }
 
 const ATTENTION: AttentionNames = AttentionNames {
@@ -54,10 +104,11 @@ const ATTENTION: AttentionNames = AttentionNames {
 
 impl LlamaConfig {
     pub(super) fn read(settings: Settings<'_>, variant: Variant) -> Result<Self, ConfigError> {
+        let plain = variant.defaults();
         let hidden = settings.size("hidden_size", 4096)?;
         let queries = settings.size("num_attention_heads", 32)?;
-        let keys = match variant {
-            Variant::Mistral => 8,
+        let keys = match plain.keys {
+            Some(keys) if !settings.0.contains_key("num_key_value_heads") => keys,
             _ => queries,
         };
         let keys = settings.heads("num_key_value_heads", keys, queries)?;
@@ -73,7 +124,7 @@ impl LlamaConfig {
         if !width.is_multiple_of(2) {
             return Err(ConfigError::range("head_dim", width, "an even number"));
         }
-        let positions = settings.size("max_position_embeddings", 2048)?;
+        let positions = settings.size("max_position_embeddings", plain.positions)?;
         let own_bias: bool = settings.get("attention_bias", false)?;
         let window = match variant {
             // Without the key a Mistral has the window of the first one; null means none.
@@ -81,6 +132,7 @@ impl LlamaConfig {
                 settings.find("sliding_window")?
             }
             Variant::Mistral => Some(4096),
+            Variant::Mixtral => settings.find("sliding_window")?,
             Variant::Llama => None,
             Variant::Qwen2 | Variant::Qwen3 => {
                 settings.only("use_sliding_window", &false)?;
@@ -90,9 +142,9 @@ impl LlamaConfig {
         if let Some(window) = window {
             super::size("sliding_window", window)?;
         }
-        let (rotary, longest) = rope::read(settings, width, positions)?;
+        let (rotary, longest) = rope::read(settings, width, positions, plain.base)?;
         Ok(Self {
-            words: settings.size("vocab_size", 32000)?,
+            words: settings.size("vocab_size", plain.words)?,
             hidden,
             layers: settings.layers("num_hidden_layers", 32)?,
             heads: Heads {
@@ -100,16 +152,21 @@ impl LlamaConfig {
                 keys,
                 width,
             },
-            intermediate: settings.size("intermediate_size", 11008)?,
+            intermediate: settings.size("intermediate_size", plain.intermediate)?,
             activation: settings.get("hidden_act", Activation::Silu)?,
             positions: longest,
-            eps: settings.eps("rms_norm_eps", 1e-6)?,
+            eps: settings.eps("rms_norm_eps", plain.eps)?,
             rotary,
             attention_bias: [own_bias || variant == Variant::Qwen2, own_bias],
             mlp_bias: settings.get("mlp_bias", false)?,
             head_norms: variant == Variant::Qwen3,
             window,
             tied: settings.get("tie_word_embeddings", false)?,
+            experts: match variant {
+                Variant::Mixtral => Some(experts(settings)?),
+                _ => None,
+            },
+            padding: settings.padding(None)?,
         })
     }
 
@@ -136,30 +193,52 @@ impl LlamaConfig {
             norm: Some(Norm::rms(&place.at("norm"), d, self.eps)?),
             narrow: None,
             head: head(scope, task, &words, [d, self.words], self.tied)?,
+            labels: labels(scope, task, d, self.padding)?,
             words,
             window: self.window,
         })
     }
 
     fn layer(&self, scope: &Scope<'_>) -> Result<Layer, NnError> {
-        let (d, wide) = (self.hidden, self.intermediate);
+        let d = self.hidden;
         let norm = |name| Norm::rms(&scope.at(name), d, self.eps);
-        let map = |name, inputs, outputs| dense(&scope.at(name), inputs, outputs, self.mlp_bias);
         scope.leave_out("self_attn.rotary_emb.inv_freq");
         let mut attention = Attention::bind(scope, ATTENTION, d, self.heads, self.attention_bias)?;
         if self.head_norms {
             let norm = |name| Norm::rms(&scope.at(name), self.heads.width, self.eps);
             attention = attention.with_norms(norm("self_attn.q_norm")?, norm("self_attn.k_norm")?);
         }
-        let (gate, up) = (map("mlp.gate_proj", d, wide)?, map("mlp.up_proj", d, wide)?);
-        let down = map("mlp.down_proj", wide, d)?;
         Ok(Layer {
             attention,
             attention_norm: norm("input_layernorm")?,
-            mlp: Mlp::new(up, down, self.activation).gated(gate),
+            mlp: self.mlp(scope)?,
             mlp_norm: norm("post_attention_layernorm")?,
+            cross: None,
             order: NormOrder::Before,
             scales: None,
         })
     }
+
+    fn mlp(&self, scope: &Scope<'_>) -> Result<FeedForward, NnError> {
+        let (d, wide, bias) = (self.hidden, self.intermediate, self.mlp_bias);
+        if let Some(experts) = self.experts {
+            let experts = mixtral::experts(scope, [d, wide], experts, self.activation)?;
+            return Ok(FeedForward::Experts(experts));
+        }
+        let map = |name, inputs, outputs| dense(&scope.at(name), inputs, outputs, bias);
+        let (gate, up) = (map("mlp.gate_proj", d, wide)?, map("mlp.up_proj", d, wide)?);
+        let down = map("mlp.down_proj", wide, d)?;
+        Ok(Mlp::new(up, down, self.activation).gated(gate).into())
+    }
+}
+
+/// How many perceptrons a mixture has, and how many read a token.
+fn experts(settings: Settings<'_>) -> Result<[usize; 2], ConfigError> {
+    let all = settings.size("num_local_experts", 8)?;
+    let chosen = settings.size("num_experts_per_tok", 2)?;
+    if chosen > all {
+        let expected = format!("at most `num_local_experts` {all}");
+        return Err(ConfigError::range("num_experts_per_tok", chosen, expected));
+    }
+    Ok([all, chosen])
 }

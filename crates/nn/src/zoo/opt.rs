@@ -2,7 +2,7 @@
 
 use super::{
     TextSize, TextTask,
-    decoder::{Places, TextDecoder},
+    decoder::{Places, TextDecoder, head, labels},
     settings::Settings,
 };
 use crate::{
@@ -30,6 +30,8 @@ pub(super) struct OptConfig {
     last_norm: bool,
     bias: bool,
     tied: bool,
+    /// The word that fills texts up.
+    padding: Option<u32>,
 }
 
 /// Others share these names.
@@ -65,6 +67,7 @@ impl OptConfig {
             last_norm: before && !settings.get("_remove_final_layer_norm", false)?,
             bias: settings.get("enable_bias", true)?,
             tied: settings.get("tie_word_embeddings", true)?,
+            padding: settings.padding(Some(1))?,
         })
     }
 
@@ -110,7 +113,8 @@ impl OptConfig {
             layers,
             norm,
             narrow,
-            head: super::decoder::head(scope, task, &words, [self.word, self.words], self.tied)?,
+            head: head(scope, task, &words, [self.word, self.words], self.tied)?,
+            labels: labels(scope, task, self.word, self.padding)?,
             words,
             window: None,
         })
@@ -126,8 +130,10 @@ impl OptConfig {
                 dense(&scope.at("fc1"), d, self.inner, self.bias)?,
                 dense(&scope.at("fc2"), self.inner, d, self.bias)?,
                 self.activation,
-            ),
+            )
+            .into(),
             mlp_norm: norm("final_layer_norm")?,
+            cross: None,
             order: self.order,
             scales: None,
         })

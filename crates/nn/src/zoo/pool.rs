@@ -1,7 +1,8 @@
 //! One vector for a whole text.
 
 use super::TokenBatch;
-use burn::tensor::{Tensor, TensorData};
+use crate::blocks::look_up;
+use burn::tensor::{Bool, Tensor, TensorData};
 use refit_kernels::dual::Dual;
 
 /// How the states of tokens become one vector, in the names of sentence encoders.
@@ -57,39 +58,33 @@ impl Pool {
             }
         }
         let weights = TensorData::new(weights, [rows, 1, tokens]);
-        let weights = Dual::constant(Tensor::<3>::from_data(weights, &states.device()));
+        let options = (&states.device(), states.value().dtype());
+        let weights = Dual::constant(Tensor::<3>::from_data(weights, options));
         weights.matmul(states).reshape([rows, d])
     }
 }
 
-/// Padding is lowered beyond what any state reaches before the largest are taken.
-fn max(states: Dual<3>, batch: &TokenBatch) -> Dual<2> {
+/// One state of every row of `states [rows, tokens, d]`, that of the token `at` -> `[rows, d]`.
+pub(super) fn pick(states: Dual<3>, at: &[usize]) -> Dual<2> {
     let [rows, tokens, d] = states.dims();
-    let places = to_places(&states, batch);
-    // The gradient of a largest entry is that of the entry, so it is looked up where it stands.
-    let flat = states.swap_dims(1, 2).reshape([rows * d, tokens]);
-    let picked = TensorData::new(places, [rows * d, tokens]);
-    let picked = Dual::constant(Tensor::<2>::from_data(picked, &flat.device()));
-    (flat * picked).sum_dim(1).reshape([rows, d])
+    let places = at.iter().enumerate().map(|(row, at)| row * tokens + at);
+    look_up(states.reshape([rows * tokens, d]), places, [1, rows]).reshape([rows, d])
 }
 
-/// 1 at the largest state of every entry, 0 elsewhere: `[rows, d, tokens]`.
-fn to_places(states: &Dual<3>, batch: &TokenBatch) -> Vec<f32> {
+/// The largest of each entry. Padding is lowered beyond what any state reaches first; a row of padding is zeros.
+fn max(states: Dual<3>, batch: &TokenBatch) -> Dual<2> {
     let [rows, tokens, d] = states.dims();
-    let values = crate::to_host(states.value().clone().inner());
-    let mut places = vec![0.0; rows * d * tokens];
-    for row in 0..rows {
-        let padding = &batch.padding()[row * tokens..][..tokens];
-        for entry in 0..d {
-            let value = |at: usize| values[(row * tokens + at) * d + entry];
-            let real = (0..tokens).filter(|&at| !padding[at]);
-            let best = real.reduce(|best, at| if value(at) > value(best) { at } else { best });
-            if let Some(best) = best {
-                places[(row * d + entry) * tokens + best] = 1.0;
-            }
-        }
-    }
-    places
+    let host = TensorData::new(batch.padding().to_vec(), [rows, tokens, 1]);
+    let padding = Tensor::<3, Bool>::from_data(host, &states.device().inner());
+    let values = states.value().clone().inner();
+    let values = values.mask_fill(padding.clone().expand([rows, tokens, d]), f64::NEG_INFINITY);
+    let largest = states.gather(1, &values.argmax(1));
+    let real = padding
+        .bool_not()
+        .any_dim(1)
+        .float()
+        .cast(largest.value().dtype());
+    (largest * Dual::constant(real)).reshape([rows, d])
 }
 
 #[cfg(test)]

@@ -10,11 +10,13 @@ use std::f64::consts::TAU;
 
 const KINDS: [&str; 5] = ["default", "linear", "dynamic", "llama3", "yarn"];
 
-/// The rotation of heads of `width` in a model of so many `positions`, and how many it reaches.
+/// The rotation of heads of `width` in a model of so many `positions`, and how many it reaches; `base` is that of a file
+/// which names none.
 pub(super) fn read(
     settings: Settings<'_>,
     width: usize,
     positions: usize,
+    base: f64,
 ) -> Result<(Rotary, usize), ConfigError> {
     let keys: Option<Map<String, Value>> = match settings.find("rope_scaling")? {
         None => settings.find("rope_parameters")?,
@@ -24,7 +26,7 @@ pub(super) fn read(
     let inner = Settings(&keys);
     settings.only("partial_rotary_factor", &1.0)?;
     inner.only("partial_rotary_factor", &1.0)?;
-    let base = inner.get("rope_theta", settings.get("rope_theta", 10_000.0)?)?;
+    let base = inner.get("rope_theta", settings.get("rope_theta", base)?)?;
     at_least("rope_theta", base, 1.0)?;
     let kind = match inner.find::<String>("rope_type")? {
         None => inner.get("type", "default".to_owned())?,

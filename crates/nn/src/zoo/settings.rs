@@ -70,6 +70,15 @@ impl Settings<'_> {
         self.size("num_labels", labels.map_or(2, |labels| labels.len()))
     }
 
+    /// The word that fills texts up, if there is one: some files say so by a number that no word has.
+    pub(super) fn padding(self, default: Option<u32>) -> Result<Option<u32>, ConfigError> {
+        if !self.0.contains_key("pad_token_id") {
+            return Ok(default);
+        }
+        let found: Option<i64> = self.find("pad_token_id")?;
+        Ok(found.and_then(|id| u32::try_from(id).ok()))
+    }
+
     /// Refuses a key that asks for what no model here does.
     pub(super) fn only<T: DeserializeOwned + PartialEq + std::fmt::Display>(
         self,

@@ -9,10 +9,13 @@ use super::{
     gpt2::Gpt2Config,
     llama::{LlamaConfig, Variant},
     opt::OptConfig,
+    seq2seq::Seq2Seq,
     settings::Settings,
+    t5::T5Config,
 };
 use crate::{NnError, Scope};
 use refit_core::ConfigError;
+use refit_kernels::dual::Dual;
 use serde_json::{Map, Value};
 
 /// Configuration of a model that reads text, as its `config.json` holds it.
@@ -29,6 +32,7 @@ enum Family {
     Gpt2(Gpt2Config),
     Opt(OptConfig),
     Llama(LlamaConfig),
+    T5(T5Config),
 }
 
 /// What a checkpoint was trained for.
@@ -52,6 +56,8 @@ pub enum TextTask {
     Words,
     /// The next word.
     NextWord,
+    /// Words of another text, which answers the one that is read.
+    Answer,
 }
 
 /// What a model can read.
@@ -80,7 +86,7 @@ impl TextConfig {
     }
 
     /// The names that `model_type` may have.
-    pub const MODEL_TYPES: [&'static str; 10] = [
+    pub const MODEL_TYPES: [&'static str; 12] = [
         "bert",
         "roberta",
         "xlm-roberta",
@@ -89,8 +95,10 @@ impl TextConfig {
         "opt",
         "llama",
         "mistral",
+        "mixtral",
         "qwen2",
         "qwen3",
+        "t5",
     ];
 
     /// Reads the keys of a `config.json`.
@@ -120,12 +128,18 @@ impl TextConfig {
             "opt" => Family::Opt(OptConfig::read(settings)?),
             "llama" => Family::Llama(LlamaConfig::read(settings, Variant::Llama)?),
             "mistral" => Family::Llama(LlamaConfig::read(settings, Variant::Mistral)?),
+            "mixtral" => Family::Llama(LlamaConfig::read(settings, Variant::Mixtral)?),
             "qwen2" => Family::Llama(LlamaConfig::read(settings, Variant::Qwen2)?),
             "qwen3" => Family::Llama(LlamaConfig::read(settings, Variant::Qwen3)?),
+            "t5" => Family::T5(T5Config::read(settings)?),
             _ => return Err(ConfigError::unknown("model_type", name, Self::MODEL_TYPES)),
         };
-        let decodes = matches!(family, Family::Gpt2(_) | Family::Opt(_) | Family::Llama(_));
-        let task = task(settings, decodes)?;
+        let ends: &[&str] = match family {
+            Family::Gpt2(_) | Family::Opt(_) | Family::Llama(_) => &DECODERS,
+            Family::T5(_) => &ANSWERERS,
+            Family::Bert(_) | Family::DistilBert(_) => &ENCODERS,
+        };
+        let task = task(settings, ends)?;
         Ok(Self { family, task })
     }
 
@@ -142,6 +156,7 @@ impl TextConfig {
             Family::Gpt2(config) => config.size(),
             Family::Opt(config) => config.size(),
             Family::Llama(config) => config.size(),
+            Family::T5(config) => config.size(),
         }
     }
 
@@ -156,6 +171,7 @@ impl TextConfig {
             Family::Gpt2(config) => TextModel::Decoder(config.bind(scope, self.task)?),
             Family::Opt(config) => TextModel::Decoder(config.bind(scope, self.task)?),
             Family::Llama(config) => TextModel::Decoder(config.bind(scope, self.task)?),
+            Family::T5(config) => config.bind(scope, self.task)?,
         })
     }
 }
@@ -172,72 +188,82 @@ pub enum TextModel {
     Encoder(TextEncoder),
     /// A token sees those before it.
     Decoder(TextDecoder),
+    /// A decoder answers what an encoder has read.
+    Answerer(Seq2Seq),
 }
 
 impl TextModel {
-    /// States of all tokens after the last layer, `[rows, tokens, d]`.
+    /// States of all tokens after the last layer, `[rows, tokens, d]`; those of the text that is read in a model that
+    /// answers.
     ///
     /// # Errors
     /// A token or a length that the model does not have.
-    pub fn states(&self, batch: &TokenBatch) -> Result<refit_kernels::dual::Dual<3>, NnError> {
+    pub fn states(&self, batch: &TokenBatch) -> Result<Dual<3>, NnError> {
         match self {
             Self::Encoder(model) => model.states(batch),
             Self::Decoder(model) => model.states(batch, None),
+            Self::Answerer(model) => model.read(batch),
         }
     }
 
-    /// What the head says: `[rows, tokens, classes or words]`; for classes of sequences one token per row.
+    /// What the head says: `[rows, tokens, classes or words]`; for classes of sequences, and the first word of answers,
+    /// one token per row.
     ///
     /// # Errors
     /// A token or a length that the model does not have.
-    pub fn forward(&self, batch: &TokenBatch) -> Result<refit_kernels::dual::Dual<3>, NnError> {
-        let states = self.states(batch)?;
-        Ok(match self {
-            Self::Encoder(model) => model.read(states, batch),
-            Self::Decoder(model) => model.read(states),
-        })
+    pub fn forward(&self, batch: &TokenBatch) -> Result<Dual<3>, NnError> {
+        match self {
+            Self::Encoder(model) => Ok(model.read(model.states(batch)?, batch)),
+            Self::Decoder(model) => Ok(model.answer(model.states(batch, None)?, batch)),
+            Self::Answerer(model) => {
+                let none = vec![Vec::new(); batch.rows()];
+                model.forward(batch, &none)
+            }
+        }
     }
 }
 
-/// How names of architectures end.
-const ENDS: [&str; 7] = [
+/// How names of architectures end that read whole texts.
+const ENCODERS: [&str; 6] = [
     "Model",
     "ForSequenceClassification",
     "ForTokenClassification",
     "ForQuestionAnswering",
     "ForMaskedLM",
     "ForPreTraining",
-    "ForCausalLM",
 ];
 
-/// What the first of `architectures` is for.
-fn task(settings: Settings<'_>, decodes: bool) -> Result<TextTask, ConfigError> {
+/// How those end that write texts on.
+const DECODERS: [&str; 5] = [
+    "ForCausalLM",
+    "LMHeadModel",
+    "Model",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+];
+
+/// How those end that answer texts, and their readers alone.
+const ANSWERERS: [&str; 2] = ["ForConditionalGeneration", "EncoderModel"];
+
+/// What the first of `architectures` is for, whose name has one of these ends.
+fn task(settings: Settings<'_>, ends: &[&str]) -> Result<TextTask, ConfigError> {
     let names: Vec<String> = settings.get("architectures", Vec::new())?;
     let Some(name) = names.first() else {
         return Ok(TextTask::States);
     };
     let classes = settings.classes()?;
-    let end = ENDS.into_iter().find(|end| name.ends_with(end));
-    match end {
-        _ if name == "GPT2LMHeadModel" => Ok(TextTask::NextWord),
-        Some("Model") => Ok(TextTask::States),
-        Some("ForCausalLM") if decodes => Ok(TextTask::NextWord),
-        Some("ForSequenceClassification") if !decodes => Ok(TextTask::Sequence { classes }),
-        Some("ForTokenClassification") if !decodes => Ok(TextTask::Token { classes }),
-        Some("ForQuestionAnswering") if !decodes => Ok(TextTask::Span),
-        Some("ForMaskedLM" | "ForPreTraining") if !decodes => Ok(TextTask::Words),
-        _ => {
-            let known = if decodes {
-                "Model or ForCausalLM".to_owned()
-            } else {
-                ENDS[..6].join(", ")
-            };
-            let expected = format!("a name that ends with one of {known}");
-            Err(ConfigError::range(
-                "architectures",
-                format_args!("`{name}`"),
-                expected,
-            ))
+    match ends.iter().find(|end| name.ends_with(**end)) {
+        Some(&("Model" | "EncoderModel")) => Ok(TextTask::States),
+        Some(&("ForCausalLM" | "LMHeadModel")) => Ok(TextTask::NextWord),
+        Some(&"ForSequenceClassification") => Ok(TextTask::Sequence { classes }),
+        Some(&"ForTokenClassification") => Ok(TextTask::Token { classes }),
+        Some(&"ForQuestionAnswering") => Ok(TextTask::Span),
+        Some(&"ForConditionalGeneration") => Ok(TextTask::Answer),
+        Some(_) => Ok(TextTask::Words),
+        None => {
+            let expected = format!("a name that ends with one of {}", ends.join(", "));
+            let found = format_args!("`{name}`");
+            Err(ConfigError::range("architectures", found, expected))
         }
     }
 }

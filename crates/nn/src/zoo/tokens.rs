@@ -1,7 +1,7 @@
 //! Batches of token sequences.
 
-use crate::NnError;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use crate::{NnError, blocks::Sight};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// On which side short sequences are filled up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,13 +154,16 @@ impl TokenBatch {
         Tensor::from_data(TensorData::new(values, [self.rows, self.tokens]), device)
     }
 
-    /// `true` where a token is padding, `[rows, tokens]`; `None` where none is.
-    pub(crate) fn padding_on(&self, device: &Device) -> Option<Tensor<2, Bool>> {
-        if !self.padding.contains(&true) {
-            return None;
+    /// Every token sees every other that is no padding.
+    pub(crate) fn sight(&self) -> Sight<'_> {
+        Sight {
+            rows: self.rows,
+            queries: self.tokens,
+            keys: self.tokens,
+            padding: &self.padding,
+            causal: false,
+            window: None,
         }
-        let data = TensorData::new(self.padding.clone(), [self.rows, self.tokens]);
-        Some(Tensor::from_data(data, device))
     }
 }
 

@@ -130,7 +130,9 @@ impl VitConfig {
                 dense(&scope.at("intermediate.dense"), d, wide, true)?,
                 dense(&scope.at("output.dense"), wide, d, true)?,
                 Activation::Gelu,
-            ),
+            )
+            .into(),
+            cross: None,
             order: NormOrder::Before,
             scales: None,
         })

@@ -92,7 +92,17 @@ impl<C> Case<C> {
     }
 
     fn batch(&self) -> TokenBatch {
-        TokenBatch::new(&self.rows("ids", "mask"), 1, Side::Right)
+        let batch = TokenBatch::new(&self.rows("ids", "mask"), 1, Side::Right);
+        if self.expected.view("types").is_err() {
+            return batch;
+        }
+        batch.with_types(&self.rows("types", "mask"), Side::Right)
+    }
+
+    /// Words of answers, where the model is given some.
+    fn answers(&self) -> Option<Vec<Vec<u32>>> {
+        let given = self.expected.view("answers").is_ok();
+        given.then(|| self.rows("answers", "answer_mask"))
     }
 
     fn pixels(&self) -> Dual<4> {
@@ -138,6 +148,28 @@ fn text_case(folder: &Path) -> Case<TextConfig> {
     Case::open(folder, config, TextConfig::bind)
 }
 
+/// What the model says of the batch of a case, and which tokens of that are padding.
+fn say(case: &Case<TextConfig>, model: &TextModel) -> (Dual<3>, Vec<bool>) {
+    let batch = case.batch();
+    let (logits, padding) = match (model, case.answers()) {
+        (TextModel::Answerer(model), Some(answers)) => {
+            let logits = model.forward(&batch, &answers).unwrap();
+            let started: Vec<Vec<u32>> = answers.iter().map(|a| [&[0], &a[..]].concat()).collect();
+            let started = TokenBatch::new(&started, 0, Side::Right);
+            (logits, started.padding().to_vec())
+        }
+        _ => (model.forward(&batch).unwrap(), batch.padding().to_vec()),
+    };
+    let [rows, tokens, _] = logits.dims();
+    let one_per_row = tokens == 1 && padding.len() > rows;
+    let padding = if one_per_row {
+        vec![false; rows]
+    } else {
+        padding
+    };
+    (logits, padding)
+}
+
 /// The largest difference of tokens that are no padding.
 fn apart(found: &[f32], expected: &[f32], padding: &[bool]) -> f32 {
     assert_eq!(found.len(), expected.len());
@@ -151,7 +183,7 @@ fn apart(found: &[f32], expected: &[f32], padding: &[bool]) -> f32 {
 
 #[test]
 fn states_and_logits_are_those_of_the_reference() {
-    for folder in folders("text", 20) {
+    for folder in folders("text", 40) {
         let case = text_case(&folder);
         let model = case.weights.bind(|s| case.config.bind(s)).unwrap();
         let batch = case.batch();
@@ -159,23 +191,20 @@ fn states_and_logits_are_those_of_the_reference() {
         let expected = case.expected.tensor_f32("states").unwrap();
         let difference = apart(&states, &expected, batch.padding());
         assert!(difference < CLOSE, "{}: {difference}", folder.display());
-        let logits = to_host(model.forward(&batch).unwrap().into_value());
+        let (logits, padding) = say(&case, &model);
         let expected = case.expected.tensor_f32("logits").unwrap();
-        let none = vec![false; batch.rows()];
-        let per_token = logits.len() % batch.ids().len() == 0;
-        let padding = if per_token { batch.padding() } else { &none };
-        let difference = apart(&logits, &expected, padding);
+        let difference = apart(&to_host(logits.into_value()), &expected, &padding);
         assert!(difference < CLOSE, "{}: {difference}", folder.display());
     }
 }
 
 #[test]
 fn gradients_are_those_of_the_reference() {
-    for folder in folders("text", 20) {
+    for folder in folders("text", 40) {
         let case = text_case(&folder);
         let tracked = case.weights.tracked();
         let model = tracked.bind(|s| case.config.bind(s)).unwrap();
-        case.compare_gradients(&tracked, model.forward(&case.batch()).unwrap());
+        case.compare_gradients(&tracked, say(&case, &model).0);
     }
 }
 
@@ -227,14 +256,12 @@ fn compare<C, M>(
 #[test]
 fn greedy_words_are_those_of_the_reference() {
     let mut written = 0;
-    for folder in folders("text", 20) {
+    for folder in folders("text", 40) {
         let case = text_case(&folder);
-        let TextModel::Decoder(model) = case.weights.bind(|s| case.config.bind(s)).unwrap() else {
-            continue;
-        };
         if case.expected.view("words").is_err() {
-            continue; // states alone
+            continue; // nothing is written
         }
+        let model = case.weights.bind(|s| case.config.bind(s)).unwrap();
         let prompts = case.rows("prompts", "prompt_mask");
         let expected = case.numbers("words");
         let words = expected.len() / prompts.len();
@@ -242,9 +269,16 @@ fn greedy_words_are_those_of_the_reference() {
             most: words,
             ..Stop::default()
         };
-        let sampling = Sampling::default();
-        let seeds = vec![Seed::new(0); prompts.len()];
-        let mut generator = Generator::new(&model, &prompts, &seeds, sampling, stop).unwrap();
+        let (greedy, seeds) = (Sampling::default(), vec![Seed::new(0); prompts.len()]);
+        let mut generator = match &model {
+            TextModel::Decoder(model) => Generator::new(model, &prompts, &seeds, greedy, stop),
+            TextModel::Answerer(model) => {
+                let batch = TokenBatch::new(&prompts, 1, Side::Right);
+                Generator::answering(model, &batch, &seeds, greedy, stop)
+            }
+            _ => continue,
+        }
+        .unwrap();
         while !generator.is_done() {
             generator.next_words().unwrap();
         }
@@ -254,5 +288,5 @@ fn greedy_words_are_those_of_the_reference() {
         }
         written += 1;
     }
-    assert!(written >= 10 || std::env::var_os("REFIT_ZOO").is_none());
+    assert!(written >= 16 || std::env::var_os("REFIT_ZOO").is_none());
 }

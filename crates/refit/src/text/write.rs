@@ -2,8 +2,9 @@
 
 use super::{TextFolder, TextModelError};
 use burn::tensor::Device;
-use refit_core::{Progress, Seed};
-use refit_nn::zoo::{Ended, Generator, Sampling, Stop, TextDecoder, TextModel, TextTask};
+use refit_core::{ConfigError, Progress, Seed};
+use refit_nn::NnError;
+use refit_nn::zoo::{Ended, Generator, Sampling, Side, Stop, TextModel, TextTask, TokenBatch};
 use refit_text::{Answer, ChatTemplate, Message};
 use serde::Serialize;
 
@@ -44,11 +45,11 @@ pub struct Written {
     pub ended: &'static str,
 }
 
-/// A decoder that writes on.
+/// A model that writes on, or answers.
 #[derive(Debug)]
 pub struct Writer {
     folder: TextFolder,
-    model: TextDecoder,
+    model: TextModel,
     settings: WriteSettings,
     ends: Vec<u32>,
     template: Option<ChatTemplate>,
@@ -60,14 +61,18 @@ impl Writer {
     /// # Errors
     /// A model that writes no text; a missing or damaged template, where one is asked for; settings out of range.
     pub fn check(folder: &TextFolder, settings: &WriteSettings) -> Result<(), TextModelError> {
-        if folder.config.task() != TextTask::NextWord {
+        if !matches!(folder.config.task(), TextTask::NextWord | TextTask::Answer) {
             return Err(TextModelError::OtherTask {
                 folder: folder.path().into(),
                 does: "does not write on",
-                expected: "guesses the next word (ForCausalLM)",
+                expected: "guesses the next word (ForCausalLM) or answers (ForConditionalGeneration)",
             });
         }
-        settings.sampling.check().map_err(refit_nn::NnError::from)?;
+        settings.sampling.check().map_err(NnError::from)?;
+        if folder.config.task() == TextTask::Answer && settings.most == 0 {
+            let expected = "1 or more: this model tells as many positions apart as there may be";
+            return Err(NnError::from(ConfigError::range("max-tokens", 0, expected)).into());
+        }
         folder.ends()?;
         template(folder, settings)?;
         Ok(())
@@ -91,9 +96,7 @@ impl Writer {
         let template = template(&folder, &settings)?;
         folder.tokenizer = folder.tokenizer.uncut();
         let weights = folder.load(device)?;
-        let TextModel::Decoder(model) = weights.bind(|scope| folder.config.bind(scope))? else {
-            unreachable!("an encoder guesses no next word")
-        };
+        let model = weights.bind(|scope| folder.config.bind(scope))?;
         Ok(Self {
             folder,
             model,
@@ -154,7 +157,15 @@ impl Writer {
             words: self.ends.clone(),
             most: settings.most,
         };
-        let mut generator = Generator::new(&self.model, &prompts, &seeds, settings.sampling, stop)?;
+        let sampling = settings.sampling;
+        let mut generator = match &self.model {
+            TextModel::Decoder(model) => Generator::new(model, &prompts, &seeds, sampling, stop),
+            TextModel::Answerer(model) => {
+                let read = TokenBatch::new(&prompts, self.folder.tokenizer.pad(), Side::Right);
+                Generator::answering(model, &read, &seeds, sampling, stop)
+            }
+            _ => unreachable!("an encoder guesses no next word"),
+        }?;
         let mut answers: Vec<Answer<'_>> = batch
             .iter()
             .map(|_| Answer::new(&self.folder.tokenizer, &settings.stops))

@@ -233,3 +233,38 @@ fn what_cannot_be_written_is_refused_with_a_reason() {
         said.err
     );
 }
+
+#[test]
+fn a_model_of_two_halves_answers_what_it_reads() {
+    let sandbox = Sandbox::new();
+    let folder = "models/answerer";
+    std::fs::create_dir_all(sandbox.path().join(folder)).unwrap();
+    let config = json!({
+        "model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "vocab_size": TINY_WORDS.len(), "d_model": 8,
+        "d_kv": 4, "num_heads": 2, "d_ff": 12, "num_layers": 1, "decoder_start_token_id": 0, "eos_token_id": 1,
+    });
+    sandbox.file(&format!("{folder}/config.json"), config.to_string());
+    sandbox.file(
+        &format!("{folder}/tokenizer.json"),
+        tiny_tokenizer().to_string(),
+    );
+    weights(&sandbox, folder, &config);
+    sandbox.file("prompts.txt", "learn from models\nmodel\n");
+    let ask = |more: &str| {
+        let args =
+            format!("generate {folder} --input prompts.txt --ignore-end --max-tokens 6 {more}");
+        sandbox.done(&args).out
+    };
+    let together = ask("");
+    assert!(
+        together.lines().count() == 2 && together.contains("\"tokens\":6"),
+        "{together}"
+    );
+    assert_eq!(together, ask("--batch 1"));
+    let endless = sandbox.refit(&format!("generate {folder} --prompt learn --max-tokens 0"));
+    assert!(
+        endless.code == Some(3) && endless.err.contains("1 or more"),
+        "{}",
+        endless.err
+    );
+}

@@ -77,10 +77,8 @@ pub enum TextProblem {
     #[error("is not UTF-8")]
     NotText,
     /// Fewer columns than are needed, in a file without a header.
-    #[error("has {found} columns and no header, expected `{expected}`")]
+    #[error("is not `{expected}`")]
     Plain {
-        /// Columns it has.
-        found: usize,
         /// What a line should be.
         expected: String,
     },
@@ -378,7 +376,6 @@ impl Layout {
                     let names = wanted.iter().filter(|column| column.needed);
                     let names: Vec<&str> = names.map(|column| column.names[0]).collect();
                     return Err(TextProblem::Plain {
-                        found: fields.len(),
                         expected: names.join("<TAB>"),
                     });
                 }

@@ -53,7 +53,6 @@ pub fn read_tagged(path: impl AsRef<Path>) -> Result<Vec<TaggedSentence>, DataEr
             .collect();
         let ([word, .., tag], Some(sentence)) = (&fields[..], sentences.last_mut()) else {
             return Err(failed(TextProblem::Plain {
-                found: fields.len(),
                 expected: "word<TAB>tag".into(),
             }));
         };

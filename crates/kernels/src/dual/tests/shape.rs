@@ -20,6 +20,11 @@ fn taking_parts() {
     check_map(|x| x.narrow(2, 1, 3));
     check_map(|x| x.narrow(1, 1, 1).squeeze_dim::<2>(1));
     check_map(|x| x.narrow(0, 0, 1).squeeze::<2>());
+    check_map(|x| {
+        let at = refit_testkit::integers(4, [2, 4, 5], 3);
+        let at = at.to_device(&x.device());
+        x.gather(1, &at)
+    });
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn task(args: &EvalArgs, folder: &TextFolder, head: bool) -> Result<TaskName, Cl
         TextTask::Sequence { classes: 1 } => TaskName::Regression,
         TextTask::Sequence { .. } => TaskName::Classification,
         TextTask::Token { .. } => TaskName::Tagging,
-        TextTask::Span => TaskName::Answers,
+        TextTask::Span | TextTask::Answer => TaskName::Answers,
         TextTask::NextWord => TaskName::Language,
         TextTask::States if head => TaskName::Classification,
         _ => {
