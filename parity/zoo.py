@@ -109,6 +109,7 @@ def families():
 
 
 def picture_families():
+    import torch
     import transformers as t
 
     vit = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=4, image_size=16, patch_size=5)
@@ -122,6 +123,19 @@ def picture_families():
     yield "dinov2-classes", t.Dinov2ForImageClassification(t.Dinov2Config(**vit, num_labels=3))
     yield "clip", t.CLIPModel(clip(60))
     yield "clip-old", t.CLIPModel(clip(2))
+    # Other sizes than the configuration names: positions are interpolated.
+    yield "vit-large", t.ViTForImageClassification(t.ViTConfig(**vit, intermediate_size=40, num_labels=3))
+    yield "dinov2-large", t.Dinov2Model(t.Dinov2Config(**vit))
+    yield "dinov2-small", t.Dinov2ForImageClassification(t.Dinov2Config(**vit, num_labels=3))
+    yield "clip-large", t.CLIPModel(clip(60))
+    resnet = dict(embedding_size=8, hidden_sizes=[16, 24], depths=[2, 2], num_labels=3)
+    yield "resnet", t.ResNetModel(t.ResNetConfig(**resnet))
+    yield "resnet-basic", t.ResNetForImageClassification(t.ResNetConfig(**resnet, layer_type="basic", downsample_in_first_stage=True))
+    yield "resnet-bottleneck", t.ResNetForImageClassification(t.ResNetConfig(**resnet, downsample_in_bottleneck=True))
+    grouped = t.ResNetForImageClassification(t.ResNetConfig(**resnet, norm="group", num_groups=2))
+    for name, norm in [(name, norm) for name, norm in grouped.named_modules() if name.endswith("normalization")]:
+        grouped.get_submodule(name.rpartition(".")[0]).normalization = torch.nn.GroupNorm(2, norm.num_features)
+    yield "resnet-groups", grouped
 
 
 def make_all(out):
@@ -133,6 +147,9 @@ def make_all(out):
             torch.manual_seed(len(name))
             for weight in model.parameters():  # starts are too tame to tell mistakes apart
                 weight.data += 0.2 * torch.randn_like(weight)
+            for name_of, buffer in model.named_buffers():
+                if "running" in name_of:
+                    buffer += torch.rand_like(buffer)
             make(out / kind / name, model.eval())
             print(name, file=sys.stderr)
 
@@ -189,18 +206,21 @@ def make_picture(folder, model):
     from safetensors.torch import save_file
 
     model.save_pretrained(folder)
-    pixels = torch.randn(3, 3, 16, 16)
+    size = {"large": (33, 27), "small": (12, 16)}.get(folder.name.rpartition("-")[2], (16, 16))
+    pixels = torch.randn(3, 3, *size)
     tensors = dict(pixels=pixels)
+    other = dict(interpolate_pos_encoding=True) if size != (16, 16) and model.config.model_type != "dinov2" else {}
     if model.config.model_type == "clip":
         ids, mask = batch([6, 4], left=False)
         for row, length in enumerate((6, 4)):
             ids[row, length - 1] = 60  # the end of a text, and the highest of all words
         tensors |= dict(ids=ids, mask=mask)
-        answer = model(input_ids=ids, attention_mask=mask, pixel_values=pixels)
+        answer = model(input_ids=ids, attention_mask=mask, pixel_values=pixels, **other)
         logits = answer.logits_per_image
     else:
-        answer = model(pixel_values=pixels)
-        logits = answer.logits if "logits" in answer else answer.last_hidden_state[:, 0]
+        answer = model(pixel_values=pixels, **other)
+        pooled = answer.pooler_output.flatten(1) if model.config.model_type == "resnet" and "pooler_output" in answer else None
+        logits = answer.logits if "logits" in answer else answer.last_hidden_state[:, 0] if pooled is None else pooled
     probe = torch.randn_like(logits)
     (probe * logits).sum().backward()
     tensors |= dict(logits=logits, probe=probe) | gradients(model, folder)
@@ -213,11 +233,14 @@ def gradients(model, folder):
 
     for weight in model.parameters():
         weight.data = weight.grad if weight.grad is not None else weight.data * float("nan")
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            buffer.fill_(float("nan"))
     place = folder / f"gradients-{folder.name}"
     save(model, place)
     found = load_file(place / "model.safetensors")
     shutil.rmtree(place)
-    return {f"grad.{key}": value for key, value in found.items() if not value.isnan().any()}
+    return {f"grad.{key}": value for key, value in found.items() if value.is_floating_point() and not value.isnan().any()}
 
 
 def batch(lengths, left):

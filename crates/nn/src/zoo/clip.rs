@@ -4,8 +4,8 @@ use super::{TextSize, TokenBatch, opt::ATTENTION, pool::pick, settings::Settings
 use crate::{
     Init, NnError, Scope,
     blocks::{
-        Activation, Attention, DEVIATION, Embedding, Heads, Layer, Linear, Look, Mlp, Norm,
-        NormOrder, PatchEmbedding, Sight, dense, unit_rows,
+        Activation, Attention, DEVIATION, Embedding, Heads, ImageTokens, Layer, Linear, Look, Mlp,
+        Norm, NormOrder, PatchEmbedding, Sight, dense, unit_rows,
     },
 };
 use refit_core::ConfigError;
@@ -159,17 +159,15 @@ impl ClipConfig {
         let place = vision.at("embeddings");
         let side = self.image_size / self.patch_size;
         let norm = |name| Norm::layer(&vision.at(name), d, self.vision.eps);
+        let class = place
+            .tensor("class_embedding", [d], start)?
+            .reshape([1, 1, d]);
+        let patches = place.at("patch_embedding");
+        let patches = PatchEmbedding::bind_plain(&patches, self.channels, self.patch_size, d)?;
+        let places = place.at("position_embedding");
+        let places = places.tensor("weight", [side * side + 1, d], start)?;
         let image_side = ImageSide {
-            class: place.tensor("class_embedding", [d], start)?,
-            patches: PatchEmbedding::bind_plain(
-                &place.at("patch_embedding"),
-                self.channels,
-                self.patch_size,
-                d,
-            )?,
-            places: place
-                .at("position_embedding")
-                .tensor("weight", [side * side + 1, d], start)?,
+            tokens: ImageTokens::new(Some(class), patches, places.unsqueeze(), side),
             before: norm("pre_layrnorm")?, // spelt so in every checkpoint
             layers: self.vision.bind(&vision)?,
             after: norm("post_layernorm")?,
@@ -199,9 +197,7 @@ pub struct Clip {
 
 #[derive(Clone, Debug)]
 struct ImageSide {
-    class: Dual<1>,
-    patches: PatchEmbedding,
-    places: Dual<2>,
+    tokens: ImageTokens,
     before: Norm,
     layers: Vec<Layer>,
     after: Norm,
@@ -216,18 +212,17 @@ struct TextSide {
 }
 
 impl Clip {
-    /// `pixels [n, c, s, s]` -> vectors of the common space, `[n, width]`, of any length.
+    /// `pixels [n, c, h, w]` -> vectors of the common space, `[n, width]`, of any length. Positions are interpolated for
+    /// pictures of another size than the configuration names.
     ///
     /// # Errors
-    /// No picture, or pictures of another size.
+    /// No picture, pictures smaller than a patch, or of other channels.
     pub fn images(&self, pixels: Dual<4>) -> Result<Dual<2>, NnError> {
-        let (channels, size) = (self.config.channels, self.config.image_size);
-        NnError::check_pictures(pixels.dims(), [channels, size, size])?;
+        let patch = self.config.patch_size;
+        NnError::check_pictures(pixels.dims(), [self.config.channels, patch, patch])?;
         let side = &self.image_side;
-        let patches = side.patches.forward(pixels);
-        let [n, _, d] = patches.dims();
-        let class = side.class.clone().reshape([1, 1, d]).expand([n, 1, d]);
-        let tokens = Dual::cat(vec![class, patches], 1) + side.places.clone().unsqueeze();
+        let tokens = side.tokens.forward(pixels);
+        let [n, _, d] = tokens.dims();
         let tokens = side.before.forward(tokens);
         let last = side.layers.iter().fold(tokens, |x, layer| {
             layer.forward(x, Look::at(AttentionMask::None))

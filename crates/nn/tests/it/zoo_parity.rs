@@ -6,10 +6,10 @@ use refit_core::{DType, Seed, Source};
 use refit_io::ckpt::Checkpoint;
 use refit_kernels::dual::Dual;
 use refit_nn::{
-    NnError, Scope, Weights, to_host,
+    NnError, Pass, Scope, Weights, to_host,
     zoo::{
-        ClipConfig, Dinov2Config, Generator, Sampling, Side, TextConfig, TextModel, TokenBatch,
-        Vit, VitConfig,
+        ClipConfig, Dinov2Config, Generator, ResNet, ResNetConfig, Sampling, Side, TextConfig,
+        TextModel, TokenBatch, Vit, VitConfig,
     },
 };
 use serde_json::{Map, Value};
@@ -210,7 +210,7 @@ fn gradients_are_those_of_the_reference() {
 
 #[test]
 fn pictures_are_seen_as_by_the_reference() {
-    for folder in folders("pictures", 6) {
+    for folder in folders("pictures", 14) {
         let keys = keys(&folder);
         match keys["model_type"].as_str().unwrap() {
             "vit" => {
@@ -222,6 +222,13 @@ fn pictures_are_seen_as_by_the_reference() {
                 let case = Case::open(&folder, Dinov2Config::read(&keys).unwrap(), bind);
                 compare(&case, bind, |case, model| {
                     model.forward(case.pixels()).unwrap()
+                });
+            }
+            "resnet" => {
+                let config = ResNetConfig::read(&keys).unwrap();
+                let case = Case::open(&folder, config, ResNet::bind);
+                compare(&case, ResNet::bind, |case, model| {
+                    model.forward(case.pixels(), &mut Pass::eval())
                 });
             }
             "clip" => {
