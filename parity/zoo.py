@@ -5,7 +5,7 @@
 Writes DIR/text/NAME/{config.json, model.safetensors} as transformers saves them, and DIR/text/NAME/expected.safetensors: a batch
 of token rows of different length (`ids`, `mask`), the states after the last layer, the logits, a fixed `probe` and the
 gradient of sum(probe * logits) for every weight, and for decoders 64 greedy words after prompts of different length.
-DIR/pictures holds the same for models that read pictures.
+DIR/pictures holds the same for models that read pictures, DIR/defaults what each family's configuration is by itself.
 `REFIT_ZOO=DIR cargo test -p refit-nn` compares; transformers and torch are installed from PyPI into the virtual
 environment if they are not there.
 """
@@ -141,6 +141,7 @@ def picture_families():
 def make_all(out):
     import torch
 
+    make_defaults(out / "defaults")
     torch.manual_seed(0)
     for kind, list_of, make in (("text", families, make_text), ("pictures", picture_families, make_picture)):
         for name, model in list_of():
@@ -152,6 +153,17 @@ def make_all(out):
                     buffer += torch.rand_like(buffer)
             make(out / kind / name, model.eval())
             print(name, file=sys.stderr)
+
+
+def make_defaults(folder):
+    """What a `config.json` means that names nothing but its family."""
+    import json
+    import transformers as t
+
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds = t.BertConfig, t.RobertaConfig, t.DistilBertConfig, t.GPT2Config, t.OPTConfig, t.LlamaConfig, t.MistralConfig, t.MixtralConfig, t.Qwen2Config, t.Qwen3Config, t.T5Config, t.ViTConfig, t.Dinov2Config, t.CLIPConfig, t.ResNetConfig
+    for kind in kinds:
+        (folder / f"{kind.model_type}.json").write_text(json.dumps(kind().to_dict()))
 
 
 def make_text(folder, model):

@@ -285,3 +285,27 @@ impl Clip {
         .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_second_telling_of_old_files_counts() {
+        let read = |json: Value| ClipConfig::read(json.as_object().unwrap()).unwrap();
+        let old = read(json!({
+            "text_config": { "hidden_size": 64, "vocab_size": 99 },
+            "text_config_dict": { "hidden_size": 128 },
+            "vision_config": { "hidden_size": 96 },
+            "vision_config_dict": null,
+        }));
+        let new = json!({ "text_config": { "hidden_size": 128 }, "vision_config": { "hidden_size": 96 } });
+        assert_eq!(old, read(new));
+        // Widths inside perceptrons do not follow those of tokens.
+        assert_eq!(
+            (old.text.intermediate, old.vision.intermediate),
+            (2048, 3072)
+        );
+    }
+}

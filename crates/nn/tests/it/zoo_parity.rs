@@ -260,6 +260,38 @@ fn compare<C, M>(
     case.compare_gradients(&tracked, logits);
 }
 
+/// A file that says nothing means what it means to the reference.
+#[test]
+fn settings_that_are_left_out_are_those_of_the_reference() {
+    let Some(root) = std::env::var_os("REFIT_ZOO") else {
+        return;
+    };
+    let mut compared = 0;
+    for entry in std::fs::read_dir(PathBuf::from(root).join("defaults")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let full: Map<String, Value> = serde_json::from_str(&text).unwrap();
+        let family = &full["model_type"];
+        let bare = Map::from_iter([("model_type".to_owned(), family.clone())]);
+        match family.as_str().unwrap() {
+            "vit" => same(VitConfig::read, &bare, &full),
+            "dinov2" => same(Dinov2Config::read, &bare, &full),
+            "clip" => same(ClipConfig::read, &bare, &full),
+            "resnet" => same(ResNetConfig::read, &bare, &full),
+            _ => same(TextConfig::read, &bare, &full),
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, 15);
+}
+
+fn same<C: std::fmt::Debug + PartialEq>(
+    read: impl Fn(&Map<String, Value>) -> Result<C, refit_core::ConfigError>,
+    bare: &Map<String, Value>,
+    full: &Map<String, Value>,
+) {
+    assert_eq!(read(bare).unwrap(), read(full).unwrap());
+}
+
 #[test]
 fn greedy_words_are_those_of_the_reference() {
     let mut written = 0;
