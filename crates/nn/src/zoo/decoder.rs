@@ -59,19 +59,15 @@ pub(super) enum Labels {
     Token(Linear),
 }
 
-/// The map to classes, where the task is to tell them; `padding` is the word that fills texts up.
+/// The map to classes, where the task is to tell them; that for tokens is called `token`, and `padding` is the word that
+/// fills texts up.
 pub(super) fn labels(
     scope: &Scope<'_>,
     task: TextTask,
     d: usize,
+    token: &str,
     padding: Option<u32>,
 ) -> Result<Option<Labels>, NnError> {
-    // GPT-2 calls it otherwise where it classifies tokens.
-    let token = if scope.holds("classifier.weight") {
-        "classifier"
-    } else {
-        "score"
-    };
     Ok(match task {
         TextTask::Sequence { classes } => {
             let map = dense(&scope.at("score"), d, classes, false)?;
@@ -163,7 +159,7 @@ impl Decoding {
 
 impl TextDecoder {
     /// States of the tokens of `batch` after the last norm, `[rows, tokens, d]`; with a memory they follow the tokens
-    /// that it holds, and are added to them.
+    /// that it holds, and are added to them. What stands in the place of padding means nothing.
     ///
     /// # Errors
     /// A token or a length that the model does not have. The memory is then as it was.

@@ -193,7 +193,7 @@ impl LlamaConfig {
             norm: Some(Norm::rms(&place.at("norm"), d, self.eps)?),
             narrow: None,
             head: head(scope, task, &words, [d, self.words], self.tied)?,
-            labels: labels(scope, task, d, self.padding)?,
+            labels: labels(scope, task, d, "score", self.padding)?,
             words,
             window: self.window,
         })

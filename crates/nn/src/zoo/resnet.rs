@@ -3,7 +3,7 @@
 use super::{layers, settings::Settings, size};
 use crate::{
     NnError, Pass, Scope,
-    blocks::{Activation, ConvNorm, Linear, mean_of_places},
+    blocks::{Activation, ConvNorm, Linear, Residual, mean_of_places},
 };
 use refit_core::ConfigError;
 use refit_kernels::dual::{self, Dual};
@@ -175,7 +175,7 @@ impl ResNetConfig {
         scope: &Scope<'_>,
         [inputs, outputs]: [usize; 2],
         stride: usize,
-    ) -> Result<Block, NnError> {
+    ) -> Result<Residual, NnError> {
         let inner = self.inner(outputs);
         let shapes = match self.layer_type {
             ResNetLayer::Basic => vec![([inputs, outputs], [3, stride]), ([outputs; 2], [3, 1])],
@@ -197,10 +197,9 @@ impl ResNetConfig {
         let convs = convs.map(|(i, (channels, shape))| self.conv(&place.at(i), channels, shape));
         let changes = stride > 1 || inputs != outputs;
         let shortcut = || self.conv(&scope.at("shortcut"), [inputs, outputs], [1, stride]);
-        Ok(Block {
-            shortcut: changes.then(shortcut).transpose()?,
-            convs: convs.collect::<Result<_, _>>()?,
-        })
+        let convs = convs.collect::<Result<_, _>>()?;
+        let shortcut = changes.then(shortcut).transpose()?;
+        Ok(Residual::new(convs, shortcut, self.hidden_act))
     }
 }
 
@@ -208,7 +207,7 @@ impl ResNetConfig {
 #[derive(Clone, Debug)]
 pub struct ResNet {
     stem: ConvNorm,
-    blocks: Vec<Block>,
+    blocks: Vec<Residual>,
     curve: Activation,
     classifier: Option<Linear>,
 }
@@ -249,35 +248,12 @@ impl ResNet {
         let stem = self.curve.apply(self.stem.forward(pixels, pass));
         let mut x = dual::max_pool2d(stem, [3; 2], [2; 2], [1; 2]);
         for block in &self.blocks {
-            x = block.forward(x, self.curve, pass);
+            x = block.forward(x, pass);
         }
         let features = mean_of_places(x);
         match &self.classifier {
             Some(classifier) => classifier.forward(features),
             None => features,
         }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Block {
-    shortcut: Option<ConvNorm>,
-    convs: Vec<ConvNorm>,
-}
-
-impl Block {
-    fn forward(&self, x: Dual<4>, curve: Activation, pass: &mut Pass) -> Dual<4> {
-        let mut y = x.clone();
-        for (i, conv) in self.convs.iter().enumerate() {
-            if i > 0 {
-                y = curve.apply(y);
-            }
-            y = conv.forward(y, pass);
-        }
-        let beside = match &self.shortcut {
-            Some(conv) => conv.forward(x, pass),
-            None => x,
-        };
-        curve.apply(y + beside)
     }
 }
