@@ -3,8 +3,9 @@
     python3 parity/zoo.py DIR [--venv DIR]
 
 Writes DIR/text/NAME/{config.json, model.safetensors} as transformers saves them, and DIR/text/NAME/expected.safetensors: a batch
-of token rows of different length (`ids`, `mask`), the states after the last layer, the logits, a fixed `probe` and the
-gradient of sum(probe * logits) for every weight, and for decoders 64 greedy words after prompts of different length.
+of token rows of different length (`ids`, `mask`, where there are segments `types`), the states after the last layer, the
+logits, a fixed `probe` and the gradient of sum(probe * logits) for every weight, and for decoders 64 greedy words after
+prompts of different length. Models that answer a text are given `answers`, and write greedy ones to the prompts.
 DIR/pictures holds the same for models that read pictures, DIR/defaults what each family's configuration is by itself.
 `REFIT_ZOO=DIR cargo test -p refit-nn` compares; transformers and torch are installed from PyPI into the virtual
 environment if they are not there.

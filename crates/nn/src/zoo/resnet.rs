@@ -84,6 +84,15 @@ impl ResNetConfig {
     ///
     /// # Errors
     /// A value of another type or out of range.
+    ///
+    /// # Example
+    /// ```
+    /// use refit_nn::zoo::{ResNetConfig, ResNetNorm};
+    /// let json = serde_json::json!({ "model_type": "resnet", "norm": "group" });
+    /// let config = ResNetConfig::read(json.as_object().unwrap())?;
+    /// assert_eq!((config.depths, config.norm), (vec![3, 4, 6, 3], ResNetNorm::Group));
+    /// # Ok::<(), refit_core::ConfigError>(())
+    /// ```
     pub fn read(keys: &Map<String, Value>) -> Result<Self, ConfigError> {
         let (settings, plain) = (Settings(keys), Self::default());
         settings.only("model_type", &"resnet".to_owned())?;
@@ -254,6 +263,43 @@ impl ResNet {
         match &self.classifier {
             Some(classifier) => classifier.forward(features),
             None => features,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn settings_that_no_network_has_are_named() {
+        for (json, start) in [
+            (
+                json!({ "depths": [1, 2] }),
+                "`depths` is [1, 2], expected one number",
+            ),
+            (
+                json!({ "depths": [], "hidden_sizes": [] }),
+                "`depths` is []",
+            ),
+            (
+                json!({ "hidden_sizes": [8, 3], "depths": [1, 1] }),
+                "`hidden_sizes` is 3",
+            ),
+            (
+                json!({ "norm": "group", "num_groups": 48 }),
+                "`num_groups` is 48, expected a divisor",
+            ),
+            (
+                json!({ "norm": "group", "num_groups": 0 }),
+                "`num_groups` is 0",
+            ),
+            (json!({ "layer_type": "other" }), "`layer_type`"),
+        ] {
+            let found = ResNetConfig::read(json.as_object().unwrap()).unwrap_err();
+            let found = found.to_string();
+            assert!(found.starts_with(start), "{found}");
         }
     }
 }

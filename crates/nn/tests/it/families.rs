@@ -65,6 +65,60 @@ pub(crate) fn weights<M>(bind: impl Fn(&Scope<'_>) -> Result<M, NnError>) -> Wei
     Weights::from_host(fresh.layout(), moved.collect(), &device)
 }
 
+#[test]
+fn settings_that_no_model_has_are_named() {
+    for (json, start) in [
+        (
+            json!({ "model_type": "mixtral", "num_local_experts": 2, "num_experts_per_tok": 3 }),
+            "`num_experts_per_tok` is 3, expected at most `num_local_experts` 2",
+        ),
+        (
+            json!({ "model_type": "mixtral", "num_local_experts": 100_000 }),
+            "`num_local_experts` is 100000, expected at most",
+        ),
+        (
+            json!({ "model_type": "t5", "relative_attention_num_buckets": 7 }),
+            "`relative_attention_num_buckets` is 7, expected an even number",
+        ),
+        (
+            json!({ "model_type": "t5", "relative_attention_max_distance": 16 }),
+            "`relative_attention_max_distance` is 16, expected more than half",
+        ),
+        (
+            json!({ "model_type": "t5", "architectures": ["T5Model"] }),
+            "`architectures` is `T5Model`, expected a name that ends with one of ForConditionalGeneration",
+        ),
+        (
+            json!({ "model_type": "t5", "feed_forward_proj": "gated-gelo" }),
+            "`gated-gelo`",
+        ),
+        (
+            json!({ "model_type": "gpt2", "architectures": ["GPT2ForQuestionAnswering"] }),
+            "`architectures` is `GPT2ForQuestionAnswering`, expected a name that ends",
+        ),
+    ] {
+        let found = TextConfig::read(json.as_object().unwrap()).unwrap_err();
+        let found = found.to_string();
+        assert!(found.contains(start), "{found}");
+    }
+}
+
+#[test]
+fn a_decoder_that_answers_needs_a_text_and_keeps_to_it() {
+    let (_, TextModel::Answerer(model)) = models().pop().unwrap() else {
+        panic!("a model that answers")
+    };
+    let batch = |rows: usize| TokenBatch::new(&vec![[3u32]; rows], 1, Side::Right);
+    let text = |memory: &mut Decoding| {
+        let error = model.decoder().states(&batch(2), Some(memory)).unwrap_err();
+        error.to_string()
+    };
+    let empty = text(&mut Decoding::default());
+    assert!(empty.starts_with("`memory` is empty"), "{empty}");
+    let other = text(&mut model.remember(&batch(3)).unwrap());
+    assert!(other.starts_with("`memory` is 2 texts"), "{other}");
+}
+
 fn models() -> Vec<(String, TextModel)> {
     let bound = |(name, config): (String, TextConfig)| {
         let model = weights(|s| config.bind(s)).bind(|s| config.bind(s));
