@@ -1,11 +1,11 @@
 //! CLIP (Radford et al. 2021, arXiv:2103.00020): images and texts in one space, in the names of Hugging Face.
 
-use super::{TextSize, TokenBatch, opt::ATTENTION, pool::pick, settings::Settings};
+use super::{TextSize, TokenBatch, pool::pick, settings::Settings, tower::Tower};
 use crate::{
     Init, NnError, Scope,
     blocks::{
-        Activation, Attention, DEVIATION, Embedding, Heads, ImageTokens, Layer, Linear, Look, Mlp,
-        Norm, NormOrder, PatchEmbedding, Sight, dense, unit_rows,
+        DEVIATION, Embedding, ImageTokens, Layer, Linear, Look, Norm, PatchEmbedding, Sight,
+        unit_rows,
     },
 };
 use refit_core::ConfigError;
@@ -27,57 +27,8 @@ pub struct ClipConfig {
     projection: usize,
 }
 
-/// What both towers have in common.
-#[derive(Clone, Debug, PartialEq)]
-struct Tower {
-    hidden: usize,
-    layers: usize,
-    heads: usize,
-    intermediate: usize,
-    activation: Activation,
-    eps: f64,
-}
-
 /// Old configurations name this word as the end, and mean the one with the highest number.
 const OLD_END: u32 = 2;
-
-impl Tower {
-    fn read(settings: Settings<'_>, [width, heads]: [usize; 2]) -> Result<Self, ConfigError> {
-        let hidden = settings.size("hidden_size", width)?;
-        Ok(Self {
-            hidden,
-            layers: settings.layers("num_hidden_layers", 12)?,
-            heads: settings.heads("num_attention_heads", heads, hidden)?,
-            intermediate: settings.size("intermediate_size", 4 * width)?,
-            activation: settings.get("hidden_act", Activation::QuickGelu)?,
-            eps: settings.eps("layer_norm_eps", 1e-5)?,
-        })
-    }
-
-    fn bind(&self, scope: &Scope<'_>) -> Result<Vec<Layer>, NnError> {
-        let layer = |i| self.layer(&scope.at("encoder.layers").at(i));
-        (0..self.layers).map(layer).collect()
-    }
-
-    fn layer(&self, scope: &Scope<'_>) -> Result<Layer, NnError> {
-        let (d, heads) = (self.hidden, Heads::even(self.hidden, self.heads));
-        let norm = |name| Norm::layer(&scope.at(name), d, self.eps);
-        Ok(Layer {
-            attention: Attention::bind(scope, ATTENTION, d, heads, [true; 2])?,
-            attention_norm: norm("layer_norm1")?,
-            mlp: Mlp::new(
-                dense(&scope.at("mlp.fc1"), d, self.intermediate, true)?,
-                dense(&scope.at("mlp.fc2"), self.intermediate, d, true)?,
-                self.activation,
-            )
-            .into(),
-            mlp_norm: norm("layer_norm2")?,
-            cross: None,
-            order: NormOrder::Before,
-            scales: None,
-        })
-    }
-}
 
 impl ClipConfig {
     /// Reads the keys of a `config.json`.

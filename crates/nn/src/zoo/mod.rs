@@ -22,6 +22,7 @@ mod settings;
 mod t5;
 mod text;
 mod tokens;
+mod tower;
 mod vit;
 
 use crate::{NnError, Pass, Scope};

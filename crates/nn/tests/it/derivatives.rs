@@ -4,14 +4,16 @@ use crate::families;
 use burn::tensor::Tensor;
 use refit_kernels::dual::{Dual, jvp};
 use refit_nn::{
-    ImageConfig, ImageModel, NnError, Pass, Scope, Weights,
+    ImageConfig, ImageModel, NnError, Pass, Role, Scope, Weights,
     zoo::{
         CifarResNetConfig, Clip, ClipConfig, ConvNetConfig, Dinov2, Dinov2Config, MlpConfig,
-        Pooling, ResNetConfig, ResNetLayer, ResNetNorm, Side, TextModel, TokenBatch, VitConfig,
+        Pooling, ResNet, ResNetConfig, ResNetLayer, ResNetNorm, Side, TextModel, TokenBatch,
+        VitConfig,
     },
 };
-use refit_testkit::{close, differences, normal_f64, normal_vec, tensor_f64};
+use refit_testkit::{close, differences, normal, normal_f64, normal_vec, tensor_f64};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 fn vit(pooling: Pooling) -> ImageConfig {
     ImageConfig::Vit(VitConfig {
@@ -170,6 +172,18 @@ fn clip_from_images_and_texts() {
     }
 }
 
+fn small_resnet() -> ResNetConfig {
+    ResNetConfig {
+        num_channels: 1,
+        embedding_size: 4,
+        hidden_sizes: vec![8, 16],
+        depths: vec![1, 2],
+        num_groups: 2,
+        num_labels: 3,
+        ..ResNetConfig::default()
+    }
+}
+
 #[test]
 fn residual_networks_of_every_kind() {
     for (layer_type, norm) in [
@@ -178,18 +192,34 @@ fn residual_networks_of_every_kind() {
         (ResNetLayer::Bottleneck, ResNetNorm::Group),
     ] {
         let config = ResNetConfig {
-            num_channels: 1,
-            embedding_size: 4,
-            hidden_sizes: vec![8, 16],
-            depths: vec![1, 2],
             layer_type,
             norm,
-            num_groups: 2,
-            num_labels: 3,
-            ..ResNetConfig::default()
+            ..small_resnet()
         };
         check_image(&ImageConfig::Resnet(config), 1, 16);
     }
+}
+
+#[test]
+fn a_residual_network_in_training_notes_every_statistic() {
+    let config = small_resnet();
+    let bind = |scope: &Scope<'_>| ResNet::bind(&config, scope);
+    let weights = families::weights(bind);
+    let pixels = normal_f64(7, [3, 1, 16, 16]);
+    check(&weights, bind, |model: &ResNet| {
+        model.forward(pixels.clone().into(), &mut Pass::train())
+    });
+    let mut pass = Pass::train();
+    let pixels = normal(7, [3, 1, 16, 16]);
+    let _ = weights
+        .bind(bind)
+        .unwrap()
+        .forward(pixels.into(), &mut pass);
+    let noted = pass.into_statistics();
+    let noted: BTreeSet<String> = noted.iter().map(|(path, _)| path.to_string()).collect();
+    let buffers = weights.layout().specs().iter();
+    let buffers = buffers.filter(|spec| spec.role == Role::Buffer);
+    assert_eq!(noted, buffers.map(|spec| spec.path.to_string()).collect());
 }
 
 #[test]
