@@ -3,9 +3,10 @@
     python3 parity/zoo.py DIR [--venv DIR]
 
 Writes DIR/text/NAME/{config.json, model.safetensors} as transformers saves them, and DIR/text/NAME/expected.safetensors: a batch
-of token rows of different length (`ids`, `mask`), the states after the last layer, the logits, a fixed `probe` and the
-gradient of sum(probe * logits) for every weight, and for decoders 64 greedy words after prompts of different length.
-DIR/pictures holds the same for models that read pictures.
+of token rows of different length (`ids`, `mask`, where there are segments `types`), the states after the last layer, the
+logits, a fixed `probe` and the gradient of sum(probe * logits) for every weight, and for decoders 64 greedy words after
+prompts of different length. Models that answer a text are given `answers`, and write greedy ones to the prompts.
+DIR/pictures holds the same for models that read pictures, DIR/defaults what each family's configuration is by itself.
 `REFIT_ZOO=DIR cargo test -p refit-nn` compares; transformers and torch are installed from PyPI into the virtual
 environment if they are not there.
 """
@@ -29,11 +30,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--venv", type=Path, default=Path(tempfile.gettempdir()) / "refit-parity-zoo")
+    parser.add_argument("--check", action="store_true", help="load what the tests saved in DIR/*/NAME/saved, and compare every weight bit by bit")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.here:
         python = prepare(options.venv)
-        os.execv(python, [python, __file__, str(options.out), "--here"])
+        os.execv(python, [python, __file__, str(options.out), "--here", *["--check"] * options.check])
+    if options.check:
+        sys.exit(check_all(options.out))
     make_all(options.out)
 
 
@@ -109,6 +113,7 @@ def families():
 
 
 def picture_families():
+    import torch
     import transformers as t
 
     vit = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=4, image_size=16, patch_size=5)
@@ -122,19 +127,69 @@ def picture_families():
     yield "dinov2-classes", t.Dinov2ForImageClassification(t.Dinov2Config(**vit, num_labels=3))
     yield "clip", t.CLIPModel(clip(60))
     yield "clip-old", t.CLIPModel(clip(2))
+    # Other sizes than the configuration names: positions are interpolated.
+    yield "vit-large", t.ViTForImageClassification(t.ViTConfig(**vit, intermediate_size=40, num_labels=3))
+    yield "dinov2-large", t.Dinov2Model(t.Dinov2Config(**vit))
+    yield "dinov2-small", t.Dinov2ForImageClassification(t.Dinov2Config(**vit, num_labels=3))
+    yield "clip-large", t.CLIPModel(clip(60))
+    resnet = dict(embedding_size=8, hidden_sizes=[16, 24], depths=[2, 2], num_labels=3)
+    yield "resnet", t.ResNetModel(t.ResNetConfig(**resnet))
+    yield "resnet-basic", t.ResNetForImageClassification(t.ResNetConfig(**resnet, layer_type="basic", downsample_in_first_stage=True))
+    yield "resnet-bottleneck", t.ResNetForImageClassification(t.ResNetConfig(**resnet, downsample_in_bottleneck=True))
+    grouped = t.ResNetForImageClassification(t.ResNetConfig(**resnet, norm="group", num_groups=2))
+    for name, norm in [(name, norm) for name, norm in grouped.named_modules() if name.endswith("normalization")]:
+        grouped.get_submodule(name.rpartition(".")[0]).normalization = torch.nn.GroupNorm(2, norm.num_features)
+    yield "resnet-groups", grouped
 
 
 def make_all(out):
     import torch
 
+    make_defaults(out / "defaults")
     torch.manual_seed(0)
     for kind, list_of, make in (("text", families, make_text), ("pictures", picture_families, make_picture)):
         for name, model in list_of():
             torch.manual_seed(len(name))
             for weight in model.parameters():  # starts are too tame to tell mistakes apart
                 weight.data += 0.2 * torch.randn_like(weight)
+            for name_of, buffer in model.named_buffers():
+                if "running" in name_of:
+                    buffer += torch.rand_like(buffer)
             make(out / kind / name, model.eval())
             print(name, file=sys.stderr)
+
+
+def check_all(out):
+    """Number of models that are another after they went through the tests."""
+    import json
+    import torch
+    import transformers as t
+
+    t.logging.set_verbosity_error()
+    wrong = checked = 0
+    for saved in sorted(out.glob("*/*/saved")):
+        kind = getattr(t, json.loads((saved / "config.json").read_text())["architectures"][0], None)
+        if kind is None:
+            continue  # a variant of our own
+        first, again = (kind.from_pretrained(folder).state_dict() for folder in (saved.parent, saved))
+        differ = [name for name in first if not torch.equal(first[name], again[name])]
+        checked += 1
+        wrong += bool(differ)
+        if differ:
+            print(f"{saved.parent.name}: {', '.join(differ[:5])} differ", file=sys.stderr)
+    print(f"{wrong} of {checked} models differ after they were read and saved")
+    return wrong or not checked
+
+
+def make_defaults(folder):
+    """What a `config.json` means that names nothing but its family."""
+    import json
+    import transformers as t
+
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds = t.BertConfig, t.RobertaConfig, t.DistilBertConfig, t.GPT2Config, t.OPTConfig, t.LlamaConfig, t.MistralConfig, t.MixtralConfig, t.Qwen2Config, t.Qwen3Config, t.T5Config, t.ViTConfig, t.Dinov2Config, t.CLIPConfig, t.ResNetConfig
+    for kind in kinds:
+        (folder / f"{kind.model_type}.json").write_text(json.dumps(kind().to_dict()))
 
 
 def make_text(folder, model):
@@ -189,18 +244,21 @@ def make_picture(folder, model):
     from safetensors.torch import save_file
 
     model.save_pretrained(folder)
-    pixels = torch.randn(3, 3, 16, 16)
+    size = {"large": (33, 27), "small": (12, 16)}.get(folder.name.rpartition("-")[2], (16, 16))
+    pixels = torch.randn(3, 3, *size)
     tensors = dict(pixels=pixels)
+    other = dict(interpolate_pos_encoding=True) if size != (16, 16) and model.config.model_type != "dinov2" else {}
     if model.config.model_type == "clip":
         ids, mask = batch([6, 4], left=False)
         for row, length in enumerate((6, 4)):
             ids[row, length - 1] = 60  # the end of a text, and the highest of all words
         tensors |= dict(ids=ids, mask=mask)
-        answer = model(input_ids=ids, attention_mask=mask, pixel_values=pixels)
+        answer = model(input_ids=ids, attention_mask=mask, pixel_values=pixels, **other)
         logits = answer.logits_per_image
     else:
-        answer = model(pixel_values=pixels)
-        logits = answer.logits if "logits" in answer else answer.last_hidden_state[:, 0]
+        answer = model(pixel_values=pixels, **other)
+        pooled = answer.pooler_output.flatten(1) if model.config.model_type == "resnet" and "pooler_output" in answer else None
+        logits = answer.logits if "logits" in answer else answer.last_hidden_state[:, 0] if pooled is None else pooled
     probe = torch.randn_like(logits)
     (probe * logits).sum().backward()
     tensors |= dict(logits=logits, probe=probe) | gradients(model, folder)
@@ -213,11 +271,14 @@ def gradients(model, folder):
 
     for weight in model.parameters():
         weight.data = weight.grad if weight.grad is not None else weight.data * float("nan")
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            buffer.fill_(float("nan"))
     place = folder / f"gradients-{folder.name}"
     save(model, place)
     found = load_file(place / "model.safetensors")
     shutil.rmtree(place)
-    return {f"grad.{key}": value for key, value in found.items() if not value.isnan().any()}
+    return {f"grad.{key}": value for key, value in found.items() if value.is_floating_point() and not value.isnan().any()}
 
 
 def batch(lengths, left):

@@ -187,6 +187,9 @@ impl Gate<'_> {
         let mut test = Command::new("cargo");
         test.args(["test", "--workspace", "--test", "it", "--", "zoo_parity"]);
         self.run(test.env("REFIT_ZOO", &models))?;
+        let mut check = Command::new("python3");
+        check.arg("parity/zoo.py").arg(&models);
+        self.run(check.args(["--check", "--venv", tools]))?;
         let mut published = Command::new("python3");
         published.args([
             "parity/minilm.py",

@@ -35,5 +35,5 @@ pub use path::ParamPath;
 pub use progress::{Cancel, Progress, Silent};
 pub use seed::Seed;
 pub use stream::{ReadError, TensorRead, TensorWrite, WriteError};
-pub use tensor::{Sink, Source, TensorMeta};
+pub use tensor::{LastingBytes, Sink, Source, TensorMeta};
 pub use words::wrong_value;

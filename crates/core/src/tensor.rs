@@ -1,7 +1,7 @@
 //! Where tensors come from and where they go, without a file format.
 
 use crate::{DType, ParamPath};
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 /// Name, element type and shape of a stored tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,50 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When the bytes cannot be read.
     fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>, Self::Error>;
+
+    /// The same bytes where they can stay when the source is gone, without a copy: those of a mapped file.
+    fn lasting(&self, _index: usize) -> Option<LastingBytes> {
+        None
+    }
+}
+
+/// Bytes that stay as long as whoever holds them.
+///
+/// ```
+/// let all = std::sync::Arc::new(vec![1u8, 2, 3]);
+/// let part = refit_core::LastingBytes::new(all, 1..3).unwrap();
+/// assert_eq!(part.as_ref(), [2, 3]);
+/// ```
+#[derive(Clone)]
+pub struct LastingBytes {
+    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    range: Range<usize>,
+}
+
+impl LastingBytes {
+    /// A part of what `owner` holds; `None` if it does not hold as much.
+    pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Self> {
+        owner.as_ref().as_ref().get(range.clone())?;
+        Some(Self { owner, range })
+    }
+}
+
+impl AsRef<[u8]> for LastingBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.owner
+            .as_ref()
+            .as_ref()
+            .get(self.range.clone())
+            .unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for LastingBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LastingBytes")
+            .field("len", &self.range.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Something that takes named tensors, one after the other, and keeps them.

@@ -101,11 +101,11 @@ pub enum NnError {
         rows: usize,
     },
     /// Pictures that the model does not take.
-    #[error("pictures are {found:?}, expected at least one of {expected:?}")]
+    #[error("pictures are {found:?}, expected at least one of {expected:?} or larger")]
     Pictures {
         /// How many there are, channels, height and width.
         found: [usize; 4],
-        /// Channels, height and width.
+        /// Channels, least height and least width.
         expected: [usize; 3],
     },
     /// A setting of the model is out of range.
@@ -117,9 +117,10 @@ pub enum NnError {
 const LISTED: usize = 10;
 
 impl NnError {
-    /// Refuses no pictures at all, and those of another shape.
+    /// Refuses no pictures at all, smaller ones than `expected`, and those of other channels.
     pub(crate) fn check_pictures(found: [usize; 4], expected: [usize; 3]) -> Result<(), Self> {
-        if found[0] > 0 && found[1..] == expected {
+        let ([n, c, h, w], [channels, height, width]) = (found, expected);
+        if n > 0 && c == channels && h >= height && w >= width {
             return Ok(());
         }
         Err(Self::Pictures { found, expected })
@@ -173,7 +174,9 @@ impl Hint for NnError {
                 Some("run `refit info` to see which tensors are affected".into())
             }
             Self::Token { .. } => Some("use the tokenizer that belongs to the model".into()),
-            Self::Pictures { .. } => Some("scale and crop pictures to that size".into()),
+            Self::Pictures { .. } => {
+                Some("scale pictures to the size that `config.json` names".into())
+            }
             Self::TooLong { .. } => Some("cut texts to that length".into()),
             Self::Config(error) => error.hint(),
             _ => None,

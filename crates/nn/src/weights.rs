@@ -2,7 +2,8 @@
 
 use crate::NnError;
 use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
-use refit_core::{DType, ParamPath, Seed, Source, TensorMeta};
+use burn_std::{AllocationProperty, Bytes};
+use refit_core::{DType, ParamPath, Seed, Sink, Source, TensorMeta};
 use refit_kernels::dual::Dual;
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
@@ -164,7 +165,8 @@ impl Weights {
         })
     }
 
-    /// Reads the tensors that `bind` asks for from a checkpoint, as f32, in the model's own order, each once. Integer
+    /// Reads the tensors that `bind` asks for from a checkpoint, as f32, in the model's own order, each once. What a mapped
+    /// file holds as f32 stays there: values take no memory of their own as long as nobody changes them. Integer
     /// and boolean tensors that the model does not name are left aside; a weight that it neither names nor
     /// [leaves out](Scope::leave_out) is an error.
     ///
@@ -274,6 +276,30 @@ impl Weights {
     /// A copy of the values on the host.
     pub fn to_host(&self) -> Vec<Vec<f32>> {
         self.clone().into_host()
+    }
+
+    /// Names and shapes as a checkpoint lists them, values as f32.
+    pub fn metas(&self) -> Vec<TensorMeta> {
+        let metas = self.layout.specs().iter().map(|spec| TensorMeta {
+            path: spec.path.clone(),
+            dtype: DType::F32,
+            shape: spec.shape.clone(),
+        });
+        metas.collect()
+    }
+
+    /// Puts every tensor into a checkpoint that expects [`metas`](Self::metas), in that order. A table that stands in for
+    /// another (tied words) is there once, as the model's own files have it.
+    ///
+    /// # Errors
+    /// Those of the checkpoint.
+    pub fn save<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        for (meta, value) in self.metas().iter().zip(&self.values) {
+            let values = to_host(value.value().clone());
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            sink.put(meta, &bytes)?;
+        }
+        Ok(())
     }
 
     /// Binds a model to these weights.
@@ -387,23 +413,43 @@ fn read_f32<S: Source>(
             expected,
         });
     }
-    let bytes = source.bytes(at).map_err(|e| NnError::Read {
-        path: path(),
-        source: Box::new(e),
-    })?;
-    let dtype = match meta.dtype {
-        DType::F16 => BurnDType::F16,
-        DType::BF16 => BurnDType::BF16,
-        DType::F64 => BurnDType::F64,
-        _ => BurnDType::F32,
+    let data = match mapped(source, at) {
+        Some(data) => data,
+        None => {
+            let bytes = source.bytes(at).map_err(|e| NnError::Read {
+                path: path(),
+                source: Box::new(e),
+            })?;
+            let dtype = match meta.dtype {
+                DType::F16 => BurnDType::F16,
+                DType::BF16 => BurnDType::BF16,
+                DType::F64 => BurnDType::F64,
+                _ => BurnDType::F32,
+            };
+            TensorData::from_bytes_vec(bytes.into_owned(), [meta.len()], dtype)
+                .convert_dtype(BurnDType::F32)
+        }
     };
-    let data = TensorData::from_bytes_vec(bytes.into_owned(), [meta.len()], dtype)
-        .convert_dtype(BurnDType::F32);
     let values = data.as_slice::<f32>().expect("just converted to f32");
-    if values.iter().any(|v| !v.is_finite()) {
+    // In stretches without a way out, which the compiler turns into wide comparisons.
+    let finite = |stretch: &[f32]| stretch.iter().fold(true, |all, v| all & v.is_finite());
+    if !values.chunks(1 << 12).all(finite) {
         return Err(NnError::NotFinite { path: path() });
     }
     Ok(Tensor::from_data(data, device))
+}
+
+/// The values of a tensor where they lie: nothing is copied until something writes there.
+fn mapped<S: Source>(source: &S, at: usize) -> Option<TensorData> {
+    let meta = &source.tensors()[at];
+    let as_in_memory = meta.dtype == DType::F32 && cfg!(target_endian = "little");
+    let bytes = as_in_memory.then(|| source.lasting(at)).flatten()?;
+    let aligned = bytes.as_ref().as_ptr().cast::<f32>().is_aligned();
+    if !aligned || bytes.as_ref().len() != meta.len() * size_of::<f32>() {
+        return None;
+    }
+    let bytes = Bytes::from_shared(bytes::Bytes::from_owner(bytes), AllocationProperty::File);
+    Some(TensorData::from_bytes(bytes, [meta.len()], BurnDType::F32))
 }
 
 struct Created {

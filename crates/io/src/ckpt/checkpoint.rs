@@ -8,12 +8,13 @@ use super::{
     map::Bytes,
     open::{Found, Gather, SAFETENSORS, gather_listed, locate},
 };
-use refit_core::{Source, TensorMeta};
+use refit_core::{LastingBytes, Source, TensorMeta};
 use std::{
     borrow::Cow,
     collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Named tensors in one safetensors file or in the shards of a folder, mapped and read on demand.
@@ -52,7 +53,7 @@ pub struct Checkpoint {
 #[derive(Debug)]
 struct Shard {
     file: PathBuf,
-    bytes: Bytes,
+    bytes: Arc<Bytes>,
 }
 
 /// Where a tensor's bytes lie.
@@ -214,7 +215,10 @@ impl Checkpoint {
         for (key, value) in metadata {
             self.metadata.entry(key).or_insert(value);
         }
-        self.shards.push(Shard { file, bytes });
+        self.shards.push(Shard {
+            file,
+            bytes: Arc::new(bytes),
+        });
         Ok(())
     }
 }
@@ -239,5 +243,11 @@ impl Source for Checkpoint {
 
     fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>, CkptError> {
         self.view(index).map(|view| Cow::Borrowed(view.bytes))
+    }
+
+    fn lasting(&self, index: usize) -> Option<LastingBytes> {
+        let Place { shard, range } = self.places.get(index)?;
+        let owner = Arc::clone(&self.shards[*shard as usize].bytes);
+        LastingBytes::new(owner, range.clone())
     }
 }

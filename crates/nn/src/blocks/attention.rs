@@ -53,13 +53,20 @@ pub struct Attention {
     scale: f64,
 }
 
-/// Another text, or what a layer has read of it: `[n, tokens, d]` keys and values.
+/// What a layer has read of another text: keys and values, `[n, tokens, heads * width]`.
 #[derive(Clone, Debug)]
 pub struct Source {
     keys: Dual<3>,
     values: Dual<3>,
     /// Which of its tokens may be seen.
     mask: AttentionMask,
+}
+
+impl Source {
+    /// How many texts there are.
+    pub fn rows(&self) -> usize {
+        self.keys.dims()[0]
+    }
 }
 
 /// What one call of [`Attention::forward`] may see, and what it remembers.

@@ -96,14 +96,13 @@ impl Experts {
 
 /// The `k` highest of every row of `experts` shares, highest first, the first of equals.
 fn choose(shares: &[f32], experts: usize, k: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = Vec::with_capacity(experts);
-    let best = |row: &[f32]| {
-        order.clear();
-        order.extend(0..experts);
-        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
-        order[..k].to_vec()
-    };
-    shares.chunks(experts).flat_map(best).collect()
+    let mut order: Vec<usize> = (0..experts).collect();
+    let mut chosen = Vec::with_capacity(shares.len() / experts * k);
+    for row in shares.chunks(experts) {
+        order.sort_unstable_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+        chosen.extend_from_slice(&order[..k]);
+    }
+    chosen
 }
 
 #[cfg(test)]

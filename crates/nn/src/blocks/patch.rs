@@ -48,11 +48,15 @@ impl PatchEmbedding {
         })
     }
 
+    /// Rows and columns of patches in pictures `[n, c, h, w]`.
+    pub fn grid(&self, [.., h, w]: [usize; 4]) -> [usize; 2] {
+        [h / self.patch, w / self.patch]
+    }
+
     /// `pixels [n, c, h, w]` -> tokens `[n, (h / p) (w / p), d]`, row by row; what does not fill a patch is cut off.
     pub fn forward(&self, pixels: Dual<4>) -> Dual<3> {
-        let [n, c, h, w] = pixels.dims();
-        let p = self.patch;
-        let (rows, columns) = (h / p, w / p);
+        let ([n, c, h, w], p) = (pixels.dims(), self.patch);
+        let [rows, columns] = self.grid([n, c, h, w]);
         let whole = if h % p == 0 && w % p == 0 {
             pixels
         } else {

@@ -68,7 +68,7 @@ impl Sight<'_> {
     /// Whether the last `queries` tokens do not see each key, in the first `rows` texts.
     fn hidden(&self, rows: usize, queries: usize) -> impl Iterator<Item = bool> {
         let (first, window) = (self.keys - queries, self.narrows());
-        let trails = self.causal && self.trails() && queries > 1;
+        let trails = self.causal && self.trails();
         (0..rows * queries * self.keys).map(move |at| {
             let (key, query) = (at % self.keys, first + at / self.keys % queries);
             let row = at / (queries * self.keys);
@@ -187,5 +187,23 @@ mod tests {
         let scores = to_host(scores.into_value());
         assert_eq!(scores[..6], [NO, 1.0, 1.0, NO, 1.0, 1.0]);
         assert_eq!(scores[18..], [1.0; 18]);
+    }
+
+    /// The first text has ended, the second goes on: what is hidden from one must not be hidden from the other.
+    #[test]
+    fn a_text_that_has_ended_hides_nothing_from_others() {
+        let like = Dual::constant(Tensor::<1>::zeros([1], &Device::flex()));
+        let padding = [true, true, true, false, false, false];
+        let sight = Sight {
+            queries: 1,
+            padding: &padding,
+            ..SIGHT
+        };
+        assert!(matches!(mask(sight), AttentionMask::None));
+        let bias = Dual::constant(Tensor::<4>::ones([1, 1, 1, 3], &Device::flex()));
+        let AttentionMask::Additive(scores) = sight.mask(Some(bias), &like) else {
+            panic!("a mask of scores")
+        };
+        assert_eq!(to_host(scores.into_value()), [1.0; 3]);
     }
 }

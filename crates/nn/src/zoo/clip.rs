@@ -1,11 +1,11 @@
 //! CLIP (Radford et al. 2021, arXiv:2103.00020): images and texts in one space, in the names of Hugging Face.
 
-use super::{TextSize, TokenBatch, opt::ATTENTION, pool::pick, settings::Settings};
+use super::{TextSize, TokenBatch, pool::pick, settings::Settings, tower::Tower};
 use crate::{
     Init, NnError, Scope,
     blocks::{
-        Activation, Attention, DEVIATION, Embedding, Heads, Layer, Linear, Look, Mlp, Norm,
-        NormOrder, PatchEmbedding, Sight, dense, unit_rows,
+        DEVIATION, Embedding, ImageTokens, Layer, Linear, Look, Norm, PatchEmbedding, Sight,
+        unit_rows,
     },
 };
 use refit_core::ConfigError;
@@ -27,57 +27,8 @@ pub struct ClipConfig {
     projection: usize,
 }
 
-/// What both towers have in common.
-#[derive(Clone, Debug, PartialEq)]
-struct Tower {
-    hidden: usize,
-    layers: usize,
-    heads: usize,
-    intermediate: usize,
-    activation: Activation,
-    eps: f64,
-}
-
 /// Old configurations name this word as the end, and mean the one with the highest number.
 const OLD_END: u32 = 2;
-
-impl Tower {
-    fn read(settings: Settings<'_>, [width, heads]: [usize; 2]) -> Result<Self, ConfigError> {
-        let hidden = settings.size("hidden_size", width)?;
-        Ok(Self {
-            hidden,
-            layers: settings.layers("num_hidden_layers", 12)?,
-            heads: settings.heads("num_attention_heads", heads, hidden)?,
-            intermediate: settings.size("intermediate_size", 4 * width)?,
-            activation: settings.get("hidden_act", Activation::QuickGelu)?,
-            eps: settings.eps("layer_norm_eps", 1e-5)?,
-        })
-    }
-
-    fn bind(&self, scope: &Scope<'_>) -> Result<Vec<Layer>, NnError> {
-        let layer = |i| self.layer(&scope.at("encoder.layers").at(i));
-        (0..self.layers).map(layer).collect()
-    }
-
-    fn layer(&self, scope: &Scope<'_>) -> Result<Layer, NnError> {
-        let (d, heads) = (self.hidden, Heads::even(self.hidden, self.heads));
-        let norm = |name| Norm::layer(&scope.at(name), d, self.eps);
-        Ok(Layer {
-            attention: Attention::bind(scope, ATTENTION, d, heads, [true; 2])?,
-            attention_norm: norm("layer_norm1")?,
-            mlp: Mlp::new(
-                dense(&scope.at("mlp.fc1"), d, self.intermediate, true)?,
-                dense(&scope.at("mlp.fc2"), self.intermediate, d, true)?,
-                self.activation,
-            )
-            .into(),
-            mlp_norm: norm("layer_norm2")?,
-            cross: None,
-            order: NormOrder::Before,
-            scales: None,
-        })
-    }
-}
 
 impl ClipConfig {
     /// Reads the keys of a `config.json`.
@@ -159,17 +110,15 @@ impl ClipConfig {
         let place = vision.at("embeddings");
         let side = self.image_size / self.patch_size;
         let norm = |name| Norm::layer(&vision.at(name), d, self.vision.eps);
+        let class = place
+            .tensor("class_embedding", [d], start)?
+            .reshape([1, 1, d]);
+        let patches = place.at("patch_embedding");
+        let patches = PatchEmbedding::bind_plain(&patches, self.channels, self.patch_size, d)?;
+        let places = place.at("position_embedding");
+        let places = places.tensor("weight", [side * side + 1, d], start)?;
         let image_side = ImageSide {
-            class: place.tensor("class_embedding", [d], start)?,
-            patches: PatchEmbedding::bind_plain(
-                &place.at("patch_embedding"),
-                self.channels,
-                self.patch_size,
-                d,
-            )?,
-            places: place
-                .at("position_embedding")
-                .tensor("weight", [side * side + 1, d], start)?,
+            tokens: ImageTokens::new(Some(class), patches, places.unsqueeze(), side),
             before: norm("pre_layrnorm")?, // spelt so in every checkpoint
             layers: self.vision.bind(&vision)?,
             after: norm("post_layernorm")?,
@@ -199,9 +148,7 @@ pub struct Clip {
 
 #[derive(Clone, Debug)]
 struct ImageSide {
-    class: Dual<1>,
-    patches: PatchEmbedding,
-    places: Dual<2>,
+    tokens: ImageTokens,
     before: Norm,
     layers: Vec<Layer>,
     after: Norm,
@@ -216,18 +163,17 @@ struct TextSide {
 }
 
 impl Clip {
-    /// `pixels [n, c, s, s]` -> vectors of the common space, `[n, width]`, of any length.
+    /// `pixels [n, c, h, w]` -> vectors of the common space, `[n, width]`, of any length. Positions are interpolated for
+    /// pictures of another size than the configuration names.
     ///
     /// # Errors
-    /// No picture, or pictures of another size.
+    /// No picture, pictures smaller than a patch, or of other channels.
     pub fn images(&self, pixels: Dual<4>) -> Result<Dual<2>, NnError> {
-        let (channels, size) = (self.config.channels, self.config.image_size);
-        NnError::check_pictures(pixels.dims(), [channels, size, size])?;
+        let patch = self.config.patch_size;
+        NnError::check_pictures(pixels.dims(), [self.config.channels, patch, patch])?;
         let side = &self.image_side;
-        let patches = side.patches.forward(pixels);
-        let [n, _, d] = patches.dims();
-        let class = side.class.clone().reshape([1, 1, d]).expand([n, 1, d]);
-        let tokens = Dual::cat(vec![class, patches], 1) + side.places.clone().unsqueeze();
+        let tokens = side.tokens.forward(pixels);
+        let [n, _, d] = tokens.dims();
         let tokens = side.before.forward(tokens);
         let last = side.layers.iter().fold(tokens, |x, layer| {
             layer.forward(x, Look::at(AttentionMask::None))
@@ -288,5 +234,29 @@ impl Clip {
             })
         })
         .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_second_telling_of_old_files_counts() {
+        let read = |json: Value| ClipConfig::read(json.as_object().unwrap()).unwrap();
+        let old = read(json!({
+            "text_config": { "hidden_size": 64, "vocab_size": 99 },
+            "text_config_dict": { "hidden_size": 128 },
+            "vision_config": { "hidden_size": 96 },
+            "vision_config_dict": null,
+        }));
+        let new = json!({ "text_config": { "hidden_size": 128 }, "vision_config": { "hidden_size": 96 } });
+        assert_eq!(old, read(new));
+        // Widths inside perceptrons do not follow those of tokens.
+        assert_eq!(
+            (old.text.intermediate, old.vision.intermediate),
+            (2048, 3072)
+        );
     }
 }

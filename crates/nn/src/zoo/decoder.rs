@@ -59,19 +59,15 @@ pub(super) enum Labels {
     Token(Linear),
 }
 
-/// The map to classes, where the task is to tell them; `padding` is the word that fills texts up.
+/// The map to classes, where the task is to tell them; that for tokens is called `token`, and `padding` is the word that
+/// fills texts up.
 pub(super) fn labels(
     scope: &Scope<'_>,
     task: TextTask,
     d: usize,
+    token: &str,
     padding: Option<u32>,
 ) -> Result<Option<Labels>, NnError> {
-    // GPT-2 calls it otherwise where it classifies tokens.
-    let token = if scope.holds("classifier.weight") {
-        "classifier"
-    } else {
-        "score"
-    };
     Ok(match task {
         TextTask::Sequence { classes } => {
             let map = dense(&scope.at("score"), d, classes, false)?;
@@ -133,14 +129,25 @@ impl Decoding {
         self.len() == 0
     }
 
-    /// Refuses another number of texts, or another model, than those that were read.
-    fn check(&self, batch: &TokenBatch, layers: usize) -> Result<(), ConfigError> {
-        if self.is_empty() || (self.padding.len(), self.layers.len()) == (batch.rows(), layers) {
+    /// Refuses another number of texts, or another model, than those that were read, and a memory of no text in a model
+    /// that answers one.
+    fn check(&self, batch: &TokenBatch, model: &TextDecoder) -> Result<(), ConfigError> {
+        let answers = model.layers.iter().any(|layer| layer.cross.is_some());
+        let asked = self.sources.first().map(Source::rows);
+        let (rows, layers) = match (asked, self.is_empty()) {
+            (None, _) if answers => {
+                let expected = "a text that the model has read, which it can answer";
+                return Err(ConfigError::range("memory", "empty", expected));
+            }
+            (None, true) => return Ok(()),
+            (Some(rows), _) => (rows, self.sources.len()),
+            (None, false) => (self.padding.len(), self.layers.len()),
+        };
+        if (rows, layers) == (batch.rows(), model.layers.len()) {
             return Ok(());
         }
-        let (rows, kept) = (self.padding.len(), self.layers.len());
-        let expected = format!("{rows} texts in a model of {kept} layers, as before");
-        let found = format!("{} texts, {layers} layers", batch.rows());
+        let expected = format!("{rows} texts in a model of {layers} layers, as before");
+        let found = format!("{} texts, {} layers", batch.rows(), model.layers.len());
         Err(ConfigError::range("memory", found, expected))
     }
 
@@ -163,27 +170,24 @@ impl Decoding {
 
 impl TextDecoder {
     /// States of the tokens of `batch` after the last norm, `[rows, tokens, d]`; with a memory they follow the tokens
-    /// that it holds, and are added to them.
+    /// that it holds, and are added to them. What stands in the place of padding means nothing.
     ///
     /// # Errors
-    /// A token or a length that the model does not have. The memory is then as it was.
+    /// A token or a length that the model does not have, or a memory of other texts. The memory is then as it was.
     pub fn states(
         &self,
         batch: &TokenBatch,
         memory: Option<&mut Decoding>,
     ) -> Result<Dual<3>, NnError> {
         self.size.check_batch(batch)?;
-        if let Some(memory) = &memory {
-            memory.check(batch, self.layers.len())?;
-        }
-        let tokens = memory.as_ref().map_or(0, |memory| memory.len()) + batch.tokens();
+        let (mut own, remembers) = (Decoding::default(), memory.is_some());
+        let memory = memory.unwrap_or(&mut own);
+        memory.check(batch, self)?;
+        let tokens = memory.len() + batch.tokens();
         let longest = self.size.longest;
         if tokens > longest {
             return Err(NnError::TooLong { tokens, longest });
         }
-        let mut own = Decoding::default();
-        let remembers = memory.is_some();
-        let memory = memory.unwrap_or(&mut own);
         let places = memory.read(batch);
         let padding = memory.padding.concat();
         let sight = Sight {

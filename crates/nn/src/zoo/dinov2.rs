@@ -4,8 +4,8 @@ use super::{settings::Settings, vit::ATTENTION};
 use crate::{
     Init, NnError, Scope,
     blocks::{
-        Activation, Attention, DEVIATION, Heads, Layer, Linear, Look, Mlp, Norm, NormOrder,
-        PatchEmbedding, dense,
+        Activation, Attention, DEVIATION, Heads, ImageTokens, Layer, Linear, Look, Mlp, Norm,
+        NormOrder, PatchEmbedding, dense,
     },
 };
 use refit_core::ConfigError;
@@ -39,10 +39,6 @@ impl Dinov2Config {
         settings.only("model_type", &"dinov2".to_owned())?;
         settings.only("use_swiglu_ffn", &false)?;
         let hidden = settings.size("hidden_size", 768)?;
-        let names: Vec<String> = settings.get("architectures", Vec::new())?;
-        let classifies = names
-            .first()
-            .is_some_and(|name| name.ends_with("ForImageClassification"));
         let inner = hidden * settings.size("mlp_ratio", 4)?;
         if inner > 1 << 20 {
             let expected = format!("at most 2^20 over `hidden_size` {hidden}");
@@ -59,7 +55,7 @@ impl Dinov2Config {
             patch_size: settings.size("patch_size", 14)?,
             channels: settings.size("num_channels", 3)?,
             bias: settings.get("qkv_bias", true)?,
-            classes: if classifies { settings.classes()? } else { 0 },
+            classes: settings.image_classes()?,
         };
         super::patch(config.patch_size, config.image_size)?;
         Ok(config)
@@ -91,10 +87,8 @@ impl Dinov2Config {
             .collect::<Result<_, _>>()?;
         let classifier = || dense(&scope.at("classifier"), 2 * d, self.classes, true);
         Ok(Dinov2 {
-            shape: [self.channels, self.image_size, self.image_size],
-            class,
-            places,
-            patches,
+            least: [self.channels, self.patch_size, self.patch_size],
+            tokens: ImageTokens::new(Some(class), patches, places, side),
             layers,
             norm: Norm::layer(&place.at("layernorm"), d, self.eps)?,
             classifier: (self.classes > 0).then(classifier).transpose()?,
@@ -125,26 +119,23 @@ impl Dinov2Config {
 /// A DINOv2 bound to weights.
 #[derive(Clone, Debug)]
 pub struct Dinov2 {
-    shape: [usize; 3],
-    class: Dual<3>,
-    places: Dual<3>,
-    patches: PatchEmbedding,
+    /// Channels, and height and width of a patch.
+    least: [usize; 3],
+    tokens: ImageTokens,
     layers: Vec<Layer>,
     norm: Norm,
     classifier: Option<Linear>,
 }
 
 impl Dinov2 {
-    /// `pixels [n, c, s, s]` -> states of the class token and of every patch after the last norm, `[n, 1 + patches, d]`.
+    /// `pixels [n, c, h, w]` -> states of the class token and of every patch after the last norm, `[n, 1 + patches, d]`.
+    /// Positions are interpolated for pictures of another size than the configuration names.
     ///
     /// # Errors
-    /// Pictures of another size: positions are those of the size that the configuration names.
+    /// No picture, pictures smaller than a patch, or of other channels.
     pub fn states(&self, pixels: Dual<4>) -> Result<Dual<3>, NnError> {
-        NnError::check_pictures(pixels.dims(), self.shape)?;
-        let patches = self.patches.forward(pixels);
-        let [n, _, d] = patches.dims();
-        let class = self.class.clone().expand([n, 1, d]);
-        let tokens = Dual::cat(vec![class, patches], 1) + self.places.clone();
+        NnError::check_pictures(pixels.dims(), self.least)?;
+        let tokens = self.tokens.forward(pixels);
         let last = self.layers.iter().fold(tokens, |x, layer| {
             layer.forward(x, Look::at(AttentionMask::None))
         });
@@ -154,7 +145,7 @@ impl Dinov2 {
     /// Logits of a classifier, which reads the class token beside the mean of patches; the class token without one.
     ///
     /// # Errors
-    /// Pictures of another size.
+    /// As [`states`](Self::states).
     pub fn forward(&self, pixels: Dual<4>) -> Result<Dual<2>, NnError> {
         let states = self.states(pixels)?;
         let [n, tokens, d] = states.dims();

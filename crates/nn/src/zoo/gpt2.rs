@@ -73,7 +73,7 @@ impl Gpt2Config {
             norm: Some(Norm::layer(&place.at("ln_f"), d, self.eps)?),
             narrow: None,
             head: head(scope, task, &words, [d, self.words], self.tied)?,
-            labels: labels(scope, task, d, self.padding)?,
+            labels: labels(scope, task, d, "classifier", self.padding)?,
             words,
             window: None,
         })

@@ -193,7 +193,7 @@ impl LlamaConfig {
             norm: Some(Norm::rms(&place.at("norm"), d, self.eps)?),
             narrow: None,
             head: head(scope, task, &words, [d, self.words], self.tied)?,
-            labels: labels(scope, task, d, self.padding)?,
+            labels: labels(scope, task, d, "score", self.padding)?,
             words,
             window: self.window,
         })
@@ -235,6 +235,7 @@ impl LlamaConfig {
 /// How many perceptrons a mixture has, and how many read a token.
 fn experts(settings: Settings<'_>) -> Result<[usize; 2], ConfigError> {
     let all = settings.size("num_local_experts", 8)?;
+    super::layers("num_local_experts", all)?; // as many are too many
     let chosen = settings.size("num_experts_per_tok", 2)?;
     if chosen > all {
         let expected = format!("at most `num_local_experts` {all}");

@@ -1,6 +1,7 @@
 //! Whole models, each from its `config.json`.
 
 mod bert;
+mod cifar_resnet;
 mod clip;
 mod conv_net;
 mod decoder;
@@ -21,9 +22,11 @@ mod settings;
 mod t5;
 mod text;
 mod tokens;
+mod tower;
 mod vit;
 
 use crate::{NnError, Pass, Scope};
+pub use cifar_resnet::{CifarResNet, CifarResNetConfig};
 pub use clip::{Clip, ClipConfig};
 pub use conv_net::{ConvNet, ConvNetConfig};
 pub use decoder::{Decoding, TextDecoder};
@@ -34,7 +37,7 @@ pub use mlp::{Mlp, MlpConfig};
 pub use pool::Pool;
 use refit_core::ConfigError;
 use refit_kernels::dual::Dual;
-pub use resnet::{CifarResNet, CifarResNetConfig};
+pub use resnet::{ResNet, ResNetConfig, ResNetLayer, ResNetNorm};
 pub use seq2seq::Seq2Seq;
 use serde::{Deserialize, Serialize};
 pub use text::{TextConfig, TextModel, TextSize, TextTask};
@@ -54,11 +57,13 @@ pub enum ImageConfig {
     ConvNet(ConvNetConfig),
     /// Residual network for 32 x 32 images.
     CifarResnet(CifarResNetConfig),
+    /// Residual network for photographs.
+    Resnet(ResNetConfig),
 }
 
 impl ImageConfig {
     /// The names that `model_type` may have.
-    pub const MODEL_TYPES: [&'static str; 4] = ["vit", "mlp", "conv-net", "cifar-resnet"];
+    pub const MODEL_TYPES: [&'static str; 5] = ["vit", "mlp", "conv-net", "cifar-resnet", "resnet"];
 
     /// Binds the model.
     ///
@@ -71,6 +76,7 @@ impl ImageConfig {
             Self::Mlp(config) => ImageModel::Mlp(Mlp::bind(config, scope)?),
             Self::ConvNet(config) => ImageModel::ConvNet(ConvNet::bind(config, scope)?),
             Self::CifarResnet(config) => ImageModel::CifarResNet(CifarResNet::bind(config, scope)?),
+            Self::Resnet(config) => ImageModel::ResNet(ResNet::bind(config, scope)?),
         })
     }
 
@@ -84,6 +90,7 @@ impl ImageConfig {
             Self::Mlp(config) => config.check(),
             Self::ConvNet(config) => config.check(),
             Self::CifarResnet(config) => config.check(),
+            Self::Resnet(config) => config.check(),
         }
     }
 
@@ -94,6 +101,7 @@ impl ImageConfig {
             Self::Mlp(c) => c.num_labels,
             Self::ConvNet(c) => c.num_labels,
             Self::CifarResnet(c) => c.num_labels,
+            Self::Resnet(c) => c.num_labels,
         }
     }
 
@@ -102,10 +110,12 @@ impl ImageConfig {
         match self {
             Self::Vit(c) if c.num_labels == 0 => c.hidden_size,
             Self::Mlp(c) if c.num_labels == 0 => c.hidden.last().copied().unwrap_or(0),
+            Self::Resnet(c) if c.num_labels == 0 => c.width(),
             Self::Vit(c) => c.num_labels,
             Self::Mlp(c) => c.num_labels,
             Self::ConvNet(c) => c.num_labels,
             Self::CifarResnet(c) => c.num_labels,
+            Self::Resnet(c) => c.num_labels,
         }
     }
 }
@@ -126,6 +136,8 @@ pub enum ImageModel {
     ConvNet(ConvNet),
     /// Residual network for 32 x 32 images.
     CifarResNet(CifarResNet),
+    /// Residual network for photographs.
+    ResNet(ResNet),
 }
 
 impl ImageModel {
@@ -136,6 +148,7 @@ impl ImageModel {
             Self::Mlp(model) => model.forward(pixels),
             Self::ConvNet(model) => model.forward(pixels, pass),
             Self::CifarResNet(model) => model.forward(pixels, pass),
+            Self::ResNet(model) => model.forward(pixels, pass),
         }
     }
 }

@@ -114,7 +114,7 @@ impl OptConfig {
             norm,
             narrow,
             head: head(scope, task, &words, [self.word, self.words], self.tied)?,
-            labels: labels(scope, task, self.word, self.padding)?,
+            labels: labels(scope, task, self.word, "score", self.padding)?,
             words,
             window: None,
         })

@@ -70,6 +70,16 @@ impl Settings<'_> {
         self.size("num_labels", labels.map_or(2, |labels| labels.len()))
     }
 
+    /// The classes of a model of pictures, if the first of `architectures` classifies them, else 0.
+    pub(super) fn image_classes(self) -> Result<usize, ConfigError> {
+        let names: Vec<String> = self.get("architectures", Vec::new())?;
+        let classifies = |name: &String| name.ends_with("ForImageClassification");
+        if names.first().is_some_and(classifies) {
+            return self.classes();
+        }
+        Ok(0)
+    }
+
     /// The word that fills texts up, if there is one: some files say so by a number that no word has.
     pub(super) fn padding(self, default: Option<u32>) -> Result<Option<u32>, ConfigError> {
         if !self.0.contains_key("pad_token_id") {

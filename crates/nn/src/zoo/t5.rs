@@ -37,32 +37,12 @@ pub(super) struct T5Config {
 /// Nothing in a T5 limits how long a text is; scores for distances grow with the square.
 const LONGEST: usize = 1 << 14;
 
-const fn names(
-    query: &'static str,
-    key: &'static str,
-    value: &'static str,
-    output: &'static str,
-) -> AttentionNames {
-    AttentionNames {
-        query,
-        key,
-        value,
-        output,
-    }
-}
-
-const OWN: AttentionNames = names(
-    "SelfAttention.q",
-    "SelfAttention.k",
-    "SelfAttention.v",
-    "SelfAttention.o",
-);
-const CROSS: AttentionNames = names(
-    "EncDecAttention.q",
-    "EncDecAttention.k",
-    "EncDecAttention.v",
-    "EncDecAttention.o",
-);
+const ATTENTION: AttentionNames = AttentionNames {
+    query: "q",
+    key: "k",
+    value: "v",
+    output: "o",
+};
 
 impl T5Config {
     pub(super) fn read(settings: Settings<'_>) -> Result<Self, ConfigError> {
@@ -221,14 +201,17 @@ impl T5Config {
 
     fn layer(&self, scope: &Scope<'_>, crosses: bool) -> Result<Layer, NnError> {
         let (d, last) = (self.hidden, if crosses { 2 } else { 1 });
-        let attention = |at: usize, names| {
+        let attention = |at: usize, name| {
             let place = scope.at(at);
-            let attention = Attention::bind(&place, names, d, self.heads, [false; 2])?;
+            let maps = place.at(name);
+            let attention = Attention::bind(&maps, ATTENTION, d, self.heads, [false; 2])?;
             let norm = self.norm(&place.at("layer_norm"))?;
             Ok::<_, NnError>((attention.unscaled(), norm))
         };
-        let (own, own_norm) = attention(0, OWN)?;
-        let cross = crosses.then(|| attention(1, CROSS)).transpose()?;
+        let (own, own_norm) = attention(0, "SelfAttention")?;
+        let cross = crosses
+            .then(|| attention(1, "EncDecAttention"))
+            .transpose()?;
         let place = scope.at(last).at("DenseReluDense");
         let map = |name, inputs, outputs| dense(&place.at(name), inputs, outputs, false);
         let down = map("wo", self.inner, d)?;

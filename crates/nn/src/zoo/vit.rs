@@ -4,8 +4,8 @@ use super::{divides, eps, layers, patch, settings::Settings, size};
 use crate::{
     Init, NnError, Scope,
     blocks::{
-        Activation, Attention, AttentionNames, Heads, Layer, Linear, Look, Mlp, Norm, NormOrder,
-        PatchEmbedding, dense,
+        Activation, Attention, AttentionNames, Heads, ImageTokens, Layer, Linear, Look, Mlp, Norm,
+        NormOrder, PatchEmbedding, dense,
     },
 };
 use refit_core::ConfigError;
@@ -77,13 +77,7 @@ impl VitConfig {
         settings.only("model_type", &"vit".to_owned())?;
         settings.only("hidden_act", &"gelu".to_owned())?;
         settings.only("qkv_bias", &true)?;
-        let names: Vec<String> = settings.get("architectures", Vec::new())?;
-        let classifies = |name: &String| name.ends_with("ForImageClassification");
-        let named = if names.first().is_some_and(classifies) {
-            settings.classes()?
-        } else {
-            0
-        };
+        let named = settings.image_classes()?;
         let plain = Self::default();
         let config = Self {
             hidden_size: settings.get("hidden_size", plain.hidden_size)?,
@@ -150,9 +144,8 @@ pub(super) const ATTENTION: AttentionNames = AttentionNames {
 /// A vision transformer bound to weights.
 #[derive(Clone, Debug)]
 pub struct Vit {
-    cls: Option<Dual<3>>,
-    positions: Dual<3>,
-    patches: PatchEmbedding,
+    tokens: ImageTokens,
+    pooling: Pooling,
     layers: Vec<Layer>,
     norm: Norm,
     classifier: Option<Linear>,
@@ -190,31 +183,29 @@ impl Vit {
             n => Some(Linear::bind(&whole.at("classifier"), d, n)?),
         };
         Ok(Self {
-            cls,
-            positions,
-            patches,
+            tokens: ImageTokens::new(cls, patches, positions, side),
+            pooling: config.pooling,
             layers,
             norm,
             classifier,
         })
     }
 
-    /// `pixels [n, c, s, s]` -> features `[n, d]`, after the last norm.
+    /// `pixels [n, c, h, w]` -> features `[n, d]`, after the last norm. Positions are interpolated for pictures of
+    /// another size than the configuration names.
+    ///
+    /// # Panics
+    /// If pictures are smaller than a patch, or have other channels.
     pub fn features(&self, pixels: Dual<4>) -> Dual<2> {
-        let patches = self.patches.forward(pixels);
-        let [n, _, d] = patches.dims();
-        let tokens = match &self.cls {
-            Some(cls) => Dual::cat(vec![cls.clone().expand([n, 1, d]), patches], 1),
-            None => patches,
-        };
-        let embedded = tokens + self.positions.clone();
+        let embedded = self.tokens.forward(pixels);
+        let [n, _, d] = embedded.dims();
         let last = self.layers.iter().fold(embedded, |x, layer| {
             layer.forward(x, Look::at(AttentionMask::None))
         });
-        match &self.cls {
+        match self.pooling {
             // Only the class token is read, so only it needs the norm.
-            Some(_) => self.norm.forward(last.narrow(1, 0, 1).reshape([n, d])),
-            None => self.norm.forward(last).mean_dim(1).reshape([n, d]),
+            Pooling::Cls => self.norm.forward(last.narrow(1, 0, 1).reshape([n, d])),
+            Pooling::Mean => self.norm.forward(last).mean_dim(1).reshape([n, d]),
         }
     }
 

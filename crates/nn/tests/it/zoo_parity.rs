@@ -3,13 +3,16 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use refit_core::{DType, Seed, Source};
-use refit_io::ckpt::Checkpoint;
+use refit_io::{
+    atomic::Overwrite,
+    ckpt::{Checkpoint, CheckpointWriter, WriteOptions},
+};
 use refit_kernels::dual::Dual;
 use refit_nn::{
-    NnError, Scope, Weights, to_host,
+    NnError, Pass, Scope, Weights, to_host,
     zoo::{
-        ClipConfig, Dinov2Config, Generator, Sampling, Side, Stop, TextConfig, TextModel,
-        TokenBatch, Vit, VitConfig,
+        ClipConfig, Dinov2Config, Generator, ResNet, ResNetConfig, Sampling, Side, Stop,
+        TextConfig, TextModel, TokenBatch, Vit, VitConfig,
     },
 };
 use serde_json::{Map, Value};
@@ -54,6 +57,22 @@ fn keys(folder: &Path) -> Map<String, Value> {
     serde_json::from_str(&text).unwrap()
 }
 
+/// Writes what was read once more; `parity/zoo.py --check` compares.
+fn save(weights: &Weights, folder: &Path) {
+    let out = folder.join("saved");
+    std::fs::create_dir_all(&out).unwrap();
+    std::fs::copy(folder.join("config.json"), out.join("config.json")).unwrap();
+    let options = WriteOptions {
+        metadata: [("format".into(), "pt".into())].into(),
+        overwrite: Overwrite::Replace,
+        ..WriteOptions::default()
+    };
+    let path = out.join("model.safetensors");
+    let mut writer = CheckpointWriter::create(path, weights.metas(), options).unwrap();
+    weights.save(&mut writer).unwrap();
+    writer.finish().unwrap();
+}
+
 impl<C> Case<C> {
     fn open<M>(
         folder: &Path,
@@ -62,6 +81,7 @@ impl<C> Case<C> {
     ) -> Self {
         let source = Checkpoint::open(folder.join("model.safetensors")).unwrap();
         let weights = Weights::load(&source, &Device::flex(), |s| bind(&config, s)).unwrap();
+        save(&weights, folder);
         Self {
             name: folder.display().to_string(),
             expected: Checkpoint::open(folder.join("expected.safetensors")).unwrap(),
@@ -210,7 +230,7 @@ fn gradients_are_those_of_the_reference() {
 
 #[test]
 fn pictures_are_seen_as_by_the_reference() {
-    for folder in folders("pictures", 6) {
+    for folder in folders("pictures", 14) {
         let keys = keys(&folder);
         match keys["model_type"].as_str().unwrap() {
             "vit" => {
@@ -222,6 +242,13 @@ fn pictures_are_seen_as_by_the_reference() {
                 let case = Case::open(&folder, Dinov2Config::read(&keys).unwrap(), bind);
                 compare(&case, bind, |case, model| {
                     model.forward(case.pixels()).unwrap()
+                });
+            }
+            "resnet" => {
+                let config = ResNetConfig::read(&keys).unwrap();
+                let case = Case::open(&folder, config, ResNet::bind);
+                compare(&case, ResNet::bind, |case, model| {
+                    model.forward(case.pixels(), &mut Pass::eval())
                 });
             }
             "clip" => {
@@ -251,6 +278,38 @@ fn compare<C, M>(
     let difference = apart(&found, &expected, &[false]);
     assert!(difference < CLOSE, "{}: {difference}", case.name);
     case.compare_gradients(&tracked, logits);
+}
+
+/// A file that says nothing means what it means to the reference.
+#[test]
+fn settings_that_are_left_out_are_those_of_the_reference() {
+    let Some(root) = std::env::var_os("REFIT_ZOO") else {
+        return;
+    };
+    let mut compared = 0;
+    for entry in std::fs::read_dir(PathBuf::from(root).join("defaults")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let full: Map<String, Value> = serde_json::from_str(&text).unwrap();
+        let family = &full["model_type"];
+        let bare = Map::from_iter([("model_type".to_owned(), family.clone())]);
+        match family.as_str().unwrap() {
+            "vit" => same(VitConfig::read, &bare, &full),
+            "dinov2" => same(Dinov2Config::read, &bare, &full),
+            "clip" => same(ClipConfig::read, &bare, &full),
+            "resnet" => same(ResNetConfig::read, &bare, &full),
+            _ => same(TextConfig::read, &bare, &full),
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, 15);
+}
+
+fn same<C: std::fmt::Debug + PartialEq>(
+    read: impl Fn(&Map<String, Value>) -> Result<C, refit_core::ConfigError>,
+    bare: &Map<String, Value>,
+    full: &Map<String, Value>,
+) {
+    assert_eq!(read(bare).unwrap(), read(full).unwrap());
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Flags that verbs share.
 
-use super::error::{CliError, Exit};
-use clap::{Args, ValueEnum};
+use super::{
+    device::DeviceName,
+    error::{CliError, Exit},
+};
+use clap::Args;
 use refit_core::Seed;
 use refit_io::atomic::{self, AtomicError, Overwrite};
 use std::path::{Path, PathBuf};
@@ -26,8 +29,8 @@ pub(super) struct RunArgs {
     /// Seed of all chance [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Compute device
-    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    /// Compute device: cpu, or in builds with that feature cuda:N or wgpu:N
+    #[arg(long, value_name = "NAME", default_value_t = DeviceName::Cpu)]
     pub(super) device: DeviceName,
     /// Worker threads, 1 to 1024 [default: as many as the machine offers]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -41,29 +44,6 @@ pub(super) struct RunArgs {
     /// What is printed
     #[command(flatten)]
     pub(super) ui: UiArgs,
-}
-
-/// Compute devices of this build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum DeviceName {
-    /// The processor, with hand-written kernels
-    Cpu,
-}
-
-impl DeviceName {
-    /// The name on the command line.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-        }
-    }
-
-    /// The engine's device.
-    pub(super) fn open(self) -> burn::tensor::Device {
-        match self {
-            Self::Cpu => burn::tensor::Device::flex(),
-        }
-    }
 }
 
 impl RunArgs {
@@ -83,10 +63,10 @@ impl RunArgs {
         self.threads.map_or_else(offered, |n| n as usize)
     }
 
-    /// Starts the worker threads: once in a process, before anything runs in parallel.
+    /// Starts the worker threads: once in a process, before anything runs in parallel. Sees whether the device is there.
     ///
     /// # Errors
-    /// When the system gives fewer threads than that.
+    /// When the system gives fewer threads than that, or the device does not answer.
     pub(super) fn start_threads(&self) -> Result<(), CliError> {
         let threads = self.thread_count();
         rayon::ThreadPoolBuilder::new()
@@ -95,7 +75,8 @@ impl RunArgs {
             .map_err(|error| {
                 let words = format!("cannot start {threads} worker threads: {error}");
                 CliError::plain(Exit::Failed, words).hint("give a lower number to --threads")
-            })
+            })?;
+        self.device.check()
     }
 }
 

@@ -5,6 +5,7 @@ mod classify;
 mod completions;
 mod config;
 mod demo;
+mod device;
 mod embed;
 mod error;
 mod eval;
