@@ -1,4 +1,4 @@
-//! Numbers on the host: dense decompositions, Krylov spaces, random subspaces, assignment.
+//! Numbers on the host: dense decompositions, Krylov spaces, random subspaces, assignment, metrics.
 //!
 //! A [`Matrix`] is row-major, as tensors are. Decompositions are those of `faer`, on one thread: callers share
 //! tensors among threads, and a result has the same bits for any number of them. What goes in must be finite; what
@@ -18,6 +18,7 @@ mod error;
 pub mod krylov;
 mod linalg;
 mod matrix;
+pub mod metric;
 pub mod vector;
 
 pub use assign::{Assignment, assign};

@@ -25,6 +25,14 @@ pub enum TextError {
         /// What its reader says.
         problem: String,
     },
+    /// A chat template that cannot be used, or will not have the conversation.
+    #[error("the chat template of `{}` fails: {problem}", path.display())]
+    ChatTemplate {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        problem: String,
+    },
     /// Texts that would be cut to nothing.
     #[error("texts are cut to {longest} tokens, of which {added} are added around them")]
     TooShort {
@@ -56,6 +64,9 @@ impl Hint for TextError {
                     .into(),
             ),
             Self::Tokenizer { .. } => Some("take the file from the model's publisher again".into()),
+            Self::ChatTemplate { .. } => {
+                Some("write the prompt as the model expects it, without its template".into())
+            }
             _ => None,
         }
     }

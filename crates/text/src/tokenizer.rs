@@ -30,6 +30,19 @@ pub struct Encoded {
     types: Vec<u32>,
     offsets: Vec<(usize, usize)>,
     words: Vec<Option<u32>>,
+    sequences: Vec<Option<usize>>,
+}
+
+impl From<tokenizers::Encoding> for Encoded {
+    fn from(found: tokenizers::Encoding) -> Self {
+        Self {
+            ids: found.get_ids().to_vec(),
+            types: found.get_type_ids().to_vec(),
+            offsets: found.get_offsets().to_vec(),
+            words: found.get_word_ids().to_vec(),
+            sequences: found.get_sequence_ids(),
+        }
+    }
 }
 
 impl Encoded {
@@ -51,6 +64,11 @@ impl Encoded {
     /// Which word of the text each token belongs to; `None` for what was added.
     pub fn words(&self) -> &[Option<u32>] {
         &self.words
+    }
+
+    /// Which of the texts each token comes from, 0 or 1; `None` for what was added.
+    pub fn sequences(&self) -> &[Option<usize>] {
+        &self.sequences
     }
 }
 
@@ -93,6 +111,18 @@ impl Tokenizer {
         Ok(Self { inner, pad })
     }
 
+    /// The same tokenizer, which cuts no text short.
+    #[must_use]
+    pub fn uncut(mut self) -> Self {
+        // Taking a limit away cannot fail; only setting one can.
+        let _ = self.inner.with_truncation(None);
+        self
+    }
+
+    pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
     /// The token that fills up short texts; 0 where the model's files name none.
     pub fn pad(&self) -> u32 {
         self.pad
@@ -118,20 +148,30 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer cannot cut it.
     pub fn encode(&self, text: &str, second: Option<&str>) -> Result<Encoded, TextError> {
-        let failed = |error: tokenizers::Error| TextError::Encode {
-            problem: error.to_string(),
-        };
         let found = match second {
             None => self.inner.encode(text, true),
             Some(second) => self.inner.encode((text, second), true),
         };
-        let found = found.map_err(failed)?;
-        Ok(Encoded {
-            ids: found.get_ids().to_vec(),
-            types: found.get_type_ids().to_vec(),
-            offsets: found.get_offsets().to_vec(),
-            words: found.get_word_ids().to_vec(),
-        })
+        found.map(Encoded::from).map_err(uncuttable)
+    }
+
+    /// Cuts words, which [`Encoded::words`] then counts, and adds what the model expects around them.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot cut them.
+    pub fn encode_words(&self, words: &[String]) -> Result<Encoded, TextError> {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let found = self.inner.encode(&words[..], true);
+        found.map(Encoded::from).map_err(uncuttable)
+    }
+
+    /// The tokens of a text that already has what the model expects around it.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot cut it.
+    pub fn encode_marked(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        let found = self.inner.encode(text, false).map_err(uncuttable)?;
+        Ok(found.get_ids().to_vec())
     }
 
     /// Joins tokens to a text, without those that were added.
@@ -145,6 +185,11 @@ impl Tokenizer {
                 problem: error.to_string(),
             })
     }
+}
+
+fn uncuttable(error: tokenizers::Error) -> TextError {
+    let problem = error.to_string();
+    TextError::Encode { problem }
 }
 
 /// The token for padding: as the tokenizer's configuration or the list of special tokens names it.

@@ -4,7 +4,10 @@ use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 use refit_io::{
     atomic::{Overwrite, write_file},
-    data::{DataError, LabelledTexts, TextProblem, read_texts},
+    data::{
+        DataError, Header, LabelledTexts, TextColumn, TextProblem, read_columns, read_tagged,
+        read_texts,
+    },
 };
 use std::io::Write;
 
@@ -60,10 +63,16 @@ fn a_text_without_header_keeps_its_tabs() {
 #[test]
 fn lines_that_are_no_rows_are_told_by_number() {
     for (bytes, line, expected) in [
-        (&b"a\tx\nb\n"[..], 2, TextProblem::NoTab),
+        (
+            &b"a\tx\nb\n"[..],
+            2,
+            TextProblem::Plain {
+                expected: "label<TAB>text".into(),
+            },
+        ),
         (b"a\tx\n\nb\t\xff\n", 3, TextProblem::NotText),
-        (b"a\tx\n\ty\n", 2, TextProblem::NoLabel),
-        (b"a\tx\nb\t  \n", 2, TextProblem::NoText),
+        (b"a\tx\n\ty\n", 2, TextProblem::Empty { name: "label" }),
+        (b"a\tx\nb\t  \n", 2, TextProblem::Empty { name: "text" }),
         (
             b"label\ttext\na\tx\ty\n",
             2,
@@ -75,9 +84,9 @@ fn lines_that_are_no_rows_are_told_by_number() {
     ] {
         assert_eq!(problem(bytes), (line, expected));
     }
-    let (line, found) = problem(b"{\"text\": \"x\", \"label\": 1}\n{\"text\": 3, \"label\": 1}\n");
+    let (line, found) = problem(b"{\"text\": \"x\", \"label\": 1}\n{\"label\": 1}\n");
     assert!(
-        line == 2 && matches!(found, TextProblem::Json { .. }),
+        line == 2 && found == TextProblem::NoColumn { name: "text" },
         "{found}"
     );
 }
@@ -112,6 +121,122 @@ fn classes_that_cannot_be_fitted_are_refused() {
 proptest! {
     #[test]
     fn no_file_stops_the_program(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = read(&bytes, "train", None);
+    }
+}
+
+/// A Parquet file of texts, whole numbers, and a column that no text reader understands.
+fn parquet_file(texts: &[&str], labels: &[i64]) -> Vec<u8> {
+    use parquet::{
+        data_type::{ByteArray, ByteArrayType, Int64Type},
+        file::{properties::WriterProperties, writer::SerializedFileWriter},
+        schema::parser::parse_message_type,
+    };
+    let schema = "message rows { REQUIRED INT64 label; REQUIRED BYTE_ARRAY sentence (UTF8); REQUIRED BYTE_ARRAY raw; }";
+    let schema = std::sync::Arc::new(parse_message_type(schema).unwrap());
+    let mut bytes = Vec::new();
+    let properties =
+        WriterProperties::builder().set_compression(parquet::basic::Compression::SNAPPY);
+    let properties = std::sync::Arc::new(properties.build());
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<Int64Type>()
+        .write_batch(labels, None, None)
+        .unwrap();
+    column.close().unwrap();
+    let texts: Vec<ByteArray> = texts.iter().map(|text| (*text).into()).collect();
+    for _ in 0..2 {
+        let mut column = group.next_column().unwrap().unwrap();
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(&texts, None, None)
+            .unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+#[test]
+fn a_data_set_in_parquet_reads_like_its_table() {
+    let found = read(&parquet_file(&["one", "three"], &[10, 9]), "train", None).unwrap();
+    assert_eq!(found, read(ROWS, "train", None).unwrap());
+    let (row, found) = problem(&parquet_file(&["one", " "], &[1, 2]));
+    assert_eq!((row, found), (2, TextProblem::Empty { name: "text" }));
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("rows.parquet");
+    write_file(&path, &parquet_file(&["a"], &[1]), Overwrite::Refuse).unwrap();
+    let of = |name: &'static [&'static str]| {
+        read_columns(&path, "train", &[TextColumn::needed(name)], Header::Needed)
+    };
+    let missing = of(&["answer"]).unwrap_err().to_string();
+    assert!(missing.contains("no column `answer`"), "{missing}");
+    write_file(&path, ROWS, Overwrite::Replace).unwrap();
+    let missing = of(&["answer"]).unwrap_err().to_string();
+    assert!(
+        missing.contains("line 1") && missing.ends_with("is no header with `answer`"),
+        "{missing}"
+    );
+    write_file(&path, &parquet_file(&["a"], &[1]), Overwrite::Replace).unwrap();
+    let raw = of(&["raw"]).unwrap_err().to_string();
+    assert!(raw.contains("neither a text nor a number"), "{raw}");
+}
+
+#[test]
+fn pairs_have_a_second_text() {
+    let pairs = b"label\tpremise\thypothesis\n1\tit rains\tit is wet\n0\tit rains\tit is dry\n";
+    let found = read(pairs, "train", None).unwrap();
+    assert_eq!(found.seconds.unwrap(), ["it is wet", "it is dry"]);
+    let json =
+        b"{\"label\": 1, \"text\": \"a\", \"text_pair\": \"b\"}\n{\"label\": 0, \"text\": \"a\"}\n";
+    assert_eq!(problem(json), (2, TextProblem::NoColumn { name: "text_b" }));
+}
+
+#[test]
+fn tagged_words_are_sentences() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("words");
+    let tagged = |bytes: &[u8]| {
+        write_file(&path, bytes, Overwrite::Replace).unwrap();
+        read_tagged(&path)
+    };
+    let text = b"-DOCSTART- -X- O O\n\nEU NNP B-NP B-ORG\r\nrejects VBZ B-VP O\n\n\nA b\tO\n";
+    let found = tagged(text).unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(
+        (&found[0].words[..], &found[0].tags[..]),
+        (
+            &["EU".to_owned(), "rejects".into()][..],
+            &["B-ORG".to_owned(), "O".into()][..]
+        )
+    );
+    assert_eq!(found[1].words, ["A b"]); // a tab goes before spaces
+    let error = tagged(b"EU B-ORG\nalone\n").unwrap_err().to_string();
+    assert!(
+        error.starts_with("line 2 of `") && error.contains("word<TAB>tag"),
+        "{error}"
+    );
+    assert!(tagged(b"\n\n").is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn no_damage_to_a_parquet_file_stops_the_program(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        cut in any::<prop::sample::Index>(),
+        whole in any::<bool>(),
+    ) {
+        let mut bytes = parquet_file(&["one", "two", "three"], &[1, 2, 3]);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if !whole {
+            bytes.truncate(cut.index(bytes.len()));
+        }
         let _ = read(&bytes, "train", None);
     }
 }

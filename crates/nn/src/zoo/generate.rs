@@ -54,33 +54,53 @@ impl Sampling {
         if self.temperature == 0.0 {
             return highest(scores);
         }
-        let mut order: Vec<u32> = (0..scores.len() as u32).collect();
-        let score = |&at: &u32| f64::from(scores[at as usize]);
-        let higher = |a: &u32, b: &u32| score(b).total_cmp(&score(a)).then(a.cmp(b));
-        if (1..order.len()).contains(&self.top_k) {
-            order.select_nth_unstable_by(self.top_k - 1, higher);
-            order.truncate(self.top_k);
-        }
-        order.sort_unstable_by(higher);
-        let most = order.first().map_or(0.0, score);
-        let weight = |at| ((score(at) - most) / self.temperature).exp();
-        let mut weights: Vec<f64> = order.iter().map(weight).collect();
-        let all: f64 = weights.iter().sum();
-        if self.top_p < 1.0 {
-            let mut before = 0.0;
-            let reached = weights.iter().position(|weight| {
-                let full = before >= self.top_p * all;
-                before += weight;
-                full
-            });
-            weights.truncate(reached.unwrap_or(weights.len()));
-        }
-        let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
-        let chosen = weights.iter().position(|weight| {
+        let kept = self.kept(scores);
+        let most = kept
+            .iter()
+            .fold(f32::NEG_INFINITY, |most, word| most.max(word.0));
+        let weight = |score| (f64::from(score - most) / self.temperature).exp();
+        let weights = || kept.iter().map(|word| weight(word.0));
+        let mut left = rng.random::<f64>() * weights().sum::<f64>();
+        let chosen = weights().position(|weight| {
             left -= weight;
             left < 0.0
         });
-        order[chosen.unwrap_or(weights.len() - 1)]
+        kept[chosen.unwrap_or(kept.len() - 1)].1
+    }
+
+    /// The words that are considered, with their scores. As few are sorted as suffice.
+    fn kept(&self, scores: &[f32]) -> Vec<(f32, u32)> {
+        let mut words: Vec<(f32, u32)> = scores.iter().copied().zip(0..).collect();
+        let higher = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        if (1..words.len()).contains(&self.top_k) {
+            words.select_nth_unstable_by(self.top_k - 1, higher);
+            words.truncate(self.top_k);
+        }
+        if self.top_p >= 1.0 {
+            return words;
+        }
+        let most = words
+            .iter()
+            .fold(f32::NEG_INFINITY, |most, word| most.max(word.0));
+        let weight = |word: &(f32, u32)| (f64::from(word.0 - most) / self.temperature).exp();
+        let enough = self.top_p * words.iter().map(weight).sum::<f64>();
+        let (mut sorted, mut before) = (0, 0.0);
+        while sorted < words.len() {
+            let end = words.len().min((2 * sorted).max(64));
+            if end < words.len() {
+                words[sorted..].select_nth_unstable_by(end - sorted - 1, higher);
+            }
+            words[sorted..end].sort_unstable_by(higher);
+            for at in sorted..end {
+                if at > 0 && before >= enough {
+                    words.truncate(at);
+                    return words;
+                }
+                before += weight(&words[at]);
+            }
+            sorted = end;
+        }
+        words
     }
 
     #[expect(clippy::float_cmp, reason = "exactly 1 leaves scores alone")]
@@ -110,93 +130,193 @@ fn highest(scores: &[f32]) -> u32 {
     (0..scores.len()).fold(0, better) as u32
 }
 
+/// When a text is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stop {
+    /// Words that end a text; they are not part of it.
+    pub words: Vec<u32>,
+    /// The most words that are written; 0 sets no bound but the model's own.
+    pub most: usize,
+}
+
+/// Why a text ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By a word that ends texts.
+    Word,
+    /// As many words were written as were asked for.
+    Most,
+    /// The model tells no more positions apart.
+    Full,
+}
+
 /// Texts that a decoder writes on.
 ///
 /// # Cost
-/// One pass of the model per word. Keys and values of every word are kept, and copied once as the next is added.
+/// One pass of the model per word. Keys and values of every word are kept; rows that ended are no longer read by the
+/// caller but computed until all have.
 #[derive(Debug)]
 pub struct Generator<'a> {
     model: &'a TextDecoder,
     sampling: Sampling,
+    stop: Stop,
     memory: Decoding,
     /// What the model has not read yet.
     pending: TokenBatch,
-    seen: Vec<Vec<u32>>,
-    rngs: Vec<rand_chacha::ChaCha8Rng>,
+    rows: Vec<Row>,
+}
+
+/// One text.
+#[derive(Debug)]
+struct Row {
+    words: Vec<u32>,
+    prompt: usize,
+    rng: rand_chacha::ChaCha8Rng,
+    ended: Option<Ended>,
 }
 
 impl<'a> Generator<'a> {
-    /// Writes on after `prompts`, each of which has at least one word. Every row draws from a stream of its own, so
-    /// that what is written after one does not depend on the others.
+    /// Writes on after `prompts`, each of which has at least one word and draws from a seed of its own, so that what is
+    /// written after one does not depend on the others.
     ///
     /// # Errors
     /// A setting out of range, a model without a head, or a prompt without words.
+    /// # Panics
+    /// If there are not as many seeds as prompts.
     pub fn new(
         model: &'a TextDecoder,
-        prompts: &[Vec<u32>],
+        prompts: &[impl AsRef<[u32]>],
+        seeds: &[Seed],
         sampling: Sampling,
-        seed: Seed,
+        stop: Stop,
     ) -> Result<Self, NnError> {
+        assert_eq!(prompts.len(), seeds.len(), "one seed per prompt");
         sampling.check()?;
         if model.head.is_none() {
             let problem = "names a model without a head, expected one that ends with ForCausalLM";
             return Err(ConfigError::conflict("architectures", problem).into());
         }
-        if prompts.is_empty() || prompts.iter().any(Vec::is_empty) {
+        if prompts.is_empty() || prompts.iter().any(|prompt| prompt.as_ref().is_empty()) {
             return Err(ConfigError::range("prompt", "empty", "at least one token").into());
         }
+        let rows = prompts.iter().zip(seeds).map(|(prompt, seed)| Row {
+            words: prompt.as_ref().to_vec(),
+            prompt: prompt.as_ref().len(),
+            rng: seed.rng(),
+            ended: None,
+        });
         Ok(Self {
             model,
             sampling,
+            stop,
             memory: Decoding::default(),
             pending: TokenBatch::new(prompts, 0, Side::Left),
-            seen: prompts.to_vec(),
-            rngs: (0..prompts.len()).map(|row| seed.fork(row).rng()).collect(),
+            rows: rows.collect(),
         })
     }
 
-    /// Answers the texts of `batch`, each after the word that starts an answer, with which [`texts`](Self::texts)
-    /// begin too.
+    /// Answers the texts of `batch`, each after the word that starts an answer, which stands in for a prompt.
     ///
     /// # Errors
     /// A setting out of range, or a token or a length that the model does not have.
-    pub fn answer(
+    /// # Panics
+    /// If there are not as many seeds as texts.
+    pub fn answering(
         model: &'a Seq2Seq,
         batch: &TokenBatch,
+        seeds: &[Seed],
         sampling: Sampling,
-        seed: Seed,
+        stop: Stop,
     ) -> Result<Self, NnError> {
-        let starts = vec![vec![model.start()]; batch.rows()];
+        let starts = vec![[model.start()]; batch.rows()];
         Ok(Self {
             memory: model.remember(batch)?,
-            ..Self::new(model.decoder(), &starts, sampling, seed)?
+            ..Self::new(model.decoder(), &starts, seeds, sampling, stop)?
         })
     }
 
-    /// The next word of every row.
+    /// The next word of every row; `None` for those that have ended, and where it ends them.
     ///
     /// # Errors
-    /// A word that the model lacks, or a text as long as the model can tell positions apart.
-    pub fn next_words(&mut self) -> Result<Vec<u32>, NnError> {
+    /// A word that the model lacks, or a prompt longer than the model can tell positions apart.
+    pub fn next_words(&mut self) -> Result<Vec<Option<u32>>, NnError> {
+        if self.is_done() {
+            return Ok(vec![None; self.rows.len()]);
+        }
+        if self.memory.len() + self.pending.tokens() > self.model.size.longest
+            && !self.memory.is_empty()
+        {
+            self.end(|_| true, Ended::Full);
+            return Ok(vec![None; self.rows.len()]);
+        }
         let states = self.model.states(&self.pending, Some(&mut self.memory))?;
         let last = states.narrow(1, self.pending.tokens() - 1, 1);
         let mut scores = to_host(self.model.read(last).into_value());
-        let words = scores.len() / self.seen.len().max(1);
-        let rows = scores.chunks_mut(words.max(1)).zip(&mut self.seen);
-        let picked = rows.zip(&mut self.rngs).map(|((scores, seen), rng)| {
-            let word = self.sampling.pick(scores, seen, rng);
-            seen.push(word);
-            word
+        let words = scores.len() / self.rows.len();
+        let rows = scores.chunks_mut(words.max(1)).zip(&mut self.rows);
+        let (sampling, stop) = (&self.sampling, &self.stop);
+        let picked = rows.map(|(scores, row)| {
+            if row.ended.is_some() {
+                return None;
+            }
+            let word = sampling.pick(scores, &row.words, &mut row.rng);
+            if stop.words.contains(&word) {
+                row.ended = Some(Ended::Word);
+                return None;
+            }
+            row.words.push(word);
+            if row.words.len() - row.prompt == stop.most {
+                row.ended = Some(Ended::Most);
+            }
+            Some(word)
         });
-        let picked: Vec<u32> = picked.collect();
-        let next: Vec<[u32; 1]> = picked.iter().map(|&word| [word]).collect();
+        let picked: Vec<Option<u32>> = picked.collect();
+        let next: Vec<[u32; 1]> = picked.iter().map(|word| [word.unwrap_or(0)]).collect();
         self.pending = TokenBatch::new(&next, 0, Side::Left);
         Ok(picked)
     }
 
-    /// Prompt and answer of every row so far.
-    pub fn texts(&self) -> &[Vec<u32>] {
-        &self.seen
+    /// Ends the text of a row, because of what its words mean.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn end_row(&mut self, row: usize) {
+        self.end(|at| at == row, Ended::Word);
+    }
+
+    fn end(&mut self, which: impl Fn(usize) -> bool, how: Ended) {
+        for (at, row) in self.rows.iter_mut().enumerate() {
+            if which(at) {
+                row.ended.get_or_insert(how);
+            }
+        }
+    }
+
+    /// Whether every text has ended.
+    pub fn is_done(&self) -> bool {
+        self.rows.iter().all(|row| row.ended.is_some())
+    }
+
+    /// Why the text of each row ended; `None` where it goes on.
+    pub fn ended(&self) -> Vec<Option<Ended>> {
+        self.rows.iter().map(|row| row.ended).collect()
+    }
+
+    /// Prompt and answer of a row so far.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn text(&self, row: usize) -> &[u32] {
+        &self.rows[row].words
+    }
+
+    /// What was written after the prompt of a row.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn answer(&self, row: usize) -> &[u32] {
+        let row = &self.rows[row];
+        &row.words[row.prompt..]
     }
 }
 

@@ -32,7 +32,7 @@ pub use conv_net::{ConvNet, ConvNetConfig};
 pub use decoder::{Decoding, TextDecoder};
 pub use dinov2::{Dinov2, Dinov2Config};
 pub use encoder::TextEncoder;
-pub use generate::{Generator, Sampling};
+pub use generate::{Ended, Generator, Sampling, Stop};
 pub use mlp::{Mlp, MlpConfig};
 pub use pool::Pool;
 use refit_core::ConfigError;

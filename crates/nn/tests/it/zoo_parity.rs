@@ -8,8 +8,8 @@ use refit_kernels::dual::Dual;
 use refit_nn::{
     NnError, Pass, Scope, Weights, to_host,
     zoo::{
-        ClipConfig, Dinov2Config, Generator, ResNet, ResNetConfig, Sampling, Side, TextConfig,
-        TextModel, TokenBatch, Vit, VitConfig,
+        ClipConfig, Dinov2Config, Generator, ResNet, ResNetConfig, Sampling, Side, Stop,
+        TextConfig, TextModel, TokenBatch, Vit, VitConfig,
     },
 };
 use serde_json::{Map, Value};
@@ -302,22 +302,28 @@ fn greedy_words_are_those_of_the_reference() {
         }
         let model = case.weights.bind(|s| case.config.bind(s)).unwrap();
         let prompts = case.rows("prompts", "prompt_mask");
-        let (greedy, seed) = (Sampling::default(), Seed::new(0));
+        let expected = case.numbers("words");
+        let words = expected.len() / prompts.len();
+        let stop = Stop {
+            most: words,
+            ..Stop::default()
+        };
+        let (greedy, seeds) = (Sampling::default(), vec![Seed::new(0); prompts.len()]);
         let mut generator = match &model {
-            TextModel::Decoder(model) => Generator::new(model, &prompts, greedy, seed),
+            TextModel::Decoder(model) => Generator::new(model, &prompts, &seeds, greedy, stop),
             TextModel::Answerer(model) => {
                 let batch = TokenBatch::new(&prompts, 1, Side::Right);
-                Generator::answer(model, &batch, greedy, seed)
+                Generator::answering(model, &batch, &seeds, greedy, stop)
             }
             _ => continue,
         }
         .unwrap();
-        let expected = case.numbers("words");
-        let words = expected.len() / prompts.len();
-        for at in 0..words {
-            let found = generator.next_words().unwrap();
-            let expected: Vec<u32> = expected.chunks(words).map(|row| row[at]).collect();
-            assert_eq!(found, expected, "{} at {at}", folder.display());
+        while !generator.is_done() {
+            generator.next_words().unwrap();
+        }
+        for (row, expected) in expected.chunks(words).enumerate() {
+            let found = generator.answer(row);
+            assert_eq!(found, expected, "{} row {row}", folder.display());
         }
         written += 1;
     }

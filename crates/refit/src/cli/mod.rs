@@ -1,6 +1,7 @@
 //! The command line: a file per verb, each parse -> plan -> (dry run stops here) -> run -> show.
 
 mod args;
+mod classify;
 mod completions;
 mod config;
 mod demo;
@@ -9,6 +10,7 @@ mod error;
 mod eval;
 mod extract;
 mod fit;
+mod generate;
 mod hub;
 mod info;
 mod interrupt;
@@ -58,6 +60,8 @@ enum Verb {
     Merge(merge::MergeArgs),
     Extract(extract::ExtractArgs),
     Embed(embed::EmbedArgs),
+    Classify(classify::ClassifyArgs),
+    Generate(Box<generate::GenerateArgs>),
     Fit(Box<fit::FitArgs>),
     Tune(Box<tune::TuneArgs>),
     Info(info::InfoArgs),
@@ -102,6 +106,8 @@ fn run(args: Vec<OsString>, cancel: &Cancel) -> Result<(), CliError> {
         Verb::Train(args) => train::run(&args, &ui(args.run.ui)),
         Verb::Eval(args) => eval::run(&args, &ui(args.run.ui)),
         Verb::Embed(args) => embed::run(&args, &ui(args.run.ui)),
+        Verb::Classify(args) => classify::run(&args, &ui(args.run.ui)),
+        Verb::Generate(args) => generate::run(&args, &ui(args.run.ui)),
         Verb::Fit(args) => fit::run(&args, &ui(args.run.ui)),
         Verb::Tune(args) => tune::run(&args, &ui(args.run.ui)),
         Verb::Extract(args) => extract::run(&args, &ui(args.run.ui)),

@@ -72,10 +72,22 @@ impl Ui {
         let newline = if text.ends_with('\n') { "" } else { "\n" };
         write!(out, "{text}{newline}")
             .and_then(|()| out.flush())
-            .map_err(|e| match e.kind() {
-                ErrorKind::BrokenPipe => CliError::closed_pipe(),
-                _ => CliError::plain(Exit::Failed, format!("cannot write to stdout: {e}")),
-            })
+            .map_err(|e| not_written(&e))
+    }
+
+    /// Prints a piece of text on stdout as it becomes known, while no progress is shown.
+    ///
+    /// # Errors
+    /// As [`print`](Self::print).
+    #[expect(
+        clippy::unused_self,
+        reason = "a property of the terminal this speaks to"
+    )]
+    pub(super) fn stream(&self, piece: &str) -> Result<(), CliError> {
+        let mut out = io::stdout().lock();
+        write!(out, "{}", visible(piece))
+            .and_then(|()| out.flush())
+            .map_err(|e| not_written(&e))
     }
 
     /// Prints a result as one JSON document.
@@ -108,6 +120,26 @@ impl Ui {
     /// Whether the user wants to stop.
     pub(super) fn stopped(&self) -> bool {
         self.cancel.is_raised()
+    }
+}
+
+/// Work that nobody watches but whoever may stop it.
+pub(super) struct Unwatched<'a>(pub(super) &'a Ui);
+
+impl Progress for Unwatched<'_> {
+    fn begin(&self, _: &str, _: Option<u64>) {}
+    fn advance(&self, _: u64) {}
+    fn note(&self, _: &str) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.stopped()
+    }
+}
+
+fn not_written(error: &io::Error) -> CliError {
+    match error.kind() {
+        ErrorKind::BrokenPipe => CliError::closed_pipe(),
+        _ => CliError::plain(Exit::Failed, format!("cannot write to stdout: {error}")),
     }
 }
 

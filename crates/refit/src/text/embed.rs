@@ -1,25 +1,13 @@
 //! Texts to vectors.
 
-use super::{TextFolder, TextModelError};
+use super::{Reader, TextFolder, TextModelError, reader::rows};
 use burn::tensor::Device;
-use rayon::prelude::*;
 use refit_core::Progress;
-use refit_nn::{
-    blocks::unit_rows,
-    to_host,
-    zoo::{Side, TextModel, TokenBatch},
-};
-use refit_text::Encoded;
-
-/// Tokens of a batch: enough to keep the matrix products busy, few enough to stay in the cache.
-const BATCH_TOKENS: usize = 2048;
+use refit_nn::{blocks::unit_rows, to_host, zoo::TokenBatch};
 
 /// A model that turns texts into vectors.
 #[derive(Debug)]
-pub struct Embedder {
-    folder: TextFolder,
-    model: TextModel,
-}
+pub struct Embedder(Reader);
 
 /// The vectors of texts.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,9 +26,7 @@ impl Embedder {
     /// # Errors
     /// When they do not fit the architecture or are not finite.
     pub fn load(folder: TextFolder, device: &Device) -> Result<Self, TextModelError> {
-        let weights = folder.load(device)?;
-        let model = weights.bind(|scope| folder.config.bind(scope))?;
-        Ok(Self { folder, model })
+        Reader::load(folder, device).map(Self)
     }
 
     /// The vector of every text. Texts of like length are read together, so their order does not matter.
@@ -52,55 +38,21 @@ impl Embedder {
         texts: &[String],
         progress: &dyn Progress,
     ) -> Result<Embeddings, TextModelError> {
-        let tokenizer = &self.folder.tokenizer;
-        let encoded = texts.par_iter().map(|text| tokenizer.encode(text, None));
-        let encoded: Vec<Encoded> = encoded.collect::<Result<_, _>>()?;
-        let length = |at: &usize| encoded[*at].ids().len();
-        if let Some(at) = (0..texts.len()).find(|at| length(at) == 0) {
-            return Err(TextModelError::NoToken { text: at + 1 });
-        }
-        let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(length);
-        let width = self.folder.config.size().hidden;
-        let mut values = vec![0.0; texts.len() * width];
-        progress.begin("embed", Some(texts.len() as u64));
-        let mut left = &order[..];
-        while let Some(first) = left.last() {
-            if progress.cancelled() {
-                return Err(TextModelError::Interrupted);
-            }
-            // From the longest down: if memory does not suffice, that shows at once.
-            let rows = (BATCH_TOKENS / length(first).max(1)).clamp(1, left.len());
-            let (rest, batch) = left.split_at(left.len() - rows);
-            let vectors = self.vectors(batch.iter().map(|&at| &encoded[at]))?;
-            for (&at, vector) in batch.iter().zip(vectors.chunks(width)) {
-                values[at * width..][..width].copy_from_slice(vector);
-            }
-            progress.advance(rows as u64);
-            left = rest;
-        }
-        let cut = order.iter().filter(|at| length(at) >= self.folder.longest);
+        let encoded = self.0.encode(texts, None)?;
+        let width = self.0.folder.config.size().hidden;
+        let vectors = |batch: &TokenBatch| Ok(rows(&self.vectors(batch)?, width));
+        let vectors = self.0.each("embed", &encoded, progress, vectors)?;
         Ok(Embeddings {
             width,
-            values,
-            cut: cut.count(),
+            values: vectors.concat(),
+            cut: self.0.cut(&encoded),
         })
     }
 
-    fn vectors<'a>(
-        &self,
-        rows: impl Iterator<Item = &'a Encoded>,
-    ) -> Result<Vec<f32>, TextModelError> {
-        let (ids, types): (Vec<&[u32]>, Vec<&[u32]>) =
-            rows.map(|text| (text.ids(), text.types())).unzip();
-        let batch = TokenBatch::new(&ids, self.folder.tokenizer.pad(), Side::Right);
-        let batch = match self.folder.config.size().segments {
-            0 | 1 => batch,
-            _ => batch.with_types(&types, Side::Right),
-        };
-        let states = self.model.states(&batch)?;
-        let pooled = self.folder.pool.apply(states, &batch);
-        let pooled = if self.folder.unit {
+    fn vectors(&self, batch: &TokenBatch) -> Result<Vec<f32>, TextModelError> {
+        let folder = &self.0.folder;
+        let pooled = folder.pool.apply(self.0.model.states(batch)?, batch);
+        let pooled = if folder.unit {
             unit_rows(pooled)
         } else {
             pooled

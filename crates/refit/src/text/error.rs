@@ -1,7 +1,7 @@
 //! What can go wrong with a model that reads text.
 
 use refit_core::{ConfigError, Hint};
-use refit_io::{ckpt::CkptError, file::FileError};
+use refit_io::{ckpt::CkptError, data::DataError, file::FileError};
 use refit_nn::NnError;
 use refit_text::TextError;
 use std::{borrow::Cow, path::PathBuf};
@@ -44,6 +44,32 @@ pub enum TextModelError {
         /// Counted from 1.
         text: usize,
     },
+    /// A prompt that leaves no room for an answer.
+    #[error("prompt {prompt} has {tokens} tokens, the model reads {longest} with the answer")]
+    LongPrompt {
+        /// Counted from 1.
+        prompt: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// Tokens that the model tells apart.
+        longest: usize,
+    },
+    /// A model that does not do what it is asked for.
+    #[error("`{}` is a model that {does}, expected one that {expected}", folder.display())]
+    OtherTask {
+        /// The folder of the model.
+        folder: PathBuf,
+        /// What it does.
+        does: &'static str,
+        /// What was asked for.
+        expected: &'static str,
+    },
+    /// A model without a template for conversations.
+    #[error("`{}` has no chat template", folder.display())]
+    NoChat {
+        /// The folder of the model.
+        folder: PathBuf,
+    },
     /// Tokens that the model has no row for.
     #[error("the tokenizer of `{}` has {found} tokens, the model rows for {expected}", folder.display())]
     Vocabulary {
@@ -54,6 +80,9 @@ pub enum TextModelError {
         /// Rows of the model.
         expected: usize,
     },
+    /// Rows of texts could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The weights could not be read.
     #[error(transparent)]
     Checkpoint(#[from] CkptError),
@@ -73,12 +102,21 @@ impl Hint for TextModelError {
         match self {
             Self::File(error) => error.hint(),
             Self::Setting { source, .. } => source.hint(),
+            Self::Data(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Text(error) => error.hint(),
             Self::NoToken { .. } => Some("leave out empty lines".into()),
             Self::NotText { .. } => Some("convert the file to UTF-8".into()),
             Self::Vocabulary { .. } => Some("take the tokenizer that belongs to the model".into()),
+            Self::NoChat { .. } => Some(
+                "put its publisher's chat_template.jinja there, or write prompts without --chat"
+                    .into(),
+            ),
+            Self::LongPrompt { .. } => Some("shorten it".into()),
+            Self::OtherTask { .. } => {
+                Some("`architectures` in its config.json says what it was trained for".into())
+            }
             Self::NotJson { .. } | Self::Interrupted => None,
         }
     }

@@ -67,6 +67,13 @@ impl TextFolder {
         })
     }
 
+    /// Whether a folder says that it holds a model that reads text; what cannot be read says nothing.
+    pub fn is_one(path: &Path) -> bool {
+        let keys = object(&path.join("config.json")).unwrap_or_default();
+        let family = keys.get("model_type").and_then(Value::as_str);
+        family.is_some_and(|family| TextConfig::MODEL_TYPES.contains(&family))
+    }
+
     /// The same model, texts cut to `longest` tokens.
     ///
     /// # Errors
@@ -95,6 +102,52 @@ impl TextFolder {
             return Ok(folder);
         }
         folder.cut_to(self.longest)
+    }
+
+    /// The names of the classes of its head, by `id2label`; `LABEL_0` and so on where there is none.
+    ///
+    /// # Errors
+    /// Names that are not one for each class.
+    pub fn labels(&self, classes: usize) -> Result<Vec<String>, TextModelError> {
+        const KEY: &str = "id2label";
+        let file = self.path.join("config.json");
+        let keys = object(&file)?;
+        let Some(named) = keys.get(KEY).filter(|value| !value.is_null()) else {
+            return Ok((0..classes).map(|class| format!("LABEL_{class}")).collect());
+        };
+        let name = |class: usize| Some(named.get(class.to_string())?.as_str()?.to_owned());
+        let names: Option<Vec<String>> = (0..classes).map(name).collect();
+        names.ok_or_else(|| {
+            let expected = format!("a name for each of the classes 0 to {}", classes - 1);
+            setting(&file)(ConfigError::range(KEY, named, expected))
+        })
+    }
+
+    /// The words that end what the model writes: as `generation_config.json` lists them, else `config.json`.
+    ///
+    /// # Errors
+    /// A file that is no JSON object, or other values than numbers of words.
+    pub(crate) fn ends(&self) -> Result<Vec<u32>, TextModelError> {
+        const KEY: &str = "eos_token_id";
+        for name in ["generation_config.json", "config.json"] {
+            let file = self.path.join(name);
+            let Some(keys) = optional(&file)? else {
+                continue;
+            };
+            let Some(value) = keys.get(KEY).filter(|value| !value.is_null()) else {
+                continue;
+            };
+            let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+            let found = match value {
+                Value::Array(many) => many.iter().map(one).collect(),
+                value => one(value).map(|id| vec![id]),
+            };
+            return found.ok_or_else(|| {
+                let expected = "the number of a word or a list of them";
+                setting(&file)(ConfigError::range(KEY, value, expected))
+            });
+        }
+        Ok(Vec::new())
     }
 
     /// Names and shapes of the tensors of the model.
@@ -237,7 +290,7 @@ fn pool(keys: &Map<String, Value>) -> Result<Pool, ConfigError> {
     }
 }
 
-fn setting(path: &Path) -> impl Fn(ConfigError) -> TextModelError + use<> {
+pub(super) fn setting(path: &Path) -> impl Fn(ConfigError) -> TextModelError + use<> {
     let path = path.to_path_buf();
     move |source| TextModelError::Setting {
         path: path.clone(),
@@ -259,7 +312,7 @@ fn optional(path: &Path) -> Result<Option<Value>, TextModelError> {
 }
 
 /// The JSON object in a file that has to be there.
-fn object(path: &Path) -> Result<Map<String, Value>, TextModelError> {
+pub(super) fn object(path: &Path) -> Result<Map<String, Value>, TextModelError> {
     let bytes = read_file(path, MAX_BYTES)?;
     serde_json::from_slice(&bytes).map_err(|error| TextModelError::NotJson {
         path: path.into(),

@@ -1,18 +1,15 @@
 //! Texts from files.
 
 use super::TextModelError;
-use refit_io::file::read_file;
+use refit_io::data::read_unpacked;
 use std::path::Path;
 
-/// More than a million long sentences.
-const MAX_BYTES: u64 = 4 << 30;
-
-/// One text per line. The line break, of either kind, does not belong to it; empty lines are empty texts.
+/// One text per line of a file, plain or gzipped. The line break, of either kind, does not belong to it; empty lines are empty texts.
 ///
 /// # Errors
 /// A file that cannot be read, or a line that is not UTF-8.
 pub fn read_lines(path: &Path) -> Result<Vec<String>, TextModelError> {
-    let bytes = read_file(path, MAX_BYTES)?;
+    let bytes = read_unpacked(path)?;
     let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
     if lines.last().is_some_and(|last| last.is_empty()) {
         lines.pop(); // the last line break ends a line and begins none
@@ -25,6 +22,20 @@ pub fn read_lines(path: &Path) -> Result<Vec<String>, TextModelError> {
         })
     };
     lines.into_iter().enumerate().map(text).collect()
+}
+
+/// Running text from a file, plain or gzipped, as it stands there.
+///
+/// # Errors
+/// A file that cannot be read, or a line that is not UTF-8.
+pub fn read_running(path: &Path) -> Result<String, TextModelError> {
+    String::from_utf8(read_unpacked(path)?).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        TextModelError::NotText {
+            path: path.into(),
+            line: 1 + before.iter().filter(|&&byte| byte == b'\n').count(),
+        }
+    })
 }
 
 #[cfg(test)]

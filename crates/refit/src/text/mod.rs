@@ -1,11 +1,22 @@
 //! Models that read text, with their tokenizer, from the folder that they were published in.
 
+mod classify;
 mod embed;
 mod error;
 mod folder;
+mod head;
 mod lines;
+mod reader;
+pub mod score;
+mod write;
+mod zero_shot;
 
+pub use classify::{TextClassifier, TextScores, open_head, softmax};
 pub use embed::{Embedder, Embeddings};
 pub use error::TextModelError;
 pub use folder::TextFolder;
-pub use lines::read_lines;
+pub use head::TextHead;
+pub use lines::{read_lines, read_running};
+pub(crate) use reader::Reader;
+pub use write::{WriteSettings, Writer, Written};
+pub use zero_shot::{Labelled, ZeroShot};

@@ -40,7 +40,12 @@ pub(crate) fn encoder(sandbox: &Sandbox) {
         &json!({ "pooling_mode_mean_tokens": true }),
     );
     put("sentence_bert_config.json", &json!({ "max_seq_length": 6 }));
-    let config = TextConfig::read(config().as_object().unwrap()).unwrap();
+    weights(sandbox, ENCODER, &config());
+}
+
+/// Random weights for a text model.
+pub(crate) fn weights(sandbox: &Sandbox, folder: &str, config: &Value) {
+    let config = TextConfig::read(config.as_object().unwrap()).unwrap();
     let bind = |scope: &refit_nn::Scope<'_>| config.bind(scope);
     let weights = Weights::create(Seed::new(4), &Device::flex(), bind).unwrap();
     let metas = weights.layout().specs().iter().map(|spec| TensorMeta {
@@ -49,7 +54,7 @@ pub(crate) fn encoder(sandbox: &Sandbox) {
         shape: spec.shape.clone(),
     });
     let metas: Vec<TensorMeta> = metas.collect();
-    let path = sandbox.path().join(ENCODER).join("model.safetensors");
+    let path = sandbox.path().join(folder).join("model.safetensors");
     let mut writer =
         CheckpointWriter::create(path, metas.clone(), WriteOptions::default()).unwrap();
     for (meta, values) in metas.iter().zip(weights.into_host()) {

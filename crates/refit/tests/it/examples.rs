@@ -1,7 +1,9 @@
 //! The examples at the end of every help page work as printed.
 
 use crate::embed::{encoder, questions, sentences};
+use crate::generate::writer;
 use crate::sandbox::{PERCEPTRON, Sandbox, repository};
+use crate::texts::mnli;
 use std::process::Command;
 
 /// Commands below `Examples:`, each on a line or on several that end in a backslash.
@@ -17,7 +19,7 @@ fn examples(help: &str) -> Vec<String> {
 }
 
 /// In the order in which a newcomer meets them: what one writes, another reads.
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 14] = [
     "train",
     "eval",
     "info",
@@ -25,8 +27,10 @@ const VERBS: [&str; 12] = [
     "merge",
     "extract",
     "embed",
+    "generate",
     "fit",
     "tune",
+    "classify",
     "completions",
     "man",
     "demo",
@@ -50,6 +54,8 @@ fn the_examples_of_every_verb_work_as_printed() {
     let printed = std::fs::read(repository().join(PERCEPTRON)).unwrap();
     sandbox.file(PERCEPTRON, printed);
     encoder(&sandbox);
+    writer(&sandbox);
+    mnli(&sandbox);
     sentences(&sandbox);
     questions(&sandbox);
     let mut printed = Vec::new();

@@ -207,7 +207,10 @@ fn what_cannot_be_tuned_is_refused() {
             "--data one.tsv",
             "`one.tsv` has the label `a` alone, expected two labels or more",
         ),
-        ("--data bad.tsv", "line 2 of `bad.tsv` has no tab"),
+        (
+            "--data bad.tsv",
+            "line 2 of `bad.tsv` is not `label<TAB>text`",
+        ),
         ("--data latin.tsv", "line 2 of `latin.tsv` is not UTF-8"),
         ("--data no.tsv", "cannot read `no.tsv`"),
         (

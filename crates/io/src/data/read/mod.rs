@@ -1,20 +1,25 @@
 //! Tasks from files and folders.
 
 mod cifar;
+mod columns;
 mod folder;
 mod idx;
 mod libsvm;
 mod npz_task;
+mod parquet;
 mod suite;
+mod tagged;
 mod texts;
 
 pub use cifar::{read_cifar_batch, read_cifar_folder, read_cifar_jpeg};
+pub use columns::{Header, TextColumn, TextProblem, TextRows, read_columns, read_unpacked};
 pub use folder::{Colour, FolderOptions, read_image_folder};
 pub use idx::{IdxArray, read_idx, read_idx_folder, read_idx_set};
 pub use libsvm::{LibsvmOptions, LineProblem, parse_libsvm, read_libsvm};
 pub use npz_task::{read_npz_task, task_from_npz};
 pub use suite::{REAL_SUITE, read_suite, suite_files};
-pub use texts::{LabelledTexts, TextProblem, read_texts};
+pub use tagged::{TaggedSentence, read_tagged};
+pub use texts::{LabelledTexts, read_texts};
 
 use super::{DataError, ImageSet, Task, npz::Npz};
 use crate::file;

@@ -1,98 +1,36 @@
-//! Labelled texts: lines of `label<TAB>text`, with or without a header, or of JSON objects.
+//! Labelled texts: lines of `label<TAB>text`, with or without a header, or of JSON objects; Parquet files.
 
-use super::DataError;
-use crate::file::read_file;
-use flate2::read::MultiGzDecoder;
-use refit_core::Hint;
-use serde::Deserialize;
-use std::{
-    borrow::Cow,
-    io::{self, Read},
-    path::Path,
-};
+use super::columns::{Header, TextColumn, TextProblem, at_line, read_columns};
+use crate::data::DataError;
+use std::path::Path;
 
-/// Most bytes of a file, packed and unpacked: some ten million sentences.
-const MOST_BYTES: u64 = 2 << 30;
 /// Most different labels; more are no classes.
 const MOST_LABELS: usize = 10_000;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Texts with a class each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelledTexts {
     /// The texts.
     pub texts: Vec<String>,
+    /// Second texts, where rows are pairs.
+    pub seconds: Option<Vec<String>>,
     /// The class of each, a place in `labels`.
     pub classes: Vec<u32>,
     /// The label of each class, as it was written: ascending as numbers where all are whole numbers, else as text.
     pub labels: Vec<String>,
 }
 
-/// What is wrong with a line of labelled texts, as the rest of a sentence that begins with the line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TextProblem {
-    /// Bytes that are no text.
-    #[error("is not UTF-8")]
-    NotText,
-    /// A line without a tab.
-    #[error("has no tab, expected `label<TAB>text`")]
-    NoTab,
-    /// Another number of columns than the header.
-    #[error("has {found} columns, expected {expected} as in the header")]
-    Columns {
-        /// Columns it has.
-        found: usize,
-        /// Columns of the header.
-        expected: usize,
-    },
-    /// A label of nothing.
-    #[error("has an empty label")]
-    NoLabel,
-    /// A text of nothing.
-    #[error("has an empty text")]
-    NoText,
-    /// A line that is not the JSON object it should be.
-    #[error("is no object with the keys `text` and `label`: {problem}")]
-    Json {
-        /// What its reader says.
-        problem: String,
-    },
-    /// A label that the texts to fit do not have.
-    #[error("has the label `{found}`, which no text to fit has")]
-    NewLabel {
-        /// The label.
-        found: String,
-    },
-    /// More labels than classes can be.
-    #[error("has a label more than {MOST_LABELS}, which are the most")]
-    TooManyLabels,
-}
+const LABEL: TextColumn = TextColumn::needed(&["label"]);
+const TEXT: TextColumn =
+    TextColumn::needed(&["text", "text_a", "sentence", "sentence1", "premise"]);
+const SECOND: TextColumn =
+    TextColumn::optional(&["text_b", "text_pair", "sentence2", "hypothesis"]);
 
-impl Hint for TextProblem {
-    fn hint(&self) -> Option<Cow<'static, str>> {
-        Some(match self {
-            Self::NotText => "convert the file to UTF-8".into(),
-            Self::NoTab => "separate label and text by one tab, the label first".into(),
-            Self::NoText => "leave out rows without a text".into(),
-            _ => return None,
-        })
-    }
-}
-
-/// One row, and where it stands.
-struct Row {
-    line: u64,
-    label: String,
-    text: String,
-}
-
-/// Reads labelled texts, plain or gzipped.
+/// Reads labelled texts or pairs of texts in one of the layouts of [`read_columns`]: a column `label`, a column `text`
+/// (or `text_a`, `sentence`, `sentence1`, `premise`) and for pairs `text_b` (or `text_pair`, `sentence2`,
+/// `hypothesis`); a table without a header has `label<TAB>text`, and the text keeps its tabs.
 ///
-/// A file whose first line begins with `{` has an object with `text` and `label`, a text or a whole number, on every
-/// line. Any other has `label<TAB>text`; a first line that names columns `label` and `text` is a header, and then there
-/// may be others. Of a column `split`, rows of `part` are taken, and all rows where there is no such column. Empty lines
-/// are passed over. `known` are the labels that there may be, in the order of the classes; without, they are those found.
+/// `known` are the labels that there may be, in the order of the classes; without, they are those found.
 ///
 /// # Errors
 /// The first line that is no row, with its number; a label that is not `known`; no row at all; fewer than two labels
@@ -115,19 +53,25 @@ pub fn read_texts(
     known: Option<&[String]>,
 ) -> Result<LabelledTexts, DataError> {
     let path = path.as_ref();
-    let rows = rows(path, &unpacked(path)?, part)?;
-    let at_line = |line, problem| DataError::Text {
-        at: path.into(),
-        line,
-        problem,
-    };
-    if rows.is_empty() {
-        let problem = format_args!("it holds no row of the part `{part}`");
-        return Err(DataError::format(path, "text", problem));
+    let rows = read_columns(path, part, &[LABEL, TEXT, SECOND], Header::Optional)?;
+    let failed = |row: usize, problem| at_line(path, rows.lines[row])(problem);
+    let mut columns = rows.columns.into_iter();
+    // Invariant: needed columns are there.
+    let written = columns.next().flatten().unwrap_or_default();
+    let texts = columns.next().flatten().unwrap_or_default();
+    let seconds = columns.next().flatten();
+    let written: Vec<&str> = written.iter().map(|label| label.trim()).collect();
+    for (row, (label, text)) in written.iter().zip(&texts).enumerate() {
+        for (name, value) in [("label", *label), ("text", text.trim())] {
+            if value.is_empty() {
+                return Err(failed(row, TextProblem::Empty { name }));
+            }
+        }
     }
     let labels = match known {
         Some(known) => known.to_vec(),
-        None => labels(&rows).map_err(|line| at_line(line, TextProblem::TooManyLabels))?,
+        None => labels(&written)
+            .map_err(|row| failed(row, TextProblem::TooManyLabels { most: MOST_LABELS }))?,
     };
     if let [label] = &labels[..] {
         return Err(DataError::OneLabel {
@@ -135,97 +79,33 @@ pub fn read_texts(
             label: label.clone(),
         });
     }
-    let (mut texts, mut classes) = (Vec::new(), Vec::new());
-    for row in rows {
-        let class = labels.iter().position(|label| *label == row.label);
+    let class = |(row, label): (usize, &&str)| {
+        let class = labels.iter().position(|known| known == label);
         let class = class.ok_or_else(|| {
-            let found = shown(&row.label);
-            at_line(row.line, TextProblem::NewLabel { found })
+            let found = shown(label);
+            failed(row, TextProblem::NewLabel { found })
         })?;
-        classes.push(class as u32);
-        texts.push(row.text);
-    }
+        Ok(class as u32)
+    };
+    let classes = written.iter().enumerate().map(class);
+    let classes = classes.collect::<Result<_, DataError>>()?;
     Ok(LabelledTexts {
         texts,
+        seconds,
         classes,
         labels,
     })
 }
 
-fn unpacked(path: &Path) -> Result<Vec<u8>, DataError> {
-    let bytes = read_file(path, MOST_BYTES)?;
-    if !bytes.starts_with(&GZIP_MAGIC) {
-        return Ok(bytes);
-    }
-    let mut out = Vec::new();
-    let packed = MultiGzDecoder::new(&bytes[..]);
-    match packed.take(MOST_BYTES + 1).read_to_end(&mut out) {
-        Ok(_) if out.len() as u64 <= MOST_BYTES => Ok(out),
-        Ok(_) => Err(DataError::TooLarge {
-            at: path.into(),
-            what: "unpacked content".into(),
-            bytes: out.len() as u64,
-            limit: MOST_BYTES,
-        }),
-        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(DataError::io(path)(error)),
-        Err(_) => Err(DataError::format(path, "gzip", "it does not unpack")),
-    }
-}
-
-/// The rows of the part that is asked for.
-fn rows(path: &Path, bytes: &[u8], part: &str) -> Result<Vec<Row>, DataError> {
-    let mut layout = None;
-    let mut rows = Vec::new();
-    for (at, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            continue;
-        }
-        let number = at as u64 + 1;
-        let failed = |problem| DataError::Text {
-            at: path.into(),
-            line: number,
-            problem,
-        };
-        let line = std::str::from_utf8(line).map_err(|_| failed(TextProblem::NotText))?;
-        let layout = match &layout {
-            Some(layout) => layout,
-            None => {
-                let (found, is_row) = Layout::of(line);
-                let found = layout.insert(found);
-                if !is_row {
-                    continue;
-                }
-                found
-            }
-        };
-        let Some([label, text]) = layout.row(line, part).map_err(failed)? else {
-            continue;
-        };
-        if label.trim().is_empty() {
-            return Err(failed(TextProblem::NoLabel));
-        }
-        if text.trim().is_empty() {
-            return Err(failed(TextProblem::NoText));
-        }
-        rows.push(Row {
-            line: number,
-            label: label.trim().to_owned(),
-            text: text.into_owned(),
-        });
-    }
-    Ok(rows)
-}
-
-/// The different labels in order, or the line with one too many.
-fn labels(rows: &[Row]) -> Result<Vec<String>, u64> {
+/// The different labels in order, or the row with one too many.
+fn labels(written: &[&str]) -> Result<Vec<String>, usize> {
     let mut labels: Vec<&str> = Vec::new();
-    for row in rows {
-        if let Err(at) = labels.binary_search(&row.label.as_str()) {
+    for (row, label) in written.iter().enumerate() {
+        if let Err(at) = labels.binary_search(label) {
             if labels.len() == MOST_LABELS {
-                return Err(row.line);
+                return Err(row);
             }
-            labels.insert(at, &row.label);
+            labels.insert(at, label);
         }
     }
     let numbers: Option<Vec<i64>> = labels.iter().map(|label| label.parse().ok()).collect();
@@ -233,96 +113,6 @@ fn labels(rows: &[Row]) -> Result<Vec<String>, u64> {
         labels.sort_by_key(|label| label.parse::<i64>().unwrap_or_default());
     }
     Ok(labels.into_iter().map(str::to_owned).collect())
-}
-
-/// What the lines of a file are.
-enum Layout {
-    /// `label<TAB>text`.
-    Plain,
-    /// Columns by a header: how many, and where they stand.
-    Header {
-        columns: usize,
-        label: usize,
-        text: usize,
-        split: Option<usize>,
-    },
-    /// An object.
-    Json,
-}
-
-#[derive(Deserialize)]
-struct Object {
-    text: String,
-    label: Label,
-    split: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Label {
-    Number(i64),
-    Text(String),
-}
-
-impl Layout {
-    /// The layout by the first line, and whether that is a row already.
-    fn of(line: &str) -> (Self, bool) {
-        if line.trim_start().starts_with('{') {
-            return (Self::Json, true);
-        }
-        let names: Vec<&str> = line.split('\t').map(str::trim).collect();
-        let find = |name: &str| names.iter().position(|n| n.eq_ignore_ascii_case(name));
-        match (find("label"), find("text")) {
-            (Some(label), Some(text)) => {
-                let layout = Self::Header {
-                    columns: names.len(),
-                    label,
-                    text,
-                    split: find("split"),
-                };
-                (layout, false)
-            }
-            _ => (Self::Plain, true),
-        }
-    }
-
-    /// Label and text of a line; `None` for a row of another part.
-    fn row<'l>(&self, line: &'l str, part: &str) -> Result<Option<[Cow<'l, str>; 2]>, TextProblem> {
-        match *self {
-            Self::Plain => {
-                let (label, text) = line.split_once('\t').ok_or(TextProblem::NoTab)?;
-                Ok(Some([label.into(), text.into()]))
-            }
-            Self::Header {
-                columns,
-                label,
-                text,
-                split,
-            } => {
-                let fields: Vec<&str> = line.split('\t').collect();
-                if fields.len() != columns {
-                    return Err(TextProblem::Columns {
-                        found: fields.len(),
-                        expected: columns,
-                    });
-                }
-                let wanted = split.is_none_or(|split| fields[split].trim() == part);
-                Ok(wanted.then(|| [fields[label].into(), fields[text].into()]))
-            }
-            Self::Json => {
-                let row: Object =
-                    serde_json::from_str(line).map_err(|error| TextProblem::Json {
-                        problem: error.to_string(),
-                    })?;
-                let wanted = row.split.is_none_or(|split| split == part);
-                let label = match row.label {
-                    Label::Number(label) => label.to_string(),
-                    Label::Text(label) => label,
-                };
-                Ok(wanted.then(|| [label.into(), row.text.into()]))
-            }
-        }
-    }
 }
 
 /// A label as messages show it.

@@ -1,15 +1,17 @@
-//! `refit eval`.
+//! Accuracy of image classifiers.
 
 use super::{
-    args::RunArgs,
-    error::{CliError, Exit},
-    model::parse_source,
-    ui::{Show, Ui},
+    super::{
+        error::{CliError, Exit},
+        model::parse_source,
+        ui::{Show, Ui},
+    },
+    EvalArgs,
 };
 use crate::{
     classifier::{Classifier, ModelFolder, Score, check_set, read_config},
     report::count,
-    source::{TaskSource, folder_options},
+    source::folder_options,
     visible::visible_name,
 };
 use clap::ValueEnum;
@@ -17,52 +19,6 @@ use refit_core::Source;
 use refit_io::data::{ImageSet, Normalise, Task};
 use serde::Serialize;
 use std::{fmt::Write, path::PathBuf, sync::Arc};
-
-/// Score an image classifier
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-MODEL is a folder as `refit train` and `refit merge` write it, or a .safetensors file with --model. A merged \
-model has the head of its base; --head takes the one of an expert.
-
-Examples:
-  refit eval runs/digits --data generated:digits
-  refit eval runs/digits --data generated:digits --split val --json")]
-pub(super) struct EvalArgs {
-    /// Folder or .safetensors file
-    #[arg(value_name = "MODEL")]
-    path: PathBuf,
-    /// Images: .npz, folder or generated:NAME, as for `refit train`
-    #[arg(long, value_name = "DATA", value_parser = parse_source)]
-    data: TaskSource,
-    /// Part of the data (report `test` once, choose on `val`)
-    #[arg(long, value_enum, default_value_t = Split::Test)]
-    split: Split,
-    /// Architecture (JSON), for a checkpoint that has none beside it
-    #[arg(long, value_name = "CONFIG.json")]
-    model: Option<PathBuf>,
-    /// Take the classifier from this model
-    #[arg(long, value_name = "MODEL")]
-    head: Option<PathBuf>,
-    /// How tensors of the classifier begin (Hugging Face's name)
-    #[arg(
-        long,
-        value_name = "PREFIX",
-        default_value = "classifier.",
-        requires = "head"
-    )]
-    head_prefix: String,
-    /// What pixels go through [default: what the model's folder says, or nothing]
-    #[arg(long, value_enum)]
-    normalise: Option<NormaliseName>,
-    /// Look at this many images only, a share of every class, drawn by --seed
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// Images per forward pass (ours)
-    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=65536))]
-    batch: u32,
-    #[command(flatten)]
-    pub(super) run: RunArgs,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -73,7 +29,7 @@ enum Split {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum NormaliseName {
+pub(super) enum NormaliseName {
     /// Pixels between 0 and 1
     None,
     /// Customary statistics of MNIST
@@ -82,6 +38,11 @@ enum NormaliseName {
     Imagenet,
 }
 
+/// How tensors of a classifier begin, in the names of Hugging Face.
+const HEAD_PREFIX: &str = "classifier.";
+/// Images per forward pass.
+const BATCH: u32 = 250;
+
 pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
     let plan = Plan::make(args)?;
     if args.run.dry_run {
@@ -89,11 +50,11 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
     }
     let model = plan.load(args)?;
     ui.listen();
-    let score = model.score(&plan.set, args.batch as usize, ui)?;
+    let score = model.score(&plan.set, args.images.batch.unwrap_or(BATCH) as usize, ui)?;
     ui.show(&Scored {
         model: args.path.display().to_string(),
         data: plan.task.name().to_owned(),
-        split: args.split,
+        split: plan.split,
         score,
     })
 }
@@ -105,19 +66,29 @@ struct Plan {
     head: Option<ModelFolder>,
     normalise: Normalise,
     task: Task,
+    split: Split,
     set: Arc<ImageSet>,
 }
 
 impl Plan {
     fn make(args: &EvalArgs) -> Result<Self, CliError> {
-        let folder = match &args.model {
+        let source = parse_source(&args.data);
+        let source = source.map_err(|words| CliError::plain(Exit::Usage, words))?;
+        let split = Split::from_str(&args.split, true).map_err(|_| {
+            let words = format!(
+                "--split `{}`, expected `train`, `val` or `test`",
+                args.split
+            );
+            CliError::plain(Exit::Usage, words)
+        })?;
+        let folder = match &args.images.model {
             Some(config) => ModelFolder::open_with(&args.path, read_config(config)?)?,
             None => ModelFolder::open(&args.path)?,
         };
         let head = args.head.as_deref().map(ModelFolder::open).transpose()?;
         args.run.start_threads()?;
         let model = head.as_ref().unwrap_or(&folder);
-        let normalise = match args.normalise {
+        let normalise = match args.images.normalise {
             None => model.normalise()?,
             Some(NormaliseName::None) => {
                 let channels = model.normalise()?.mean().len();
@@ -126,8 +97,8 @@ impl Plan {
             Some(NormaliseName::Mnist) => Normalise::mnist(),
             Some(NormaliseName::Imagenet) => Normalise::imagenet(),
         };
-        let task = args.data.read(&folder_options(&model.config))?;
-        let set = part(args, &task);
+        let task = source.read(&folder_options(&model.config))?;
+        let set = part(args, split, &task);
         if set.is_empty() {
             return Err(CliError::plain(
                 Exit::BadInput,
@@ -140,6 +111,7 @@ impl Plan {
             head,
             normalise,
             task,
+            split,
             set,
         })
     }
@@ -150,7 +122,8 @@ impl Plan {
             None => self.folder.load(&device)?,
             Some(head) => {
                 let mut model = head.load(&device)?;
-                model.replace_body(&self.folder, &args.head_prefix)?;
+                let prefix = args.images.head_prefix.as_deref().unwrap_or(HEAD_PREFIX);
+                model.replace_body(&self.folder, prefix)?;
                 model
             }
         };
@@ -163,8 +136,8 @@ impl Plan {
         Summary {
             model: args.path.clone(),
             parameters: tensors.iter().map(|m| m.len() as u64).sum(),
-            data: args.data.to_string(),
-            split: args.split,
+            data: args.data.clone(),
+            split: self.split,
             images: self.set.len(),
             classes: self.set.class_count(),
         }
@@ -172,13 +145,13 @@ impl Plan {
 }
 
 /// The images that are looked at.
-fn part(args: &EvalArgs, task: &Task) -> Arc<ImageSet> {
-    let set = match args.split {
+fn part(args: &EvalArgs, split: Split, task: &Task) -> Arc<ImageSet> {
+    let set = match split {
         Split::Train => task.train(),
         Split::Val => task.val(),
         Split::Test => task.test(),
     };
-    match args.limit {
+    match args.images.limit {
         Some(limit) => Arc::new(set.sample_stratified(limit, args.run.seed())),
         None => Arc::clone(set),
     }

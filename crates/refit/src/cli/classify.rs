@@ -1,0 +1,127 @@
+//! `refit classify`.
+
+use super::{
+    args::RunArgs,
+    error::{CliError, Exit},
+    ui::{Show, Ui},
+};
+use crate::{
+    report::count,
+    text::{Labelled, TextClassifier, TextFolder, ZeroShot, open_head, read_lines},
+};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Tell classes of texts
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+MODEL is a folder as Hugging Face publishes it: config.json, weights, tokenizer.json. Its own classes are told; those of \
+a --head that `refit tune` wrote, for an encoder; or any --label, by a model that says whether one text follows from \
+another (MNLI). Every text is a JSON object on a line of its own: the text, its label, and the probability of each.
+
+Examples:
+  refit classify models/all-MiniLM-L6-v2 --head runs/head/head --input sentences.txt
+  refit classify models/mnli --label sport --label music --input sentences.txt --json")]
+pub(super) struct ClassifyArgs {
+    /// Folder of a model that reads text
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Texts, one per line
+    #[arg(short, long, value_name = "FILE")]
+    input: PathBuf,
+    /// Folder `head` that `refit tune` wrote
+    #[arg(long, value_name = "DIR")]
+    head: Option<PathBuf>,
+    /// A class in words; twice or more
+    #[arg(long, value_name = "WORDS", conflicts_with = "head")]
+    label: Vec<String>,
+    /// What a text says if it is of a class; {} stands for the label [default: This example is {}.]
+    #[arg(long, value_name = "TEXT", requires = "label")]
+    hypothesis: Option<String>,
+    /// Labels do not exclude each other: each has a probability of its own
+    #[arg(long, requires = "label")]
+    several: bool,
+    /// Tokens to which texts are cut [default: as many as the model reads]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+pub(super) fn run(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
+    let mut folder = TextFolder::open(&args.model)?;
+    if let Some(longest) = args.max_length {
+        folder = folder.cut_to(longest)?;
+    }
+    let head = open_head(args.head.as_deref())?;
+    let names = TextClassifier::check(&folder, head.as_ref())?;
+    let zero_shot = (!args.label.is_empty()).then(|| {
+        let hypothesis = args.hypothesis.as_deref();
+        ZeroShot::new(&args.label, hypothesis, args.several, &names)
+    });
+    let zero_shot = zero_shot.transpose()?;
+    let texts = read_lines(&args.input)?;
+    args.run.start_threads()?;
+    if args.run.dry_run {
+        return ui.show(&Summary {
+            model: args.model.clone(),
+            parameters: folder.num_values(),
+            texts: texts.len(),
+            labels: if args.label.is_empty() {
+                names
+            } else {
+                args.label.clone()
+            },
+        });
+    }
+    ui.listen();
+    let longest = folder.longest;
+    let model = TextClassifier::load(folder, head, &args.run.device.open())?;
+    if model.labels().len() < 2 {
+        let words = format!("`{}` gives a number and no classes", args.model.display());
+        return Err(CliError::plain(Exit::BadInput, words)
+            .hint("`refit eval --task regression` says how good its numbers are"));
+    }
+    let (found, cut) = match &zero_shot {
+        Some(zero_shot) => zero_shot.label(&model, &texts, ui)?,
+        None => model.label(&texts, ui)?,
+    };
+    if cut > 0 {
+        ui.say(format_args!(
+            "{} readings had {longest} tokens or more; what came after was not read",
+            count(cut as u64),
+        ));
+    }
+    if ui.json() {
+        return ui.print_json(&Found { texts: found });
+    }
+    let line = |text: &Labelled| serde_json::to_string(text).unwrap_or_default() + "\n";
+    ui.print(&found.iter().map(line).collect::<String>())
+}
+
+/// What goes to stdout with `--json`.
+#[derive(Serialize)]
+struct Found {
+    texts: Vec<Labelled>,
+}
+
+/// What a dry run prints.
+#[derive(Serialize)]
+struct Summary {
+    model: PathBuf,
+    parameters: u64,
+    texts: usize,
+    labels: Vec<String>,
+}
+
+impl Show for Summary {
+    fn text(&self, _: &Ui) -> String {
+        format!(
+            "model       {}: {} values\ntexts       {}\nlabels      {}\nnothing was computed (dry run)",
+            self.model.display(),
+            count(self.parameters),
+            count(self.texts as u64),
+            self.labels.join(", "),
+        )
+    }
+}

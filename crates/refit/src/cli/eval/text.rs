@@ -1,0 +1,331 @@
+//! Scores of models that read text.
+
+use super::{
+    super::{
+        error::{CliError, Exit},
+        ui::{Show, Ui},
+    },
+    EvalArgs,
+};
+use crate::{
+    report::count,
+    text::{
+        Embedder, TextClassifier, TextFolder, TextHead, WriteSettings, Writer, open_head,
+        read_running,
+        score::{
+            AnswerScore, ClassScore, LanguageConfig, LanguageScore, RetrievalScore,
+            SimilarityScore, TagScore, TextData, score_answers, score_classes, score_language,
+            score_numbers, score_retrieval, score_similarity, score_spans, score_tags,
+        },
+    },
+    visible::visible_name,
+};
+use clap::ValueEnum;
+use refit_nn::zoo::{Sampling, TextTask};
+use serde::Serialize;
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum TaskName {
+    /// Classes of texts
+    Classification,
+    /// A number for every text
+    Regression,
+    /// Tags of words
+    Tagging,
+    /// The next word of running text
+    Language,
+    /// Answers to questions
+    Answers,
+    /// The text that belongs to a query
+    Retrieval,
+    /// How alike two texts are
+    Similarity,
+}
+
+/// Most tokens of a written answer.
+const ANSWER_TOKENS: usize = 32;
+
+pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
+    let mut folder = TextFolder::open(&args.path)?;
+    if let Some(longest) = args.texts.max_length {
+        folder = folder.cut_to(longest)?;
+    }
+    let head = open_head(args.head.as_deref())?;
+    let task = task(args, &folder, head.is_some())?;
+    check_flags(args, task)?;
+    let data = Path::new(&args.data);
+    if !data.is_file() {
+        let words = format!("`{}` is no file", args.data);
+        return Err(CliError::plain(Exit::BadInput, words));
+    }
+    args.run.start_threads()?;
+    if args.run.dry_run {
+        return ui.show(&Summary {
+            model: args.path.clone(),
+            parameters: folder.num_values(),
+            data: args.data.clone(),
+            split: args.split.clone(),
+            task,
+        });
+    }
+    ui.listen();
+    let score = score(args, task, folder, head, ui)?;
+    ui.show(&Scored {
+        model: args.path.display().to_string(),
+        data: args.data.clone(),
+        split: args.split.clone(),
+        task,
+        score,
+    })
+}
+
+/// What is asked for, or what the head of the model is for.
+fn task(args: &EvalArgs, folder: &TextFolder, head: bool) -> Result<TaskName, CliError> {
+    if let Some(task) = args.texts.task {
+        return Ok(task);
+    }
+    Ok(match folder.config.task() {
+        TextTask::Sequence { classes: 1 } => TaskName::Regression,
+        TextTask::Sequence { .. } => TaskName::Classification,
+        TextTask::Token { .. } => TaskName::Tagging,
+        TextTask::Span | TextTask::Answer => TaskName::Answers,
+        TextTask::NextWord => TaskName::Language,
+        TextTask::States if head => TaskName::Classification,
+        _ => {
+            let words = format!(
+                "`{}` has no head that says what is measured",
+                args.path.display()
+            );
+            let hint = "give --task retrieval or --task similarity, or --head with what `refit tune` wrote";
+            return Err(CliError::plain(Exit::Usage, words).hint(hint));
+        }
+    })
+}
+
+fn check_flags(args: &EvalArgs, task: TaskName) -> Result<(), CliError> {
+    let texts = &args.texts;
+    let language = task == TaskName::Language;
+    for (flag, given, used) in [
+        ("--window", texts.window.is_some(), language),
+        ("--stride", texts.stride.is_some(), language),
+        (
+            "--max-tokens",
+            texts.max_tokens.is_some(),
+            task == TaskName::Answers,
+        ),
+        ("--max-length", texts.max_length.is_some(), !language),
+        (
+            "--head",
+            args.head.is_some(),
+            task == TaskName::Classification,
+        ),
+    ] {
+        if given && !used {
+            let name = task
+                .to_possible_value()
+                .unwrap_or_else(|| unreachable!("none is hidden"));
+            let words = format!("{flag} has no effect on --task {}", name.get_name());
+            return Err(CliError::plain(Exit::Usage, words));
+        }
+    }
+    Ok(())
+}
+
+fn score(
+    args: &EvalArgs,
+    task: TaskName,
+    folder: TextFolder,
+    head: Option<TextHead>,
+    ui: &Ui,
+) -> Result<Score, CliError> {
+    let device = args.run.device.open();
+    let path = Path::new(&args.data);
+    let data = TextData {
+        path,
+        part: &args.split,
+    };
+    Ok(match task {
+        TaskName::Classification => {
+            let model = TextClassifier::load(folder, head, &device)?;
+            Score::Classes(score_classes(&model, data, ui)?)
+        }
+        TaskName::Regression => {
+            let model = TextClassifier::load(folder, None, &device)?;
+            Score::Numbers(score_numbers(&model, data, ui)?)
+        }
+        TaskName::Tagging => Score::Tags(score_tags(folder, path, &device, ui)?),
+        TaskName::Language => {
+            let text = read_running(path)?;
+            let config = LanguageConfig {
+                window: args.texts.window,
+                stride: args.texts.stride,
+            };
+            Score::Language(score_language(folder, &text, config, &device, ui)?)
+        }
+        TaskName::Answers if folder.config.task() == TextTask::Span => {
+            Score::Answers(score_spans(folder, data, &device, ui)?)
+        }
+        TaskName::Answers => {
+            let model = Writer::load(folder, answers(args), &device)?;
+            Score::Answers(score_answers(&model, data, ui)?)
+        }
+        TaskName::Retrieval => {
+            let model = Embedder::load(folder, &device)?;
+            Score::Retrieval(score_retrieval(&model, data, ui)?)
+        }
+        TaskName::Similarity => {
+            let model = Embedder::load(folder, &device)?;
+            Score::Numbers(score_similarity(&model, data, ui)?)
+        }
+    })
+}
+
+/// An answer is the most probable line.
+fn answers(args: &EvalArgs) -> WriteSettings {
+    WriteSettings {
+        chat: false,
+        system: None,
+        sampling: Sampling::default(),
+        most: args.texts.max_tokens.unwrap_or(ANSWER_TOKENS),
+        stops: vec!["\n".into()],
+        ignore_end: false,
+        batch: 8,
+        seed: args.run.seed(),
+    }
+}
+
+/// What a dry run prints.
+#[derive(Serialize)]
+struct Summary {
+    model: PathBuf,
+    parameters: u64,
+    data: String,
+    split: String,
+    task: TaskName,
+}
+
+impl Show for Summary {
+    fn text(&self, _: &Ui) -> String {
+        format!(
+            "model       {}: {} values\ndata        {}, part {}\ntask        {}\nnothing was computed (dry run)",
+            self.model.display(),
+            count(self.parameters),
+            self.data,
+            self.split,
+            name(self.task),
+        )
+    }
+}
+
+fn name(task: TaskName) -> String {
+    let value = task.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Score {
+    Classes(ClassScore),
+    Numbers(SimilarityScore),
+    Tags(TagScore),
+    Language(LanguageScore),
+    Answers(AnswerScore),
+    Retrieval(RetrievalScore),
+}
+
+/// What an evaluation prints.
+#[derive(Serialize)]
+struct Scored {
+    model: String,
+    data: String,
+    split: String,
+    task: TaskName,
+    #[serde(flatten)]
+    score: Score,
+}
+
+impl Show for Scored {
+    fn text(&self, ui: &Ui) -> String {
+        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+        match &self.score {
+            Score::Classes(score) => {
+                let mut text = format!(
+                    "accuracy    {} ({} of {} texts)\nmacro F1    {}\nMatthews    {:.3}\nguessing    {} (largest class)\n",
+                    percent(score.accuracy),
+                    score.correct,
+                    score.texts,
+                    percent(score.macro_f1),
+                    score.matthews,
+                    percent(score.majority),
+                );
+                if ui.verbose() {
+                    for (class, f1) in &score.per_class {
+                        let _ = writeln!(text, "  {:<24}F1 {}", visible_name(class), percent(*f1));
+                    }
+                }
+                text + &cut(score.cut)
+            }
+            Score::Numbers(score) => format!(
+                "Pearson     {:.4}\nSpearman    {:.4} ({} texts; no relation gives 0)\n{}",
+                score.pearson,
+                score.spearman,
+                score.texts,
+                cut(score.cut)
+            ),
+            Score::Tags(score) => format!(
+                "span F1     {} (precision {}, recall {}, {} spans)\naccuracy    {} of {} words (most common tag: {})\n{}",
+                percent(score.f1),
+                percent(score.precision),
+                percent(score.recall),
+                score.spans,
+                percent(score.accuracy),
+                count(score.words as u64),
+                percent(score.majority),
+                match score.unread {
+                    0 => String::new(),
+                    words => format!("unread      {words} words beyond what the model reads\n"),
+                }
+            ),
+            Score::Language(score) => format!(
+                "perplexity  {:.3} of {} tokens (all words alike: {})\nbits        {:.4} per byte\nwindow      {} tokens, moved by {}\n",
+                score.perplexity,
+                count(score.tokens as u64),
+                score.uniform,
+                score.bits_per_byte,
+                score.window,
+                score.stride,
+            ),
+            Score::Answers(score) => format!(
+                "exact match {} of {} questions\nword F1     {}\n",
+                percent(score.exact_match),
+                score.questions,
+                percent(score.token_f1),
+            ),
+            Score::Retrieval(score) => format!(
+                "first right {} of {} queries among {} texts\nrecall@10   {} (by chance {})\nMRR@10      {:.4}\nnDCG@10     {:.4}\n{}",
+                percent(score.accuracy),
+                score.queries,
+                count(score.documents as u64),
+                percent(score.recall_at_10),
+                percent(score.chance_recall_at_10),
+                score.mrr_at_10,
+                score.ndcg_at_10,
+                cut(score.cut)
+            ),
+        }
+    }
+}
+
+/// Says that texts were cut, where some were.
+fn cut(texts: usize) -> String {
+    match texts {
+        0 => String::new(),
+        texts => format!("cut         {texts} texts may have been cut to what the model reads\n"),
+    }
+}

@@ -1,0 +1,175 @@
+//! `refit generate`.
+
+use super::{
+    args::RunArgs,
+    error::{CliError, Exit},
+    ui::{Show, Ui, Unwatched},
+};
+use crate::{
+    report::count,
+    text::{TextFolder, WriteSettings, Writer, Written, read_lines},
+};
+use refit_core::Progress;
+use refit_nn::zoo::Sampling;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Let a model write on
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+MODEL is a folder as Hugging Face publishes it: config.json, weights, tokenizer.json. One --prompt is answered on stdout \
+as the words come; of several, and of --input, every answer is a JSON object on a line of its own. The most probable \
+word is taken unless --temperature says otherwise, whatever generation_config.json says; of that file the words that end \
+a text are read.
+
+Examples:
+  refit generate models/writer --prompt \"learn from\" --max-tokens 8
+  refit generate models/writer --input sentences.txt --temperature 0.8 --top-p 0.95 \\
+      --max-tokens 8 > answers.jsonl")]
+pub(super) struct GenerateArgs {
+    /// Folder of a decoder
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Text to write on after; may be given several times
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        conflicts_with = "input",
+        required_unless_present = "input"
+    )]
+    prompt: Vec<String>,
+    /// Texts to write on after, one per line
+    #[arg(short, long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Prompts are what a user says, put into the model's chat template
+    #[arg(long)]
+    chat: bool,
+    /// What the system says before, in a chat
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    system: Option<String>,
+    /// Most tokens of an answer; 0 leaves it to the model (ours)
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    max_tokens: usize,
+    /// Scores are divided by it; 0 takes the most probable word
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    temperature: f64,
+    /// Draw from so many of the most probable words; 0 from all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    top_k: usize,
+    /// Draw from the fewest words whose probabilities reach this sum
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    top_p: f64,
+    /// Scores of words that occurred are divided by it (multiplied where negative)
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    repetition_penalty: f64,
+    /// Text before which an answer ends; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Write on after words that end a text
+    #[arg(long)]
+    ignore_end: bool,
+    /// Prompts that are read together (ours)
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch: u16,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+pub(super) fn run(args: &GenerateArgs, ui: &Ui) -> Result<(), CliError> {
+    let draws = args.top_k > 0 || args.top_p < 1.0;
+    if draws && args.temperature == 0.0 {
+        let words =
+            "--top-k and --top-p choose among words to draw from, and --temperature 0 draws none";
+        return Err(CliError::plain(Exit::Usage, words).hint("give --temperature 1 too"));
+    }
+    let folder = TextFolder::open(&args.model)?;
+    let settings = settings(args);
+    Writer::check(&folder, &settings)?;
+    let prompts = match &args.input {
+        Some(path) => read_lines(path)?,
+        None => args.prompt.clone(),
+    };
+    args.run.start_threads()?;
+    if args.run.dry_run {
+        return ui.show(&Summary {
+            model: args.model.clone(),
+            parameters: folder.num_values(),
+            prompts: prompts.len(),
+            max_tokens: args.max_tokens,
+            longest: folder.config.size().longest,
+        });
+    }
+    ui.listen();
+    let writer = Writer::load(folder, settings, &args.run.device.open())?;
+    let streams = prompts.len() == 1 && args.input.is_none() && !ui.json();
+    let mut broken = Ok(());
+    let mut tell = |_, piece: &str| {
+        if streams && broken.is_ok() {
+            broken = ui.stream(piece);
+        }
+    };
+    let unwatched = Unwatched(ui);
+    let progress: &dyn Progress = if streams { &unwatched } else { ui };
+    let answers = writer.write(&prompts, &mut tell, progress)?;
+    broken?;
+    if ui.json() {
+        return ui.print_json(&Answers { answers });
+    }
+    if streams {
+        return ui.print("\n");
+    }
+    let line = |answer: &Written| serde_json::to_string(answer).unwrap_or_default() + "\n";
+    ui.print(&answers.iter().map(line).collect::<String>())
+}
+
+fn settings(args: &GenerateArgs) -> WriteSettings {
+    WriteSettings {
+        chat: args.chat,
+        system: args.system.clone(),
+        sampling: Sampling {
+            temperature: args.temperature,
+            top_k: args.top_k,
+            top_p: args.top_p,
+            repetition_penalty: args.repetition_penalty,
+        },
+        most: args.max_tokens,
+        stops: args.stop.clone(),
+        ignore_end: args.ignore_end,
+        batch: args.batch.into(),
+        seed: args.run.seed(),
+    }
+}
+
+/// What goes to stdout with `--json`.
+#[derive(Serialize)]
+struct Answers {
+    answers: Vec<Written>,
+}
+
+/// What a dry run prints.
+#[derive(Serialize)]
+struct Summary {
+    model: PathBuf,
+    parameters: u64,
+    prompts: usize,
+    max_tokens: usize,
+    longest: usize,
+}
+
+impl Show for Summary {
+    fn text(&self, _: &Ui) -> String {
+        format!(
+            "model       {}: {} values\nprompts     {}\nanswers     at most {} tokens each, {} with their prompt\nnothing was computed (dry run)",
+            self.model.display(),
+            count(self.parameters),
+            count(self.prompts as u64),
+            if self.max_tokens == 0 {
+                self.longest
+            } else {
+                self.max_tokens
+            },
+            count(self.longest as u64),
+        )
+    }
+}

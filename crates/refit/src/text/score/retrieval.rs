@@ -1,0 +1,136 @@
+//! Finding the text that belongs to a query, among all texts of a file.
+
+use super::{TextData, column};
+use crate::text::{Embedder, TextModelError};
+use burn::tensor::{Device, Tensor, TensorData};
+use refit_core::Progress;
+use refit_io::data::{Header, TextColumn, read_columns};
+use refit_kernels::linear;
+use refit_math::metric::Ranking;
+use refit_nn::{blocks::unit_rows, to_host};
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// Answers that are looked at.
+const DEPTH: usize = 10;
+/// Queries whose scores are held together.
+const ROWS: usize = 256;
+
+/// How high right texts stand; shares in `[0, 1]`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RetrievalScore {
+    /// Different queries.
+    pub queries: u64,
+    /// Different texts, among which is looked.
+    pub documents: usize,
+    /// Share of queries whose first text is right.
+    pub accuracy: f64,
+    /// Mean share of the right texts that stand among the first ten.
+    pub recall_at_10: f64,
+    /// Mean of one over the place of the first right text, among the first ten.
+    pub mrr_at_10: f64,
+    /// Discounted gain against the best order, among the first ten.
+    pub ndcg_at_10: f64,
+    /// What any order reaches in the mean for a query with one right text: `10 / documents`.
+    pub chance_recall_at_10: f64,
+    /// How many texts were as long as the model reads and may have been cut.
+    pub cut: usize,
+}
+
+/// Ranks all texts of a file by their cosine with each query; right are those that stand in a row with it.
+///
+/// # Errors
+/// A row that cannot be read; when `progress` asks for a stop.
+pub fn score_retrieval(
+    model: &Embedder,
+    data: TextData<'_>,
+    progress: &dyn Progress,
+) -> Result<RetrievalScore, TextModelError> {
+    let query = TextColumn::needed(&["query", "question", "anchor"]);
+    let text = TextColumn::needed(&["text", "document", "passage", "positive", "answer"]);
+    let rows = read_columns(data.path, data.part, &[query, text], Header::Needed)?;
+    let (queries, which_query) = different(column(&rows, 0));
+    let (documents, which_document) = different(column(&rows, 1));
+    let mut right = vec![Vec::new(); queries.len()];
+    for (query, document) in which_query.into_iter().zip(which_document) {
+        if !right[query].contains(&document) {
+            right[query].push(document);
+        }
+    }
+    let [found, texts] = [&queries, &documents].map(|texts| model.embed(texts, progress));
+    let (found, texts) = (found?, texts?);
+    let unit = |values: &[f32], width| {
+        let values = TensorData::new(values.to_vec(), [values.len() / width, width]);
+        unit_rows(Tensor::<2>::from_data(values, &Device::flex()).into()).into_value()
+    };
+    let corpus = unit(&texts.values, texts.width);
+    let mut ranking = Ranking::new(DEPTH);
+    let chunks = found.values.chunks(ROWS * found.width);
+    for (vectors, right) in chunks.zip(right.chunks(ROWS)) {
+        let scores = to_host(linear(unit(vectors, found.width), corpus.clone(), None));
+        for (scores, right) in scores.chunks(documents.len()).zip(right) {
+            ranking.add(&places(scores, right));
+        }
+    }
+    Ok(RetrievalScore {
+        queries: ranking.questions(),
+        documents: documents.len(),
+        accuracy: ranking.accuracy(),
+        recall_at_10: ranking.recall(),
+        mrr_at_10: ranking.mean_reciprocal_rank(),
+        ndcg_at_10: ranking.ndcg(),
+        chance_recall_at_10: (DEPTH as f64 / documents.len() as f64).min(1.0),
+        cut: found.cut + texts.cut,
+    })
+}
+
+/// Different texts in the order in which they come, and which of them each is.
+fn different(texts: &[String]) -> (Vec<String>, Vec<usize>) {
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    let mut found = Vec::new();
+    let which = texts.iter().map(|text| {
+        *known.entry(text).or_insert_with(|| {
+            found.push(text.clone());
+            found.len() - 1
+        })
+    });
+    let which = which.collect();
+    (found, which)
+}
+
+/// Places of the right texts in the order of scores. A tie counts against the model: equal texts stand before.
+fn places(scores: &[f32], right: &[usize]) -> Vec<usize> {
+    let place = |&at: &usize| {
+        let before = |&(other, score): &(usize, &f32)| {
+            *score > scores[at] || (*score >= scores[at] && !right.contains(&other))
+        };
+        let others = scores.iter().enumerate().filter(before);
+        // Of equal right ones, those that come first in the file.
+        let equal = right
+            .iter()
+            .filter(|&&r| r < at && scores[r].total_cmp(&scores[at]).is_eq());
+        others.count() + equal.count()
+    };
+    right.iter().map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_count_against_the_model() {
+        assert_eq!(places(&[0.5, 0.9, 0.5, 0.1], &[0]), [2]);
+        assert_eq!(places(&[0.5, 0.9, 0.5, 0.1], &[0, 2]), [1, 2]);
+        assert_eq!(places(&[0.5, 0.9, 0.5, 0.1], &[1]), [0]);
+    }
+
+    #[test]
+    fn texts_that_come_twice_are_one() {
+        let texts = ["a", "b", "a"].map(str::to_owned);
+        assert_eq!(
+            different(&texts),
+            (vec!["a".into(), "b".into()], vec![0, 1, 0])
+        );
+    }
+}

@@ -1,0 +1,274 @@
+//! Conversations as the text that a model was trained on, by the template that its publisher put beside it.
+
+use crate::TextError;
+use minijinja::{Environment, Error, ErrorKind, context, syntax::SyntaxConfig, value::Serde};
+use refit_io::file::read_file;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// More than any published template takes.
+const LARGEST_FILE: u64 = 4 << 20;
+/// Steps after which a template is stopped: some hundred times what the longest published ones need.
+const FUEL: u64 = 10_000_000;
+/// The template where a file names several.
+const DEFAULT: &str = "default";
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// Who speaks: `system`, `user` or `assistant`, or what else the template knows.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// What the user says.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self {
+            role: "user".into(),
+            content: content.into(),
+        }
+    }
+
+    /// What the system says before all else.
+    pub fn system(content: impl Into<String>) -> Self {
+        Self {
+            role: "system".into(),
+            content: content.into(),
+        }
+    }
+}
+
+/// The Jinja template of a model: `chat_template.jinja`, or the key `chat_template` of `tokenizer_config.json`.
+///
+/// A template comes from whoever published the model and is run with bounded work, without files, network or clock:
+/// `strftime_now` is not defined, which published templates ask for before they call it, so that a prompt does not
+/// depend on the day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatTemplate {
+    path: PathBuf,
+    source: String,
+    /// Tokens that the template may name, such as `bos_token`.
+    tokens: Map<String, Value>,
+}
+
+impl ChatTemplate {
+    /// Finds the template of the model in `folder`; `None` where its publisher gave none.
+    ///
+    /// # Errors
+    /// A file that is damaged, or several templates of which none is called `default`.
+    ///
+    /// # Example
+    /// ```
+    /// use refit_text::{ChatTemplate, Message};
+    /// # use refit_io::atomic::{Overwrite, write_file};
+    /// # let home = tempfile::tempdir()?;
+    /// # let template = "{% for turn in messages %}<{{ turn.role }}>{{ turn.content }}\n{% endfor %}<assistant>";
+    /// # write_file(home.path().join("chat_template.jinja"), template.as_bytes(), Overwrite::Refuse)?;
+    /// let template = ChatTemplate::open(home.path())?.expect("the folder has one");
+    /// assert_eq!(template.render(&[Message::user("Who are you?")])?, "<user>Who are you?\n<assistant>");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open(folder: impl AsRef<Path>) -> Result<Option<Self>, TextError> {
+        let folder = folder.as_ref();
+        let settings = folder.join("tokenizer_config.json");
+        let keys = match read_file(&settings, LARGEST_FILE) {
+            Err(error) if error.is_not_found() => Map::new(),
+            Err(error) => return Err(error.into()),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| wrong(&settings, e))?,
+        };
+        let file = folder.join("chat_template.jinja");
+        let (path, source) = match read_file(&file, LARGEST_FILE) {
+            Ok(bytes) => {
+                let text = String::from_utf8(bytes).map_err(|_| wrong(&file, "it is not UTF-8"))?;
+                (file, text)
+            }
+            Err(error) if error.is_not_found() => {
+                let Some(found) = keys.get("chat_template").filter(|value| !value.is_null()) else {
+                    return Ok(None);
+                };
+                let source = named(found).ok_or_else(|| {
+                    let problem =
+                        "`chat_template` is neither a text nor a list with one called `default`";
+                    wrong(&settings, problem)
+                })?;
+                (settings, source.to_owned())
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let tokens = keys.iter().filter(|(key, _)| key.ends_with("_token"));
+        let tokens = tokens.filter_map(|(key, value)| {
+            let token = value.get("content").unwrap_or(value).as_str()?;
+            Some((key.clone(), token.into()))
+        });
+        let template = Self {
+            path,
+            source,
+            tokens: tokens.collect(),
+        };
+        template.environment()?; // says what is wrong before anything else is done
+        Ok(Some(template))
+    }
+
+    /// The conversation so far and the beginning of the answer.
+    ///
+    /// # Errors
+    /// What the template says is wrong with the conversation; a template that asks for what there is not, or never ends.
+    pub fn render(&self, messages: &[Message]) -> Result<String, TextError> {
+        let environment = self.environment()?;
+        let template = environment
+            .get_template(DEFAULT)
+            .map_err(|e| self.failed(&e))?;
+        let tokens = minijinja::Value::from(Serde(&self.tokens));
+        let values =
+            context! { messages => Serde(messages), add_generation_prompt => true, ..tokens };
+        template.render(values).map_err(|e| self.failed(&e))
+    }
+
+    fn environment(&self) -> Result<Environment<'_>, TextError> {
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        // As transformers has it.
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
+        environment.set_syntax(syntax.map_err(|e| self.failed(&e))?);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function(
+            "raise_exception",
+            |problem: String| -> Result<String, Error> {
+                Err(Error::new(ErrorKind::InvalidOperation, problem))
+            },
+        );
+        environment
+            .add_template(DEFAULT, &self.source)
+            .map_err(|e| self.failed(&e))?;
+        Ok(environment)
+    }
+
+    fn failed(&self, error: &Error) -> TextError {
+        wrong(&self.path, error)
+    }
+}
+
+fn wrong(path: &Path, problem: impl ToString) -> TextError {
+    TextError::ChatTemplate {
+        path: path.into(),
+        problem: problem.to_string(),
+    }
+}
+
+/// The template itself, or the one called `default` of a list.
+fn named(found: &Value) -> Option<&str> {
+    if let Some(text) = found.as_str() {
+        return Some(text);
+    }
+    let mut all = found.as_array()?.iter();
+    let default = all.find(|one| one.get("name").and_then(Value::as_str) == Some(DEFAULT));
+    default?.get("template")?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use refit_io::atomic::{Overwrite, write_file};
+    use serde_json::json;
+    use tempfile::TempDir;
+
+    fn folder(settings: &Value) -> TempDir {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("tokenizer_config.json");
+        write_file(path, settings.to_string().as_bytes(), Overwrite::Refuse).unwrap();
+        home
+    }
+
+    fn open(settings: &Value) -> Result<Option<ChatTemplate>, TextError> {
+        ChatTemplate::open(folder(settings).path())
+    }
+
+    /// Our own, with what published ones use: trimmed blocks, methods of Python, a namespace, loop variables, tests.
+    const TURNS: &str = "{{- bos_token }}
+{%- set state = namespace(system='') %}
+{%- for turn in messages %}
+    {%- if turn['role'] == 'system' %}
+        {%- set state.system = turn['content'].strip() %}
+    {%- endif %}
+{%- endfor %}
+{%- for turn in messages if turn.role != 'system' %}
+    {%- if (turn.role == 'user') != (loop.index0 % 2 == 0) %}
+        {{- raise_exception('turns must alternate') }}
+    {%- endif %}
+    {{- '[' + turn.role.upper() + ']' + ((state.system + '|') if loop.first and state.system else '') + turn.content }}
+{%- endfor %}
+{%- if add_generation_prompt and strftime_now is not defined %}{{- '[ASSISTANT]' }}{%- endif %}";
+
+    #[test]
+    fn a_conversation_becomes_the_text_of_its_template() {
+        let settings =
+            json!({ "chat_template": TURNS, "bos_token": { "content": "<s>" }, "pad_token": null });
+        let template = open(&settings).unwrap().unwrap();
+        let found = template.render(&[Message::system(" be short "), Message::user("Hi")]);
+        assert_eq!(found.unwrap(), "<s>[USER]be short|Hi[ASSISTANT]");
+        let error = template
+            .render(&[Message::user("a"), Message::user("b")])
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("turns must alternate"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_default_of_several_is_taken_and_a_file_goes_first() {
+        let several = json!({ "chat_template": [
+            { "name": "tool_use", "template": "tools" }, { "name": "default", "template": "turns" },
+        ] });
+        let home = folder(&several);
+        let render = || {
+            ChatTemplate::open(home.path())
+                .unwrap()
+                .unwrap()
+                .render(&[])
+                .unwrap()
+        };
+        assert_eq!(render(), "turns");
+        write_file(
+            home.path().join("chat_template.jinja"),
+            b"file\n",
+            Overwrite::Refuse,
+        )
+        .unwrap();
+        assert_eq!(render(), "file"); // as Jinja does
+    }
+
+    #[test]
+    fn what_is_no_template_is_told_and_none_is_no_error() {
+        assert_eq!(open(&json!({})).unwrap(), None);
+        assert_eq!(
+            ChatTemplate::open(tempfile::tempdir().unwrap().path()).unwrap(),
+            None
+        );
+        for bad in [
+            json!("{% for %}"),
+            json!(7),
+            json!([{ "name": "tools", "template": "" }]),
+        ] {
+            let error = open(&json!({ "chat_template": bad })).unwrap_err();
+            assert!(matches!(error, TextError::ChatTemplate { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_template_that_never_ends_is_stopped() {
+        let endless =
+            "{% for a in range(99999) %}{% for b in range(99999) %}{{ b }}{% endfor %}{% endfor %}";
+        let template = open(&json!({ "chat_template": endless })).unwrap().unwrap();
+        let error = template.render(&[]).unwrap_err().to_string();
+        assert!(error.contains("fuel"), "{error}");
+    }
+}
