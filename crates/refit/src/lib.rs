@@ -2,6 +2,7 @@
 
 pub mod classifier;
 pub mod cli;
+pub mod clip;
 mod companions;
 pub mod fitting;
 pub mod job;

@@ -8,6 +8,8 @@ pub(crate) enum Filter {
     /// Weights fall linearly to zero over one pixel, of the source when enlarging and of the result when shrinking:
     /// Pillow's `BILINEAR`.
     Triangle,
+    /// The cubic of Keys 1981 with slope -1/2, over two pixels: Pillow's `BICUBIC`.
+    Cubic,
 }
 
 impl Filter {
@@ -16,6 +18,7 @@ impl Filter {
         match self {
             Self::Box => 0.5,
             Self::Triangle => 1.0,
+            Self::Cubic => 2.0,
         }
     }
 
@@ -24,6 +27,11 @@ impl Filter {
             // Half open, so that a pixel on the edge counts once.
             Self::Box => f32::from(distance > -0.5 && distance <= 0.5),
             Self::Triangle => (1.0 - distance.abs()).max(0.0),
+            Self::Cubic => match distance.abs() {
+                x if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+                x if x < 2.0 => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,
+                _ => 0.0,
+            },
         }
     }
 }
@@ -121,7 +129,7 @@ mod tests {
             (105, 28),
             (32, 20),
         ] {
-            for filter in [Filter::Box, Filter::Triangle] {
+            for filter in [Filter::Box, Filter::Triangle, Filter::Cubic] {
                 let out = resample(&vec![0.5; from * from], [from; 2], [to; 2], filter);
                 assert!(
                     out.iter().all(|v| (v - 0.5).abs() < 1e-6),
@@ -136,5 +144,6 @@ mod tests {
         let plane: Vec<f32> = (0..30).map(|v| v as f32).collect();
         assert_eq!(resample(&plane, [5, 6], [5, 6], Filter::Triangle), plane);
         assert_eq!(resample(&plane, [5, 6], [5, 6], Filter::Box), plane);
+        assert_eq!(resample(&plane, [5, 6], [5, 6], Filter::Cubic), plane);
     }
 }

@@ -6,27 +6,30 @@ use super::{
     ui::{Show, Ui},
 };
 use crate::{
+    clip::{ClipFolder, PictureClassifier},
     report::count,
     text::{Labelled, TextClassifier, TextFolder, ZeroShot, open_head, read_lines},
 };
+use refit_io::data::find_pictures;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Tell classes of texts
+/// Tell classes of texts or pictures
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 MODEL is a folder as Hugging Face publishes it: config.json, weights, tokenizer.json. Its own classes are told; those of \
 a --head that `refit tune` wrote, for an encoder; or any --label, by a model that says whether one text follows from \
-another (MNLI). Every text is a JSON object on a line of its own: the text, its label, and the probability of each.
+another (MNLI). A CLIP model tells which --label fits a picture. Every text or picture is a JSON object on a line of its \
+own: the text or the path, its label, and the probability of each.
 
 Examples:
   refit classify models/all-MiniLM-L6-v2 --head runs/head/head --input sentences.txt
   refit classify models/mnli --label sport --label music --input sentences.txt --json")]
 pub(super) struct ClassifyArgs {
-    /// Folder of a model that reads text
+    /// Folder of a model that reads text, or of a CLIP model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Texts, one per line
+    /// Texts, one per line; for CLIP a picture or a folder of pictures
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
     /// Folder `head` that `refit tune` wrote
@@ -35,7 +38,7 @@ pub(super) struct ClassifyArgs {
     /// A class in words; twice or more
     #[arg(long, value_name = "WORDS", conflicts_with = "head")]
     label: Vec<String>,
-    /// What a text says if it is of a class; {} stands for the label [default: This example is {}.]
+    /// What a text says if it is of a class; {} stands for the label [default: This example is {}., of a picture: a photo of a {}.]
     #[arg(long, value_name = "TEXT", requires = "label")]
     hypothesis: Option<String>,
     /// Labels do not exclude each other: each has a probability of its own
@@ -49,6 +52,9 @@ pub(super) struct ClassifyArgs {
 }
 
 pub(super) fn run(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
+    if ClipFolder::is_one(&args.model) {
+        return see(args, ui);
+    }
     let mut folder = TextFolder::open(&args.model)?;
     if let Some(longest) = args.max_length {
         folder = folder.cut_to(longest)?;
@@ -92,6 +98,41 @@ pub(super) fn run(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
             count(cut as u64),
         ));
     }
+    show(found, ui)
+}
+
+/// Classes of pictures.
+fn see(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
+    for (flag, given) in [
+        ("--head", args.head.is_some()),
+        ("--several", args.several),
+        ("--max-length", args.max_length.is_some()),
+    ] {
+        if given {
+            let words = format!("{flag} has no effect on a model that sees pictures");
+            return Err(CliError::plain(Exit::Usage, words));
+        }
+    }
+    let folder = ClipFolder::open(&args.model)?;
+    let hypothesis = args.hypothesis.as_deref();
+    PictureClassifier::check(&args.label, hypothesis)?;
+    let pictures = find_pictures(&args.input)?;
+    args.run.start_threads()?;
+    if args.run.dry_run {
+        return ui.show(&Summary {
+            model: args.model.clone(),
+            parameters: folder.num_values(),
+            texts: pictures.len(),
+            labels: args.label.clone(),
+        });
+    }
+    ui.listen();
+    let device = args.run.device.open();
+    let model = PictureClassifier::load(folder, &args.label, hypothesis, &device)?;
+    show(model.label(&pictures, ui)?, ui)
+}
+
+fn show(found: Vec<Labelled>, ui: &Ui) -> Result<(), CliError> {
     if ui.json() {
         return ui.print_json(&Found { texts: found });
     }
@@ -117,7 +158,7 @@ struct Summary {
 impl Show for Summary {
     fn text(&self, _: &Ui) -> String {
         format!(
-            "model       {}: {} values\ntexts       {}\nlabels      {}\nnothing was computed (dry run)",
+            "model       {}: {} values\ninputs      {}\nlabels      {}\nnothing was computed (dry run)",
             self.model.display(),
             count(self.parameters),
             count(self.texts as u64),

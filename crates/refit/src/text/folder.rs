@@ -290,7 +290,7 @@ fn pool(keys: &Map<String, Value>) -> Result<Pool, ConfigError> {
     }
 }
 
-pub(super) fn setting(path: &Path) -> impl Fn(ConfigError) -> TextModelError + use<> {
+pub(crate) fn setting(path: &Path) -> impl Fn(ConfigError) -> TextModelError + use<> {
     let path = path.to_path_buf();
     move |source| TextModelError::Setting {
         path: path.clone(),
@@ -299,7 +299,7 @@ pub(super) fn setting(path: &Path) -> impl Fn(ConfigError) -> TextModelError + u
 }
 
 /// The JSON document in a file; `None` where there is no file.
-fn optional(path: &Path) -> Result<Option<Value>, TextModelError> {
+pub(crate) fn optional(path: &Path) -> Result<Option<Value>, TextModelError> {
     let bytes = match read_file(path, MAX_BYTES) {
         Err(error) if error.is_not_found() => return Ok(None),
         bytes => bytes?,
@@ -312,7 +312,7 @@ fn optional(path: &Path) -> Result<Option<Value>, TextModelError> {
 }
 
 /// The JSON object in a file that has to be there.
-pub(super) fn object(path: &Path) -> Result<Map<String, Value>, TextModelError> {
+pub(crate) fn object(path: &Path) -> Result<Map<String, Value>, TextModelError> {
     let bytes = read_file(path, MAX_BYTES)?;
     serde_json::from_slice(&bytes).map_err(|error| TextModelError::NotJson {
         path: path.into(),

@@ -15,6 +15,7 @@ pub use classify::{TextClassifier, TextScores, open_head, softmax};
 pub use embed::{Embedder, Embeddings};
 pub use error::TextModelError;
 pub use folder::TextFolder;
+pub(crate) use folder::{object, optional, setting};
 pub use head::TextHead;
 pub use lines::{read_lines, read_running};
 pub(crate) use reader::Reader;

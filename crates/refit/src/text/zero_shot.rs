@@ -25,7 +25,7 @@ pub struct Labelled {
 }
 
 impl Labelled {
-    pub(super) fn new(text: &str, labels: &[String], probabilities: Vec<f64>) -> Self {
+    pub(crate) fn new(text: &str, labels: &[String], probabilities: Vec<f64>) -> Self {
         let better = |best: usize, at: usize| {
             if probabilities[at] > probabilities[best] {
                 at

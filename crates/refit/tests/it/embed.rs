@@ -4,7 +4,7 @@ use crate::sandbox::Sandbox;
 use burn::tensor::Device;
 use refit_core::{DType, Seed, Sink, TensorMeta};
 use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions, encode_f32};
-use refit_nn::{Weights, zoo::TextConfig};
+use refit_nn::{NnError, Scope, Weights, zoo::TextConfig};
 use refit_testkit::{TINY_WORDS, tiny_tokenizer};
 use serde_json::{Value, json};
 
@@ -46,7 +46,15 @@ pub(crate) fn encoder(sandbox: &Sandbox) {
 /// Random weights for a text model.
 pub(crate) fn weights(sandbox: &Sandbox, folder: &str, config: &Value) {
     let config = TextConfig::read(config.as_object().unwrap()).unwrap();
-    let bind = |scope: &refit_nn::Scope<'_>| config.bind(scope);
+    weights_of(sandbox, folder, |scope| config.bind(scope));
+}
+
+/// Random weights for whatever `bind` asks for.
+pub(crate) fn weights_of<M>(
+    sandbox: &Sandbox,
+    folder: &str,
+    bind: impl FnOnce(&Scope<'_>) -> Result<M, NnError>,
+) {
     let weights = Weights::create(Seed::new(4), &Device::flex(), bind).unwrap();
     let metas = weights.layout().specs().iter().map(|spec| TensorMeta {
         path: spec.path.clone(),

@@ -1,10 +1,11 @@
 //! `refit eval` and `refit classify` on tiny models that read text.
 
 use crate::{
-    embed::{ENCODER, encoder, questions, sentences, weights},
+    embed::{ENCODER, encoder, questions, sentences, weights, weights_of},
     generate::writer,
     sandbox::Sandbox,
 };
+use refit_nn::zoo::ClipConfig;
 use refit_testkit::{TINY_WORDS, tiny_tokenizer};
 use serde_json::{Value, json};
 
@@ -354,4 +355,94 @@ fn perplexity_does_not_depend_on_windows_that_see_everything() {
         "eval models/writer --task answers --data asked.tsv --max-tokens 3",
     );
     assert_eq!(score["questions"], 1);
+}
+
+/// A picture of one colour.
+fn picture(colour: [u8; 3]) -> Vec<u8> {
+    let pixels = (0..12 * 9).flat_map(|_| colour);
+    b"P6 12 9 255\n".iter().copied().chain(pixels).collect()
+}
+
+#[test]
+fn pictures_are_told_by_what_is_said_about_them() {
+    let sandbox = Sandbox::new();
+    let folder = "models/clip";
+    std::fs::create_dir_all(sandbox.path().join(folder)).unwrap();
+    let part = json!({
+        "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": TINY_WORDS.len(),
+        "max_position_embeddings": 12, "eos_token_id": 3, "image_size": 8, "patch_size": 4,
+    });
+    let config = json!({ "model_type": "clip", "projection_dim": 6, "text_config": part, "vision_config": part });
+    sandbox.file(&format!("{folder}/config.json"), config.to_string());
+    sandbox.file(
+        &format!("{folder}/tokenizer.json"),
+        tiny_tokenizer().to_string(),
+    );
+    let clip = ClipConfig::read(config.as_object().unwrap()).unwrap();
+    weights_of(&sandbox, folder, |scope| clip.bind(scope));
+    std::fs::create_dir_all(sandbox.path().join("pictures/more")).unwrap();
+    sandbox.file("pictures/red.ppm", picture([255, 0, 0]));
+    sandbox.file("pictures/more/blue.ppm", picture([0, 0, 255]));
+    let ask = |input: &str, more: &str| {
+        let args = format!("classify {folder} --input {input} --label learn --label models {more}");
+        document(&sandbox, &args)["texts"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    let found = ask("pictures", "");
+    assert_eq!(found[0]["text"], "pictures/more/blue.ppm");
+    assert_ne!(found[0]["probabilities"], found[1]["probabilities"]);
+    for row in &found {
+        let sum: f64 = row["probabilities"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|p| p.as_f64().unwrap())
+            .sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+    }
+    assert_eq!(ask("pictures/red.ppm", "")[0], found[1]);
+    // Other colours in what the publisher says, other answers.
+    sandbox.file(
+        &format!("{folder}/preprocessor_config.json"),
+        "{\"size\": {\"shortest_edge\": 8}, \"crop_size\": 8, \"image_mean\": [0, 0, 0]}",
+    );
+    assert_ne!(
+        ask("pictures/red.ppm", "")[0]["probabilities"],
+        found[1]["probabilities"]
+    );
+    sandbox.file("broken.ppm", "P6 12");
+    sandbox.file(
+        &format!("{folder}/preprocessor_config.json"),
+        "{\"crop_size\": 9}",
+    );
+    for (args, expected) in [
+        ("--input pictures --label a", "two or more"),
+        ("--input broken.ppm --label a --label b", "crop_size"),
+        (
+            "--input pictures --label a --label b --head x",
+            "cannot be used with",
+        ),
+        (
+            "--input pictures --label a --label b --several",
+            "--several has no effect",
+        ),
+    ] {
+        let said = sandbox.refit(&format!("classify {folder} {args}"));
+        assert!(
+            said.code != Some(0) && said.err.contains(expected),
+            "{args}\n{}",
+            said.err
+        );
+    }
+    sandbox.file(&format!("{folder}/preprocessor_config.json"), "{}");
+    let said = sandbox.refit(&format!(
+        "classify {folder} --input broken.ppm --label a --label b"
+    ));
+    assert!(
+        said.code == Some(3) && said.err.contains("broken.ppm"),
+        "{}",
+        said.err
+    );
 }
