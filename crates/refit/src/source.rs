@@ -113,6 +113,8 @@ pub fn folder_options(config: &ImageConfig) -> FolderOptions {
         ImageConfig::Vit(c) => square(c.image_size, c.num_channels),
         ImageConfig::ConvNet(c) => square(c.image_size, c.num_channels),
         ImageConfig::CifarResnet(c) => square(ImageShape::CIFAR.width, c.num_channels),
+        // They see any size, and were published for this one.
+        ImageConfig::Resnet(c) => square(224, c.num_channels),
         _ => FolderOptions::default(),
     }
 }

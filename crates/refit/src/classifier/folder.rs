@@ -150,6 +150,7 @@ fn identity(config: &ImageConfig) -> Result<Normalise, ClassifierError> {
         ImageConfig::Vit(c) => c.num_channels,
         ImageConfig::ConvNet(c) => c.num_channels,
         ImageConfig::CifarResnet(c) => c.num_channels,
+        ImageConfig::Resnet(c) => c.num_channels,
         // An MLP does not say how many channels its inputs are made of; gray is all that fits anything.
         _ => 1,
     };
