@@ -7,6 +7,7 @@ use crate::{
 };
 use burn::tensor::{Device, Int, Tensor};
 use refit_kernels::dual::{AttentionMask, Dual};
+use std::ops::Range;
 
 /// Words, positions and perhaps segments, added up and normed.
 #[derive(Clone, Debug)]
@@ -78,14 +79,24 @@ impl TextEncoder {
     /// # Errors
     /// A token or a length that the model does not have.
     pub fn states(&self, batch: &TokenBatch) -> Result<Dual<3>, NnError> {
+        let embedded = self.embedded(batch)?;
+        Ok(self.pass(0..self.layers.len(), embedded, batch))
+    }
+
+    /// What the first layer reads.
+    pub(super) fn embedded(&self, batch: &TokenBatch) -> Result<Dual<3>, NnError> {
         self.size.check_batch(batch)?;
         let device = self.embeddings.words.weight().device();
-        let mask = batch.padding_on(&device);
+        Ok(self.embeddings.forward(batch, &device))
+    }
+
+    /// Some of the layers, one after the other.
+    pub(super) fn pass(&self, layers: Range<usize>, x: Dual<3>, batch: &TokenBatch) -> Dual<3> {
+        let mask = batch.padding_on(&self.embeddings.words.weight().device());
         let mask = mask.map_or(AttentionMask::None, AttentionMask::Padding);
-        let embedded = self.embeddings.forward(batch, &device);
-        Ok(self.layers.iter().fold(embedded, |x, layer| {
-            layer.forward(x, Look::at(mask.clone()))
-        }))
+        self.layers[layers]
+            .iter()
+            .fold(x, |x, layer| layer.forward(x, Look::at(mask.clone())))
     }
 
     /// What the head makes of the states of a batch: `[rows, classes]` of sequences, as `[rows, 1, classes]`; `[rows, tokens,

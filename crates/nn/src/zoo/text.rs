@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{NnError, Scope};
 use refit_core::ConfigError;
+use refit_kernels::dual::Dual;
 use serde_json::{Map, Value};
 
 /// Configuration of a model that reads text, as its `config.json` holds it.
@@ -179,10 +180,45 @@ impl TextModel {
     ///
     /// # Errors
     /// A token or a length that the model does not have.
-    pub fn states(&self, batch: &TokenBatch) -> Result<refit_kernels::dual::Dual<3>, NnError> {
+    pub fn states(&self, batch: &TokenBatch) -> Result<Dual<3>, NnError> {
         match self {
             Self::Encoder(model) => model.states(batch),
             Self::Decoder(model) => model.states(batch, None),
+        }
+    }
+
+    /// States that layer `layer` of an encoder reads, `[rows, tokens, d]`: what layers before it make of a batch, which
+    /// stays the same where only later ones are trained. `None` for decoders, and where there is no such layer.
+    ///
+    /// # Errors
+    /// A token or a length that the model does not have.
+    pub fn states_before(
+        &self,
+        layer: usize,
+        batch: &TokenBatch,
+    ) -> Result<Option<Dual<3>>, NnError> {
+        match self {
+            Self::Encoder(model) if layer < model.layers.len() => {
+                let embedded = model.embedded(batch)?;
+                Ok(Some(model.pass(0..layer, embedded, batch)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// States after the last layer, from those that layer `layer` reads; bits are those of [`states`](Self::states).
+    /// `None` where [`states_before`](Self::states_before) gives none.
+    pub fn states_from(
+        &self,
+        layer: usize,
+        states: Dual<3>,
+        batch: &TokenBatch,
+    ) -> Option<Dual<3>> {
+        match self {
+            Self::Encoder(model) if layer < model.layers.len() => {
+                Some(model.pass(layer..model.layers.len(), states, batch))
+            }
+            _ => None,
         }
     }
 
@@ -190,7 +226,7 @@ impl TextModel {
     ///
     /// # Errors
     /// A token or a length that the model does not have.
-    pub fn forward(&self, batch: &TokenBatch) -> Result<refit_kernels::dual::Dual<3>, NnError> {
+    pub fn forward(&self, batch: &TokenBatch) -> Result<Dual<3>, NnError> {
         let states = self.states(batch)?;
         Ok(match self {
             Self::Encoder(model) => model.read(states, batch),

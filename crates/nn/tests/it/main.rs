@@ -6,6 +6,7 @@
 )]
 
 mod derivatives;
+mod parts;
 mod real_checkpoints;
 mod weights;
 mod zoo_parity;
