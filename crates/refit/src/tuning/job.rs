@@ -9,7 +9,7 @@ use crate::{
     text::{Embedder, TextFolder},
 };
 use burn::tensor::Device;
-use refit_core::Progress;
+use refit_core::{ConfigError, Progress};
 use refit_io::data::{
     DataError, DenseRows, Features, LabelledTexts, Table, TableError, read_texts,
 };
@@ -47,6 +47,10 @@ impl Tuning {
             folder = folder.cut_to(longest)?;
         }
         let rows = read_texts(&settings.fit.data, PARTS[0], None)?;
+        if rows.seconds.is_some() {
+            let problem = "holds pairs of texts, expected rows of one text";
+            return Err(ConfigError::conflict("data", problem).into());
+        }
         let test = settings.fit.test.as_ref();
         let test = test.map(|path| read_texts(path, PARTS[1], Some(&rows.labels)));
         let adapted = match &settings.method {
