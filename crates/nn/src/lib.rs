@@ -26,5 +26,5 @@ pub mod zoo;
 
 pub use error::NnError;
 pub use pass::Pass;
-pub use weights::{Init, ParamLayout, ParamSpec, Role, Scope, Weights, to_host};
+pub use weights::{Addition, Init, ParamLayout, ParamSpec, Role, Scope, Weights, to_host};
 pub use zoo::{ImageConfig, ImageModel};

@@ -133,6 +133,29 @@ fn truncated_normal(rng: &mut impl rand::Rng) -> f64 {
 pub struct Weights {
     layout: Arc<ParamLayout>,
     values: Vec<Dual<1>>,
+    /// What is added to matrices, by their place in the layout.
+    additions: HashMap<usize, Addition>,
+}
+
+/// What is added to a matrix: `left right`, of low rank.
+#[derive(Clone, Debug)]
+pub struct Addition {
+    /// `[out, rank]`.
+    pub left: Dual<2>,
+    /// `[rank, in]`.
+    pub right: Dual<2>,
+}
+
+impl Addition {
+    fn product(&self) -> Dual<2> {
+        self.left.clone().matmul(self.right.clone())
+    }
+
+    /// Whether two products with thin matrices are less work than one with the whole one.
+    fn is_thin(&self) -> bool {
+        let ([outputs, rank], [_, inputs]) = (self.left.dims(), self.right.dims());
+        rank * (outputs + inputs) < outputs * inputs
+    }
 }
 
 impl Weights {
@@ -162,6 +185,7 @@ impl Weights {
         Ok(Self {
             layout: Arc::new(created.layout),
             values: created.values,
+            additions: HashMap::new(),
         })
     }
 
@@ -210,6 +234,7 @@ impl Weights {
         Ok(Self {
             layout: Arc::new(taken.layout),
             values: taken.values,
+            additions: HashMap::new(),
         })
     }
 
@@ -225,6 +250,7 @@ impl Weights {
         Ok(Self {
             layout: Arc::new(layout),
             values: [&self.values[..], &others.values].concat(),
+            additions: self.additions.clone(),
         })
     }
 
@@ -241,6 +267,7 @@ impl Weights {
         Self {
             layout: Arc::clone(layout),
             values,
+            additions: HashMap::new(),
         }
     }
 
@@ -262,6 +289,7 @@ impl Weights {
         Self {
             layout: Arc::clone(layout),
             values,
+            additions: HashMap::new(),
         }
     }
 
@@ -345,6 +373,22 @@ impl Weights {
         self.values[index] = value;
     }
 
+    /// Adds a matrix of low rank to the matrix at `index` for every model bound from here on. Where it is a map's, the map
+    /// is made of thin products beside the one that stays; otherwise the sum is formed.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn add(&mut self, index: usize, addition: Addition) {
+        let ([outputs, rank], [same, inputs]) = (addition.left.dims(), addition.right.dims());
+        assert_eq!(rank, same, "factors of one rank");
+        assert_eq!(
+            self.layout.specs[index].shape,
+            [outputs, inputs],
+            "tensor {index}"
+        );
+        self.additions.insert(index, addition);
+    }
+
     /// The device of the values.
     pub fn device(&self) -> Device {
         self.values
@@ -372,6 +416,7 @@ impl Weights {
         Self {
             layout: Arc::clone(&self.layout),
             values,
+            additions: self.additions.clone(),
         }
     }
 }
@@ -524,6 +569,27 @@ impl Scope<'_> {
         Ok(self.request(name, &dims, init, Role::Weight)?.reshape(dims))
     }
 
+    /// The trained matrix `name` of shape `dims`, and what is added to it where that is less work than the sum.
+    ///
+    /// # Errors
+    /// When it is missing or has another shape.
+    pub(crate) fn map(
+        &self,
+        name: &str,
+        dims: [usize; 2],
+        init: Init,
+    ) -> Result<(Dual<2>, Option<Addition>), NnError> {
+        if let Mode::Bind(weights) = self.mode {
+            let path = self.prefix.join(name);
+            let at = weights.place(&path, &dims)?;
+            if let Some(addition) = weights.additions.get(&at).filter(|found| found.is_thin()) {
+                let matrix = weights.values[at].clone().reshape(dims);
+                return Ok((matrix, Some(addition.clone())));
+            }
+        }
+        Ok((self.tensor(name, dims, init)?, None))
+    }
+
     /// The running statistic `name` of length `len`.
     ///
     /// # Errors
@@ -639,6 +705,16 @@ impl Created {
 
 impl Weights {
     fn find(&self, path: &ParamPath, dims: &[usize]) -> Result<Dual<1>, NnError> {
+        let at = self.place(path, dims)?;
+        let value = self.values[at].clone();
+        Ok(match self.additions.get(&at) {
+            Some(addition) => value + addition.product().reshape([dims.iter().product::<usize>()]),
+            None => value,
+        })
+    }
+
+    /// Where a tensor of this name and shape stands.
+    fn place(&self, path: &ParamPath, dims: &[usize]) -> Result<usize, NnError> {
         let Some(at) = self.layout.position(path.as_str()) else {
             return Err(NnError::Missing {
                 path: path.clone(),
@@ -654,6 +730,6 @@ impl Weights {
                 expected,
             });
         }
-        Ok(self.values[at].clone())
+        Ok(at)
     }
 }

@@ -1,12 +1,14 @@
 //! Affine maps.
 
-use crate::{Init, NnError, Scope};
+use crate::{Addition, Init, NnError, Scope};
 use refit_kernels::dual::{self, Dual};
 
 /// `y = W x + b`; tensors `weight [out, in]` and, if it has one, `bias [out]`.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Dual<2>,
+    /// What is added to the weight.
+    addition: Option<Box<Addition>>,
     bias: Option<Dual<1>>,
 }
 
@@ -46,8 +48,10 @@ impl Linear {
         outputs: usize,
         weight: Init,
     ) -> Result<Self, NnError> {
+        let (weight, addition) = scope.map("weight", [outputs, inputs], weight)?;
         Ok(Self {
-            weight: scope.tensor("weight", [outputs, inputs], weight)?,
+            weight,
+            addition: addition.map(Box::new),
             bias: None,
         })
     }
@@ -65,27 +69,42 @@ impl Linear {
         let stored = scope.tensor("weight", [inputs, outputs], weight)?;
         Ok(Self {
             weight: stored.transpose(),
+            addition: None,
             bias: Some(scope.tensor("bias", [outputs], Init::Zeros)?),
         })
     }
 
     /// A map without bias by a matrix that is already at hand, such as a table of embeddings.
     pub fn tied(weight: Dual<2>) -> Self {
-        Self { weight, bias: None }
+        Self {
+            weight,
+            addition: None,
+            bias: None,
+        }
     }
 
     /// The map to `len` outputs from `start` on: a part of a joint projection.
     #[must_use]
     pub fn part(&self, start: usize, len: usize) -> Self {
-        let bias = self.bias.clone();
+        let (bias, addition) = (self.bias.clone(), self.addition.clone());
         Self {
             weight: self.weight.clone().narrow(0, start, len),
+            addition: addition.map(|addition| {
+                let left = addition.left.narrow(0, start, len);
+                let right = addition.right;
+                Box::new(Addition { left, right })
+            }),
             bias: bias.map(|bias| bias.narrow(0, start, len)),
         }
     }
 
     /// `x [.., in]` -> `[.., out]`.
     pub fn forward<const D: usize>(&self, x: Dual<D>) -> Dual<D> {
-        dual::linear(x, self.weight.clone(), self.bias.clone())
+        let Some(addition) = &self.addition else {
+            return dual::linear(x, self.weight.clone(), self.bias.clone());
+        };
+        let thin = dual::linear(x.clone(), addition.right.clone(), None);
+        let added = dual::linear(thin, addition.left.clone(), None);
+        dual::linear(x, self.weight.clone(), self.bias.clone()) + added
     }
 }

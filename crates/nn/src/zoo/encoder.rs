@@ -7,6 +7,7 @@ use crate::{
 };
 use burn::tensor::{Device, Int, Tensor};
 use refit_kernels::dual::Dual;
+use std::ops::Range;
 
 /// Words, and where a model has them positions, segments and a norm over their sum.
 #[derive(Clone, Debug)]
@@ -87,19 +88,30 @@ impl TextEncoder {
     /// # Errors
     /// A token or a length that the model does not have.
     pub fn states(&self, batch: &TokenBatch) -> Result<Dual<3>, NnError> {
+        let embedded = self.embedded(batch)?;
+        Ok(self.pass(0..self.layers.len(), embedded, batch))
+    }
+
+    /// What the first layer reads.
+    pub(super) fn embedded(&self, batch: &TokenBatch) -> Result<Dual<3>, NnError> {
         self.size.check_batch(batch)?;
         let device = self.embeddings.words.weight().device();
-        let embedded = self.embeddings.forward(batch, &device);
+        Ok(self.embeddings.forward(batch, &device))
+    }
+
+    /// Some of the layers, one after the other, and what comes after the last.
+    pub(super) fn pass(&self, layers: Range<usize>, x: Dual<3>, batch: &TokenBatch) -> Dual<3> {
         let scores = |distances: &RelativeBias| distances.scores(batch.tokens(), batch.tokens());
         let bias = self.distances.as_ref().map(scores);
-        let mask = batch.sight().mask(bias, &embedded);
-        let last = self.layers.iter().fold(embedded, |x, layer| {
-            layer.forward(x, Look::at(mask.clone()))
-        });
-        Ok(match &self.norm {
-            Some(norm) => norm.forward(last),
-            None => last,
-        })
+        let mask = batch.sight().mask(bias, &x);
+        let ends = layers.end == self.layers.len();
+        let x = self.layers[layers]
+            .iter()
+            .fold(x, |x, layer| layer.forward(x, Look::at(mask.clone())));
+        match &self.norm {
+            Some(norm) if ends => norm.forward(x),
+            _ => x,
+        }
     }
 
     /// What the head makes of the states of a batch: `[rows, classes]` of sequences, as `[rows, 1, classes]`; `[rows, tokens,

@@ -206,6 +206,41 @@ impl TextModel {
         }
     }
 
+    /// States that layer `layer` of an encoder reads, `[rows, tokens, d]`: what layers before it make of a batch, which
+    /// stays the same where only later ones are trained. `None` for decoders, and where there is no such layer.
+    ///
+    /// # Errors
+    /// A token or a length that the model does not have.
+    pub fn states_before(
+        &self,
+        layer: usize,
+        batch: &TokenBatch,
+    ) -> Result<Option<Dual<3>>, NnError> {
+        match self {
+            Self::Encoder(model) if layer < model.layers.len() => {
+                let embedded = model.embedded(batch)?;
+                Ok(Some(model.pass(0..layer, embedded, batch)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// States after the last layer, from those that layer `layer` reads; bits are those of [`states`](Self::states).
+    /// `None` where [`states_before`](Self::states_before) gives none.
+    pub fn states_from(
+        &self,
+        layer: usize,
+        states: Dual<3>,
+        batch: &TokenBatch,
+    ) -> Option<Dual<3>> {
+        match self {
+            Self::Encoder(model) if layer < model.layers.len() => {
+                Some(model.pass(layer..model.layers.len(), states, batch))
+            }
+            _ => None,
+        }
+    }
+
     /// What the head says: `[rows, tokens, classes or words]`; for classes of sequences, and the first word of answers,
     /// one token per row.
     ///

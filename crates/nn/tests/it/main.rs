@@ -7,6 +7,7 @@
 
 mod derivatives;
 mod families;
+mod parts;
 mod real_checkpoints;
 mod weights;
 mod zoo_parity;

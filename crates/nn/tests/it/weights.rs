@@ -4,7 +4,9 @@ use burn::tensor::{Device, Distribution, Tensor};
 use refit_core::{DType, Seed, Sink, Source, TensorMeta};
 use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions};
 use refit_nn::{
-    ImageConfig, NnError, Pass, Weights, to_host,
+    Addition, ImageConfig, NnError, Pass, Weights,
+    blocks::{Embedding, Linear},
+    to_host,
     zoo::{CifarResNetConfig, ConvNetConfig, MlpConfig, Pooling, VitConfig},
 };
 
@@ -290,5 +292,45 @@ fn a_perceptron_without_classifier_gives_its_last_hidden_values() {
     let found = to_host(run(&whole, &joined));
     for (found, expected) in found.iter().zip(to_host(logits)) {
         assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+}
+
+/// `[[1, 2, 3], [4, 5, 6]]` plus the product of `[1, -1]` and `[1, 0, 2]`, by hand.
+#[test]
+fn an_addition_is_beside_maps_and_within_every_other_matrix() {
+    let device = Device::flex();
+    let bind = |scope: &refit_nn::Scope<'_>| Linear::bind(scope, 3, 2);
+    let mut weights = Weights::create(Seed::new(1), &device, bind).unwrap();
+    weights.set(
+        0,
+        Tensor::from_floats([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &device),
+    );
+    weights.set(1, Tensor::from_floats([0.5, 0.0], &device));
+    let add = |weights: &mut Weights, rank: usize| {
+        let left = Tensor::<2>::from_floats([[1.0], [-1.0]], &device);
+        let right = Tensor::<2>::from_floats([[1.0, 0.0, 2.0]], &device);
+        // The same sum in more parts.
+        let left = left.repeat_dim(1, rank) / rank as f32;
+        let right = right.repeat_dim(0, rank);
+        weights.add(
+            0,
+            Addition {
+                left: left.into(),
+                right: right.into(),
+            },
+        );
+    };
+    let x = Tensor::<2>::from_floats([[1.0, 1.0, 1.0], [0.0, 1.0, 0.0]], &device);
+    // Of rank 1 two thin products are less work than one whole; of rank 2 they are not.
+    for rank in [1, 2] {
+        add(&mut weights, rank);
+        let map = weights.bind(bind).unwrap();
+        let y = to_host(map.forward(x.clone().into()).into_value());
+        assert_eq!(y, [9.5, 12.0, 2.5, 5.0], "rank {rank}");
+        let part = map.part(1, 1).forward(x.clone().into());
+        assert_eq!(to_host(part.into_value()), [12.0, 5.0], "rank {rank}");
+        let table = weights.bind(|scope| Embedding::bind(scope, 2, 3)).unwrap();
+        let table = to_host(table.weight().into_value());
+        assert_eq!(table, [2.0, 2.0, 5.0, 3.0, 5.0, 4.0], "rank {rank}");
     }
 }

@@ -1,10 +1,11 @@
 //! The work: every arm from the same start.
 
 use super::{
-    Arm, ArmConfig, ArmFound, FitError, FitOutcome, FitSettings, Objective, ObjectiveConfig,
+    Arm, ArmConfig, ArmFound, FitError, FitOutcome, FitSettings, Looks, Objective, ObjectiveConfig,
     RowSource, Score, StartName, Verdict,
     objective::{Exact, each, objective_name},
     record::{OfArm, Point, Recorder, Saved},
+    run::Run,
     watch::Watch,
     weights::write_weights,
 };
@@ -15,11 +16,8 @@ use refit_io::{
     data::{Classes, Features, LibsvmOptions, Table, read_libsvm},
 };
 use refit_train::optim::{
-    descend,
-    second::{
-        Certificate, Counts, Descended, Draw, FiniteSum as _, Sampling, SecondOrderError,
-        SecondOrderState, Status, lbfgs,
-    },
+    descend_seen,
+    second::{Draw, FiniteSum as _, Sampling, SecondOrderError, Status, lbfgs_seen},
 };
 use serde::Serialize;
 use std::{path::Path, sync::atomic::AtomicBool, time::Duration};
@@ -251,14 +249,19 @@ impl Fit {
                 }
             }
             ArmConfig::Lbfgs(config) => {
-                let found = each!(self.objective, sum => lbfgs(sum, &self.start, config, &of_arm));
-                Run::descended(&arm.name, found.map_err(failed)?, recorder)
+                let mut errors = Vec::new();
+                let found = each!(self.objective, sum => {
+                    lbfgs_seen(sum, &self.start, config, &of_arm, &mut |x| errors.push(self.errors(x)))
+                });
+                Run::descended(&arm.name, found.map_err(failed)?, &errors, recorder)
             }
             ArmConfig::FirstOrder(config) => {
-                let found =
-                    each!(self.objective, sum => descend(sum, &self.start, config, &of_arm));
+                let mut errors = Vec::new();
+                let found = each!(self.objective, sum => {
+                    descend_seen(sum, &self.start, config, &of_arm, &mut |x| errors.push(self.errors(x)))
+                });
                 match found {
-                    Ok(found) => Run::descended(&arm.name, found, recorder),
+                    Ok(found) => Run::descended(&arm.name, found, &errors, recorder),
                     // At a start that is finite, the learning rate is to blame: the other arms go on.
                     Err(SecondOrderError::NotFinite { .. }) if self.begins().loss.is_some() => {
                         Run::diverged()
@@ -299,6 +302,20 @@ impl Fit {
 
     fn begins(&self) -> Score {
         self.score(&self.start)
+    }
+
+    /// Errors on both tables at a point on the way; none where no look is wanted.
+    fn errors(&self, x: &[f64]) -> [Option<f64>; 2] {
+        match self.settings.looks {
+            Looks::Sample => [None; 2],
+            Looks::Exact => {
+                let test = self.test.as_ref();
+                [
+                    self.objective.error_rate(x),
+                    test.and_then(|test| test.error_rate(x)),
+                ]
+            }
+        }
     }
 
     pub(super) fn score(&self, x: &[f64]) -> Score {
@@ -353,63 +370,4 @@ struct Meaning<'a> {
     layout: &'static str,
     /// The labels behind classes 0, 1, ..
     classes: &'a [f32],
-}
-
-/// How an arm went, whatever its method.
-struct Run {
-    verdict: Verdict,
-    certificate: Option<Certificate>,
-    trials: u64,
-    x: Vec<f64>,
-    counts: Counts,
-    seconds: f64,
-    /// What it can go on from; methods without one begin again.
-    state: Option<SecondOrderState>,
-}
-
-impl Run {
-    /// What a method without trials found; its way is written here, as it is told in the end.
-    fn descended(arm: &str, found: Descended, recorder: &mut Recorder<'_>) -> Self {
-        let last = found.way.last().copied();
-        if found.status != Status::Interrupted {
-            // The last one is looked at with its errors, as for every arm.
-            let points = found.way.len().saturating_sub(1);
-            for (place, at) in found.way.iter().enumerate() {
-                recorder.step(arm, at);
-                if place == points {
-                    break;
-                }
-                let point = Point {
-                    step: at.step,
-                    loss: at.value,
-                    gradient: at.gradient,
-                    errors: [None; 2],
-                    propagations: at.counts.propagations(),
-                    seconds: at.seconds,
-                };
-                recorder.point(arm, &point);
-            }
-        }
-        Self {
-            verdict: (&found.status).into(),
-            certificate: None,
-            trials: last.map_or(0, |at| at.step),
-            x: found.x,
-            counts: found.counts,
-            seconds: last.map_or(0.0, |at| at.seconds),
-            state: None,
-        }
-    }
-
-    fn diverged() -> Self {
-        Self {
-            verdict: Verdict::Diverged,
-            certificate: None,
-            trials: 0,
-            x: Vec::new(),
-            counts: Counts::default(),
-            seconds: 0.0,
-            state: None,
-        }
-    }
 }

@@ -10,6 +10,7 @@ mod generate;
 mod job;
 mod objective;
 mod record;
+mod run;
 mod settings;
 mod source;
 mod start;

@@ -18,7 +18,8 @@ pub(crate) fn number(value: f64, decimals: usize) -> String {
     }
 }
 
-/// At most two digits and a power of ten, `9.2e-5`, `1e-4`; `0` for nothing, `–` for what is no number.
+/// At most two digits, with a power of ten where that is shorter: `9.2e-5`, `1e-4`, `0.15`, `1.6`, `23`; `0` for nothing,
+/// `–` for what is no number.
 pub(crate) fn scientific(value: f64) -> String {
     if !value.is_finite() {
         return "–".into();
@@ -26,7 +27,11 @@ pub(crate) fn scientific(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
     }
-    format!("{value:.1e}").replace(".0e", "e")
+    let text = format!("{value:.1e}").replace(".0e", "e");
+    match text.split_once('e') {
+        Some((_, "-1" | "0" | "1")) => text.parse::<f64>().map_or(text, |v| v.to_string()),
+        _ => text,
+    }
 }
 
 /// `10⁻³`; `1` and `10` as they are.
@@ -101,6 +106,12 @@ pub(crate) fn count(value: u64) -> String {
     text
 }
 
+/// `1 parameter`, `3 078 parameters`.
+pub(crate) fn counted(value: u64, noun: &str) -> String {
+    let end = if value == 1 { "" } else { "s" };
+    format!("{} {noun}{end}", count(value))
+}
+
 /// Counts as words where that reads better: `one` to `twelve`, then digits.
 pub(crate) fn in_words(value: usize) -> String {
     const WORDS: [&str; 13] = [
@@ -131,7 +142,7 @@ mod tests {
         assert_eq!(texts, ["10⁻¹²", "10⁻¹", "1", "10", "10²", "10¹⁰"]);
         assert_eq!(
             [0.0, 9.234e-5, -0.5].map(scientific),
-            ["0", "9.2e-5", "-5e-1"]
+            ["0", "9.2e-5", "-0.5"]
         );
     }
 
@@ -148,6 +159,24 @@ mod tests {
             "–",
         ];
         assert_eq!(texts, expected);
+    }
+
+    #[test]
+    fn powers_of_ten_are_for_what_is_large_or_small() {
+        for (value, text) in [
+            (0.0, "0"),
+            (9.24e-5, "9.2e-5"),
+            (0.01, "1e-2"),
+            (-0.1, "-0.1"),
+            (0.152, "0.15"),
+            (0.999, "1"),
+            (1.595, "1.6"),
+            (23.4, "23"),
+            (99.9, "1e2"),
+            (f64::NAN, "–"),
+        ] {
+            assert_eq!(scientific(value), text);
+        }
     }
 
     #[test]

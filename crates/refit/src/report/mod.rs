@@ -32,7 +32,7 @@ mod words;
 use crate::run::RunFiles;
 use banner::banner;
 pub use format::{bytes, duration};
-pub(crate) use format::{count, scientific};
+pub(crate) use format::{count, counted, scientific};
 use html::Html;
 use sections::{Section, sections};
 pub use table::{Style, text_table};

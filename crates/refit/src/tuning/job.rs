@@ -5,11 +5,11 @@ use super::{
     lora::{Adapted, HEAD, LoraRows},
 };
 use crate::{
-    fitting::{Fit, FitParts, Objective},
+    fitting::{Fit, FitParts, Objective, ObjectiveConfig},
     text::{Embedder, TextFolder},
 };
 use burn::tensor::Device;
-use refit_core::Progress;
+use refit_core::{ConfigError, Progress};
 use refit_io::data::{
     DataError, DenseRows, Features, LabelledTexts, Table, TableError, read_texts,
 };
@@ -21,6 +21,9 @@ use std::{collections::HashSet, sync::Arc};
 
 /// The parts that a column `split` names.
 const PARTS: [&str; 2] = ["train", "test"];
+
+/// Most bytes of states that are kept for the texts of one part; of more texts they are computed again each time.
+const KEPT_BYTES: u64 = 2 << 30;
 
 /// Checked texts and settings, not fitted yet.
 #[derive(Debug)]
@@ -44,6 +47,10 @@ impl Tuning {
             folder = folder.cut_to(longest)?;
         }
         let rows = read_texts(&settings.fit.data, PARTS[0], None)?;
+        if rows.seconds.is_some() {
+            let problem = "holds pairs of texts, expected rows of one text";
+            return Err(ConfigError::conflict("data", problem).into());
+        }
         let test = settings.fit.test.as_ref();
         let test = test.map(|path| read_texts(path, PARTS[1], Some(&rows.labels)));
         let adapted = match &settings.method {
@@ -161,8 +168,15 @@ impl Tuning {
         let seed = self.settings.fit.seed.fork("lora");
         let fresh = adapted.create(self.rows.labels.len(), seed, device)?;
         let weights = self.folder.load(device)?.join(&fresh)?;
+        let config = DualConfig {
+            ridge: match &self.settings.fit.objective {
+                ObjectiveConfig::Softmax(config) => config.penalty.ridge,
+                _ => 0.0,
+            },
+            ..DualConfig::default()
+        };
         let sum = |rows: &LabelledTexts| -> Result<_, TuneError> {
-            let rows = LoraRows::new(adapted, &self.folder, rows)?;
+            let rows = LoraRows::new(adapted, &self.folder, rows)?.keep(&weights, KEPT_BYTES)?;
             let cut = rows.cut(self.folder.longest);
             let chosen = |name: &str| {
                 name.starts_with(HEAD)
@@ -170,7 +184,7 @@ impl Tuning {
                     || name.ends_with(".lora_B.weight")
             };
             let choose = |spec: &refit_nn::ParamSpec| chosen(spec.path.as_str());
-            let sum = DualModel::new(rows, weights.clone(), choose, DualConfig::default())?;
+            let sum = DualModel::new(rows, weights.clone(), choose, config)?;
             Ok((sum, cut))
         };
         let (rows, mut cut) = sum(&self.rows)?;
@@ -185,7 +199,7 @@ impl Tuning {
             });
         let parts = FitParts {
             columns: adapted.width(),
-            stored: (4 * rows.dim() as u64, true),
+            stored: (4 * rows.dim() as u64 + rows.model().kept_bytes(), true),
             start: rows.start(),
             objective: Objective::of_lora(rows),
             test,

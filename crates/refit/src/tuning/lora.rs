@@ -1,7 +1,7 @@
 //! An encoder with adapters and a head, as a function of named weights. Source: Hu et al. 2021, arXiv 2106.09685; names
 //! and defaults of PEFT.
 
-use super::{LoraConfig, TuneError};
+use super::{LoraConfig, TuneError, kept::Kept};
 use crate::text::{TextFolder, TextModelError};
 use burn::tensor::Device;
 use rayon::prelude::*;
@@ -9,8 +9,9 @@ use refit_core::{ConfigError, Seed};
 use refit_io::data::LabelledTexts;
 use refit_kernels::dual::Dual;
 use refit_nn::{
-    Init, NnError, Weights,
+    Addition, Init, NnError, Weights,
     blocks::{Linear, unit_rows},
+    to_host,
     zoo::{Pool, Side, TextConfig, TextModel, TokenBatch},
 };
 use refit_text::Encoded;
@@ -36,6 +37,8 @@ pub(super) struct Site {
 pub struct LoraRows {
     adapted: Arc<Adapted>,
     texts: Arc<Vec<Encoded>>,
+    /// What the layers below the first addition make of every text, where there was room.
+    kept: Option<Arc<Kept>>,
     classes: Vec<u32>,
     count: usize,
 }
@@ -47,6 +50,8 @@ pub(super) struct Adapted {
     pool: Pool,
     unit: bool,
     pad: u32,
+    /// The first layer with an addition.
+    first: usize,
     pub(super) sites: Vec<Site>,
     pub(super) rank: usize,
     pub(super) scale: f64,
@@ -96,11 +101,9 @@ impl Adapted {
         }
         let layers = maps.iter().map(|(layer, _)| layer + 1).max().unwrap_or(0);
         let first = layers.saturating_sub(config.layers.unwrap_or(layers));
-        let sites = maps
-            .into_iter()
-            .filter(|(layer, site)| *layer >= first && config.targets.contains(&last(site)))
-            .map(|(_, site)| site)
-            .collect::<Vec<_>>();
+        let chosen =
+            |(layer, site): &(usize, Site)| *layer >= first && config.targets.contains(&last(site));
+        let (at, sites): (Vec<usize>, Vec<Site>) = maps.into_iter().filter(chosen).unzip();
         let most = sites.iter().map(|site| site.inputs.min(site.outputs)).min();
         let most = most.unwrap_or(1);
         if config.rank > most {
@@ -112,6 +115,7 @@ impl Adapted {
             pool: folder.pool,
             unit: folder.unit,
             pad: folder.tokenizer.pad(),
+            first: at.into_iter().min().unwrap_or(0),
             sites,
             rank: config.rank,
             scale: config.alpha / config.rank as f64,
@@ -147,32 +151,32 @@ impl Adapted {
         self.config.size().hidden
     }
 
-    /// Vectors of texts of one length: `[texts, width]`.
-    fn vectors(&self, at: &Weights, texts: &[&Encoded]) -> Result<Dual<2>, NnError> {
+    /// The encoder with its additions.
+    fn model(&self, at: &Weights) -> Result<TextModel, NnError> {
         let mut weights = at.clone();
         for site in &self.sites {
             let factor = |name: &str, dims: [usize; 2]| {
                 let place = format!("{}.{name}", site.module);
                 at.bind(|scope| scope.at(&place).tensor("weight", dims, Init::Zeros))
             };
-            let left = factor("lora_B", [site.outputs, self.rank])?;
+            let left = factor("lora_B", [site.outputs, self.rank])?.mul_scalar(self.scale);
             let right = factor("lora_A", [self.rank, site.inputs])?;
-            let change = left.matmul(right).mul_scalar(self.scale);
-            let change = change.reshape([site.outputs * site.inputs]);
-            weights.set(site.at, at.values()[site.at].clone() + change);
+            weights.add(site.at, Addition { left, right });
         }
-        let model: TextModel = weights.bind(|scope| self.config.bind(scope))?;
+        weights.bind(|scope| self.config.bind(scope))
+    }
+
+    /// Texts of one length as the encoder reads them.
+    fn batch(&self, texts: &[&Encoded]) -> TokenBatch {
         let ids: Vec<&[u32]> = texts.iter().map(|text| text.ids()).collect();
         let batch = TokenBatch::new(&ids, self.pad, Side::Right);
-        let batch = match self.config.size().segments {
+        match self.config.size().segments {
             0 | 1 => batch,
             _ => {
                 let types: Vec<&[u32]> = texts.iter().map(|text| text.types()).collect();
                 batch.with_types(&types, Side::Right)
             }
-        };
-        let pooled = self.pool.apply(model.states(&batch)?, &batch);
-        Ok(if self.unit { unit_rows(pooled) } else { pooled })
+        }
     }
 }
 
@@ -200,9 +204,35 @@ impl LoraRows {
         Ok(Self {
             adapted: Arc::clone(adapted),
             texts: Arc::new(texts),
+            kept: None,
             classes: rows.classes.clone(),
             count: rows.labels.len(),
         })
+    }
+
+    /// Computes what is below the first addition once, and keeps it if it takes `most_bytes` at most. Decoders keep
+    /// nothing.
+    pub(super) fn keep(mut self, weights: &Weights, most_bytes: u64) -> Result<Self, NnError> {
+        let lengths = self.texts.iter().map(|text| text.ids().len());
+        let Some(mut kept) = Kept::new(lengths, self.adapted.width(), most_bytes) else {
+            return Ok(self);
+        };
+        let model: TextModel = weights.bind(|scope| self.adapted.config.bind(scope))?;
+        for places in kept.batches() {
+            let texts: Vec<&Encoded> = places.iter().map(|&at| &self.texts[at]).collect();
+            let batch = self.adapted.batch(&texts);
+            let Some(states) = model.states_before(self.adapted.first, &batch)? else {
+                return Ok(self);
+            };
+            kept.put(&places, &to_host(states.into_value()));
+        }
+        self.kept = Some(Arc::new(kept));
+        Ok(self)
+    }
+
+    /// Bytes of what is kept.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.kept.as_ref().map_or(0, |kept| kept.bytes())
     }
 
     /// How many texts are as long as the model reads, and may have been cut.
@@ -230,8 +260,25 @@ impl Outputs for LoraRows {
     }
 
     fn outputs(&self, at: &Weights, terms: &[u32]) -> Result<Dual<2>, NnError> {
+        let adapted = &self.adapted;
         let texts: Vec<&Encoded> = terms.iter().map(|&at| &self.texts[at as usize]).collect();
-        let vectors = self.adapted.vectors(at, &texts)?;
+        let (model, batch) = (adapted.model(at)?, adapted.batch(&texts));
+        let below = self
+            .kept
+            .as_ref()
+            .map(|kept| kept.states(terms, &at.device()));
+        let states = match below {
+            // Invariant: what is kept is of an encoder that has this layer.
+            Some(below) => model.states_from(adapted.first, below.into(), &batch),
+            None => None,
+        };
+        let states = states.map_or_else(|| model.states(&batch), Ok)?;
+        let pooled = adapted.pool.apply(states, &batch);
+        let vectors = if adapted.unit {
+            unit_rows(pooled)
+        } else {
+            pooled
+        };
         let width = self.adapted.width();
         let head = at.bind(|scope| Linear::bind(&scope.at(HEAD), width, self.count))?;
         Ok(head.forward(vectors))

@@ -6,6 +6,7 @@
 
 mod error;
 mod job;
+mod kept;
 mod lora;
 mod output;
 mod settings;

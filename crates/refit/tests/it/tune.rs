@@ -223,8 +223,12 @@ fn what_cannot_be_tuned_is_refused() {
         ),
         ("--data questions.tsv --method lora --rank 0", "`rank` is 0"),
         (
-            "--data questions.tsv --method lora --ridge 1",
+            "--data questions.tsv --method lora --start ones",
             "`method lora` does not go with",
+        ),
+        (
+            "--data questions.tsv --method lora --ridge -1",
+            "`ridge` is -1",
         ),
         ("--data questions.tsv --max-length 99", "`max-length` is 99"),
         ("--data questions.tsv --eps-g 0", "`eps-g` is 0"),
@@ -262,4 +266,89 @@ fn a_budget_ends_a_tuning_and_the_same_seed_gives_the_same_bits() {
         )
     };
     assert_eq!(run("a", 1), run("b", 2));
+}
+
+#[test]
+fn flags_that_change_nothing_are_told_by_name() {
+    let sandbox = prepared();
+    let said = sandbox.done(&format!(
+        "tune {ENCODER} --data questions.tsv --solver lbfgs --sigma 2 --rank 3 --rate 0.1 --ridge 0.01 --out runs/x"
+    ));
+    for words in [
+        "warning: --sigma changes nothing without arc",
+        "warning: --rank changes nothing without --method lora",
+        "warning: --rate changes nothing without sgd or adamw",
+    ] {
+        assert!(said.err.contains(words), "{}", said.err);
+    }
+    assert_eq!(
+        said.err.matches("changes nothing").count(),
+        3,
+        "{}",
+        said.err
+    );
+    let said = sandbox.done(
+        "fit --data generated:200,3 --solver arc:full --radius 2 --hidden 3 --growth 1.5 --sampling fixed --out runs/y",
+    );
+    for words in [
+        "--radius changes nothing without tr or gauss-newton",
+        "--hidden changes nothing without the network",
+        "--growth changes nothing without samples by step",
+        "--sampling changes nothing without a solver that names no sampling of its own",
+    ] {
+        assert!(said.err.contains(words), "{}", said.err);
+    }
+    assert_eq!(
+        said.err.matches("changes nothing").count(),
+        4,
+        "{}",
+        said.err
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_tuning_goes_on_bit_for_bit() {
+    use crate::interrupt::{start, wait_for};
+    let sandbox = prepared();
+    for (name, method) in [
+        ("head", "--method head"),
+        ("lora", "--method lora --rank 1"),
+    ] {
+        // Small steps, so that there is time to stop in the middle.
+        let args = format!(
+            "tune {ENCODER} --data questions.tsv {method} --solver arc:full --sigma 1e5 --gamma 1.01 --ridge 0.01 \
+             --eps-g 1e-9 --budget-steps 300 --looks sample"
+        );
+        sandbox.done(&format!("{args} --out runs/{name} -q"));
+        let mut child = start(
+            &sandbox,
+            &format!("{args} --save-every 0 --out runs/cut-{name}"),
+        );
+        wait_for(&sandbox, &format!("runs/cut-{name}.part/state.json"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        sandbox.done(&format!("tune --resume runs/cut-{name} -q"));
+        let files = sandbox.names(&format!("runs/{name}"));
+        assert_eq!(files, sandbox.names(&format!("runs/cut-{name}")));
+        let read = |run: &str, file: &str| {
+            std::fs::read(sandbox.path().join("runs").join(run).join(file)).unwrap()
+        };
+        let mut same = vec!["weights.safetensors", "head/model.safetensors"];
+        if name == "lora" {
+            same.push("adapter/adapter_model.safetensors");
+        }
+        for file in same {
+            let cut = read(&format!("cut-{name}"), file);
+            assert!(read(name, file) == cut, "{name}: {file} differs");
+        }
+        let trials = |run: &str| {
+            let text = String::from_utf8(read(run, "trace.csv")).unwrap();
+            let lines = text
+                .lines()
+                .map(|line| line.rsplit_once(',').unwrap().0.to_owned());
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(trials(name), trials(&format!("cut-{name}")));
+    }
 }

@@ -10,11 +10,13 @@ use super::classes::{Kept, error_rate};
 use crate::optim::second::{FiniteSum, Sample};
 use burn::tensor::{Device, Tensor, TensorData};
 use refit_kernels::dual::Dual;
+use refit_math::vector::{add_scaled, dot};
 use refit_nn::{NnError, ParamSpec, Role, Weights, to_host};
 use std::ops::Range;
 
 mod config;
 mod outputs;
+mod sum;
 
 pub use config::{DualConfig, DualError};
 use outputs::Batch;
@@ -283,6 +285,7 @@ impl<M: Outputs> DualModel<M> {
             let z = self.model.outputs(&at, &batch.terms)?.into_value();
             self.slopes(&batch, &z, |place, value| out[place] = value);
         }
+        self.penalise(x, out);
         Ok(())
     }
 
@@ -302,6 +305,8 @@ impl<M: Outputs> DualModel<M> {
             let slopes = self.weighted(sample, &batch, slopes.into_iter());
             self.add_gradient(&at, &(z * slopes).sum(), share, out);
         }
+        self.penalise(x, values);
+        add_scaled(out, self.config.ridge, x);
         Ok(())
     }
 
@@ -334,7 +339,16 @@ impl<M: Outputs> DualModel<M> {
             }
             self.add_gradient(&at, &number, factor, out);
         }
+        add_scaled(out, self.config.ridge, v);
         Ok(())
+    }
+
+    /// Adds the ridge to the value of every row.
+    fn penalise(&self, x: &[f64], values: &mut [f64]) {
+        let ridge = 0.5 * self.config.ridge * dot(x, x);
+        for value in values {
+            *value += ridge;
+        }
     }
 
     fn state(&self, x: &[f64], sample: Sample<'_>, gauss_newton: bool) -> DualState {
@@ -343,62 +357,6 @@ impl<M: Outputs> DualModel<M> {
             x: x.to_vec(),
             gauss_newton,
         }
-    }
-}
-
-impl<M: Outputs> FiniteSum for DualModel<M> {
-    type State = DualState;
-
-    fn dim(&self) -> usize {
-        self.parts.last().map_or(0, |(_, range)| range.end)
-    }
-
-    fn terms(&self) -> usize {
-        self.model.terms()
-    }
-
-    fn values(&self, x: &[f64], sample: Sample<'_>, out: &mut [f64]) {
-        if self.try_values(x, sample, out).is_err() {
-            out.fill(f64::NAN);
-        }
-    }
-
-    fn gradient(
-        &self,
-        x: &[f64],
-        sample: Sample<'_>,
-        values: &mut [f64],
-        out: &mut [f64],
-    ) -> Option<f64> {
-        if self.try_gradient(x, sample, values, out).is_err() {
-            values.fill(f64::NAN);
-            out.fill(f64::NAN);
-        }
-        None
-    }
-
-    fn hessian(&self, x: &[f64], sample: Sample<'_>) -> DualState {
-        self.state(x, sample, false)
-    }
-
-    /// Nothing of a point is kept but the point.
-    fn product_passes(&self) -> u64 {
-        4
-    }
-
-    fn product(&self, state: &DualState, v: &[f64], out: &mut [f64]) {
-        if self.try_product(state, v, out).is_err() {
-            out.fill(f64::NAN);
-        }
-    }
-
-    /// Without the second derivatives of the model.
-    fn gauss_newton(&self, x: &[f64], sample: Sample<'_>) -> Option<DualState> {
-        Some(self.state(x, sample, true))
-    }
-
-    fn precision(&self) -> f64 {
-        self.config.precision
     }
 }
 

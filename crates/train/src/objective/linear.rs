@@ -18,8 +18,10 @@ use std::ops::Range;
 
 mod config;
 mod matrix;
+mod second;
 
 pub use config::LinearConfig;
+use second::Matrix;
 
 /// A finite sum over the rows of a table, of a loss of a linear model.
 ///
@@ -55,28 +57,6 @@ pub struct LinearState {
     matrix: Option<Vec<f64>>,
     /// Second derivatives of the penalty; empty without.
     penalty: Vec<f64>,
-}
-
-impl LinearState {
-    fn sample(&self) -> Sample<'_> {
-        self.terms.as_deref().map_or(Sample::All, Sample::Terms)
-    }
-}
-
-/// Which second derivative is kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Matrix {
-    Hessian,
-    GaussNewton,
-}
-
-impl Matrix {
-    fn of(self, at: LossAt) -> f64 {
-        match self {
-            Self::Hessian => at.curvature,
-            Self::GaussNewton => at.gauss_newton,
-        }
-    }
 }
 
 impl LinearModel {

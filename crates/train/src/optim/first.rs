@@ -108,6 +108,20 @@ pub fn descend<O: FiniteSum>(
     config: &FirstOrderConfig,
     progress: &dyn Progress,
 ) -> Result<Descended, SecondOrderError> {
+    descend_seen(objective, start, config, progress, &mut |_| ())
+}
+
+/// [`descend`] that shows the point after every epoch to `look`, whose time is not counted.
+///
+/// # Errors
+/// As [`descend`].
+pub fn descend_seen<O: FiniteSum>(
+    objective: &O,
+    start: &[f64],
+    config: &FirstOrderConfig,
+    progress: &dyn Progress,
+    look: &mut dyn FnMut(&[f64]),
+) -> Result<Descended, SecondOrderError> {
     let terms = check(objective, start, config)?;
     let (dim, n) = (objective.dim(), objective.terms());
     let no_parameters = |_| SecondOrderError::Empty { what: "parameters" };
@@ -128,9 +142,10 @@ pub fn descend<O: FiniteSum>(
     let (mut epoch, mut looks) = (0, Duration::ZERO);
     loop {
         let x: Vec<f64> = params[0].iter().map(|&x| f64::from(x)).collect();
-        let look = Instant::now();
+        let looked = Instant::now();
         objective.gradient(&x, Sample::All, &mut values, &mut gradient);
-        looks += look.elapsed();
+        look(&x);
+        looks += looked.elapsed();
         let point = Progressed {
             step: epoch * per_epoch,
             value: values.iter().sum::<f64>() / n as f64,

@@ -12,7 +12,7 @@ mod sgd;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use clip::clip_norm;
-pub use first::{FirstOrderConfig, descend};
+pub use first::{FirstOrderConfig, descend, descend_seen};
 pub use schedule::{Decay, Schedule};
 pub use sgd::{Sgd, SgdConfig};
 

@@ -1,11 +1,13 @@
 //! `refit fit`.
 
 mod args;
+mod idle;
 mod inputs;
 mod settings;
 mod show;
 
 pub(super) use args::{BaselineArgs, FitArgs, SETTLED, SampleArgs, SecondArgs, StopArgs};
+pub(super) use idle::of_solvers as idle_flags;
 pub(super) use settings::{ArmFlags, checked};
 pub(super) use show::Done;
 
@@ -39,15 +41,12 @@ fn begin(args: &FitArgs, out: &Path, ui: &Ui) -> Result<(), CliError> {
     check_not_input(out, inputs::paths(&settings)?.iter().map(AsRef::as_ref))?;
     args.run.start_threads()?;
     let fit = Fit::new(settings)?;
-    let plan = Plan::of(&fit, out, (0, 0));
-    if let Some(total) = total_bytes().filter(|&total| plan.most_bytes() > total) {
-        let (most, total) = (bytes(plan.most_bytes()), bytes(total));
-        let words = format!("the fit may need {most} of memory, this machine has {total}");
-        return Err(CliError::plain(Exit::BadInput, words)
-            .hint("lower --products, for lbfgs --memory, or give fewer features"));
+    check_memory(&fit)?;
+    for words in idle::of_fit(args) {
+        ui.say(format_args!("warning: {words}"));
     }
     if args.run.dry_run {
-        return ui.show(&plan);
+        return ui.show(&Plan::of(&fit, out, (0, 0)));
     }
     let settings = serde_json::to_value(fit.settings()).unwrap_or_default();
     let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
@@ -79,7 +78,23 @@ fn rest(args: &FitArgs, run: &Path, record: &RunRecord) -> Result<Fit, CliError>
     args.run.start_threads()?;
     inputs::check(record, &settings)?;
     settings.save_every = args.save_every.unwrap_or(settings.save_every);
-    Ok(Fit::new(settings)?)
+    let fit = Fit::new(settings)?;
+    check_memory(&fit)?;
+    Ok(fit)
+}
+
+/// Refuses what this machine cannot hold.
+pub(super) fn check_memory(fit: &Fit) -> Result<(), CliError> {
+    let most = show::memory(fit).iter().sum();
+    match total_bytes().filter(|&total| most > total) {
+        None => Ok(()),
+        Some(total) => {
+            let (most, total) = (bytes(most), bytes(total));
+            let words = format!("the fit may need {most} of memory, this machine has {total}");
+            Err(CliError::plain(Exit::BadInput, words)
+                .hint("lower --products, for lbfgs --memory, or fit fewer parameters"))
+        }
+    }
 }
 
 /// Fits all arms, has `write` add to the folder what a verb has beside that, and finishes the run.

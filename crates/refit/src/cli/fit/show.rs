@@ -2,8 +2,8 @@
 
 use crate::{
     cli::ui::{Show, Ui},
-    fitting::{ArmConfig, ArmFound, Fit, FitOutcome, Score, Verdict, objective_name},
-    report::{bytes, count, duration, scientific},
+    fitting::{Arm, ArmConfig, ArmFound, Fit, FitOutcome, Score, Verdict, objective_name},
+    report::{bytes, count, counted, duration, scientific},
 };
 use refit_train::optim::second::{Certificate, Counts, SecondOrderConfig};
 use serde::Serialize;
@@ -50,14 +50,9 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Bytes of rows and of what a step may hold.
-    pub(super) fn most_bytes(&self) -> u64 {
-        self.bytes.iter().sum()
-    }
-
     pub(super) fn of(fit: &Fit, out: &Path, done: (u64, usize)) -> Self {
         let (settings, dim) = (fit.settings(), fit.objective().dim());
-        let (row_bytes, dense) = fit.stored();
+        let (_, dense) = fit.stored();
         let second = settings.arms.iter().find_map(|arm| match &arm.config {
             ArmConfig::SecondOrder(config) => Some(config),
             _ => None,
@@ -67,13 +62,6 @@ impl Plan {
             ArmConfig::Lbfgs(config) => config.budget,
             ArmConfig::FirstOrder(config) => config.budget,
         });
-        let vectors = |arm: &ArmConfig| match arm {
-            ArmConfig::SecondOrder(config) => config.products.min(dim),
-            ArmConfig::Lbfgs(config) => 2 * config.memory,
-            ArmConfig::FirstOrder(_) => 8,
-        };
-        let most = settings.arms.iter().map(|arm| vectors(&arm.config)).max();
-        let of_model = (most.unwrap_or_default() as u64).saturating_mul(8 * dim as u64);
         let labels = settings.arms.iter().map(|arm| arm.label.clone());
         let start = fit.settings().start;
         Self {
@@ -92,13 +80,26 @@ impl Plan {
             solvers: labels.collect(),
             budget_propagations: budget.and_then(|budget| budget.queries),
             budget_seconds: budget.and_then(|budget| budget.seconds),
-            bytes: [row_bytes, of_model],
+            bytes: memory(fit),
             dense,
             trials_done: done.0,
             solvers_done: done.1,
             out: out.to_path_buf(),
         }
     }
+}
+
+/// Bytes of the rows, and of the largest model of a step beside them.
+pub(super) fn memory(fit: &Fit) -> [u64; 2] {
+    let dim = fit.objective().dim();
+    let vectors = |arm: &Arm| match &arm.config {
+        ArmConfig::SecondOrder(config) => config.products.min(dim),
+        ArmConfig::Lbfgs(config) => 2 * config.memory,
+        ArmConfig::FirstOrder(_) => 8,
+    };
+    let most = fit.settings().arms.iter().map(vectors).max();
+    let of_model = (most.unwrap_or_default() as u64).saturating_mul(8 * dim as u64);
+    [fit.stored().0, of_model]
 }
 
 impl Show for Plan {
@@ -129,9 +130,9 @@ impl Show for Plan {
         line(
             "objective",
             format!(
-                "{}, {} parameters",
+                "{}, {}",
                 self.objective,
-                count(self.parameters as u64)
+                counted(self.parameters as u64, "parameter")
             ),
         );
         line("start", self.start.clone());
@@ -249,12 +250,12 @@ impl Show for Done {
     fn text(&self, _: &Ui) -> String {
         let outcome = &self.outcome;
         let mut text = format!(
-            "{}: {} on {}, {} rows, {} parameters\n",
+            "{}: {} on {}, {} rows, {}\n",
             self.out.display(),
             outcome.objective,
             outcome.data,
             count(outcome.rows as u64),
-            count(outcome.parameters as u64)
+            counted(outcome.parameters as u64, "parameter")
         );
         let errors = outcome.arms.iter().any(|arm| arm.score.error.is_some());
         let test = outcome.arms.iter().any(|arm| arm.score.test_loss.is_some());

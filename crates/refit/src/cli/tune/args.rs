@@ -6,6 +6,7 @@ use crate::{
         fit::{BaselineArgs, SETTLED, SampleArgs, SecondArgs, StopArgs},
     },
     fitting::{ArmName, Looks, StartName},
+    tuning::LoraConfig,
 };
 use std::path::PathBuf;
 
@@ -111,7 +112,7 @@ pub(super) enum MethodName {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Head")]
 pub(super) struct HeadArgs {
-    /// Factor of |w|^2 / 2, the biases aside
+    /// Factor of |w|^2 / 2; biases aside for a head alone, all parameters with adapters
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub(super) ridge: f64,
     /// Where every solver begins [default: zeros]
@@ -143,4 +144,24 @@ pub(super) struct LoraArgs {
     /// Only those of the last N layers [default: all]
     #[arg(long, value_name = "N")]
     pub(super) layers: Option<usize>,
+}
+
+impl LoraArgs {
+    /// Flags of adapters that were given where none is fitted.
+    pub(super) fn idle(&self, method: MethodName) -> Vec<String> {
+        let usual = LoraConfig::default();
+        let given = [
+            ("rank", self.rank != usual.rank),
+            ("alpha", self.alpha.to_bits() != usual.alpha.to_bits()),
+            ("targets", self.targets != usual.targets),
+            ("layers", self.layers.is_some()),
+        ];
+        let flags = given.into_iter().filter(|(_, given)| *given);
+        match method {
+            MethodName::Head => flags
+                .map(|(flag, _)| format!("--{flag} changes nothing without --method lora"))
+                .collect(),
+            MethodName::Lora => Vec::new(),
+        }
+    }
 }

@@ -9,7 +9,7 @@ pub(super) use args::TuneArgs;
 use super::{
     args::{check_not_input, check_place, overwrite},
     error::{CliError, Exit},
-    fit::work,
+    fit::{check_memory, idle_flags, work},
     resume::recorded,
     ui::Ui,
 };
@@ -40,6 +40,9 @@ fn begin(args: &TuneArgs, model: &Path, data: &Path, out: &Path, ui: &Ui) -> Res
     check_not_input(out, given)?;
     args.run.start_threads()?;
     let tuning = Tuning::new(settings)?;
+    for words in idle(args) {
+        ui.say(format_args!("warning: {words}"));
+    }
     if args.run.dry_run {
         return ui.show(&Plan::of(&tuning, out));
     }
@@ -75,14 +78,17 @@ fn go_on(args: &TuneArgs, run: &Path, ui: &Ui) -> Result<(), CliError> {
 
 fn rest(args: &TuneArgs, tuning: &Tuning, folder: RunFolder, ui: &Ui) -> Result<(), CliError> {
     ui.listen();
-    let (fit, cut) = match tuning.fit(&args.run.device.open(), ui) {
+    let fit = tuning.fit(&args.run.device.open(), ui);
+    let fit = fit.map_err(CliError::from);
+    let fit = fit.and_then(|(fit, cut)| check_memory(&fit).map(|()| (fit, cut)));
+    let (fit, cut) = match fit {
         Ok(found) => found,
         Err(error) => {
             // Nothing was fitted yet by a new run; an older one stays as it was.
             if !folder.path().join(crate::fitting::STATE).is_file() {
                 let _ = folder.discard();
             }
-            return Err(error.into());
+            return Err(error);
         }
     };
     if cut > 0 {
@@ -102,6 +108,14 @@ fn rest(args: &TuneArgs, tuning: &Tuning, folder: RunFolder, ui: &Ui) -> Result<
     let write = |folder: &Path, _: &_| tuning.write(folder).map_err(CliError::from);
     let done = work(&fit, folder, "tune", ui, write)?;
     ui.show(&Done::of(tuning, done))
+}
+
+/// Flags that were given and change nothing.
+fn idle(args: &TuneArgs) -> Vec<String> {
+    let (stop, samples) = (&args.stop, &args.samples);
+    let mut found = idle_flags(&args.solver, stop, samples, &args.second, &args.baselines);
+    found.extend(args.lora.idle(args.method));
+    found
 }
 
 /// Everything that is read, with its hashes.

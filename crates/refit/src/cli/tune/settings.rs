@@ -27,9 +27,14 @@ pub(super) fn of(
             layers: args.lora.layers,
         }),
     };
-    if args.method == MethodName::Lora && (args.head.ridge != 0.0 || args.head.start.is_some()) {
-        let problem = "does not go with `--ridge` or `--start`, which are for heads alone";
+    if args.method == MethodName::Lora && args.head.start.is_some() {
+        let problem = "does not go with `--start`, which is for heads alone";
         return Err(ConfigError::conflict("method lora", problem));
+    }
+    let ridge = args.head.ridge;
+    if !(ridge.is_finite() && ridge >= 0.0) {
+        let expected = "a finite number of at least 0";
+        return Err(ConfigError::range("ridge", ridge, expected));
     }
     let flags = ArmFlags {
         several: args.solver.len() > 1,
@@ -52,7 +57,7 @@ pub(super) fn of(
         objective: ObjectiveConfig::Softmax(SoftmaxConfig {
             head: Head::Softmax,
             penalty: Penalty {
-                ridge: args.head.ridge,
+                ridge,
                 ..Penalty::default()
             },
             bias: true,

@@ -5,7 +5,7 @@ use crate::{
         fit,
         ui::{Show, Ui},
     },
-    report::count,
+    report::{count, counted},
     tuning::Tuning,
 };
 use serde::Serialize;
@@ -58,7 +58,7 @@ impl Show for Plan {
         };
         format!(
             "model       {}\ndata        {}: {} texts, cut to {} tokens\n{}labels      {}: {}{more}\nfitted      \
-             {adapters}, {} parameters\nsolvers     {}\nout         {}\nnothing was written (dry run)",
+             {adapters}, {}\nsolvers     {}\nout         {}\nnothing was written (dry run)",
             self.model.display(),
             self.data,
             count(self.rows as u64),
@@ -66,7 +66,7 @@ impl Show for Plan {
             test.unwrap_or_default(),
             self.labels.len(),
             shown.join(", "),
-            count(self.parameters as u64),
+            counted(self.parameters as u64, "parameter"),
             self.solvers.join("; "),
             self.out.display()
         )

@@ -4,7 +4,7 @@ mod way;
 
 use super::{
     cost::head,
-    format::{count, duration, in_words, percent, scientific},
+    format::{count, counted, duration, in_words, percent, scientific},
     html::Html,
 };
 use crate::{
@@ -69,11 +69,11 @@ fn title(fit: &FitOutcome) -> String {
 /// What was asked, and which solver needed least.
 fn lines(fit: &FitOutcome) -> Vec<String> {
     let mut lines = vec![format!(
-        "The loss {} over {} rows of {} features, {} parameters, from {}.",
+        "The loss {} over {} rows of {} features, {}, from {}.",
         fit.objective,
         count(fit.rows as u64),
         count(fit.features as u64),
-        count(fit.parameters as u64),
+        counted(fit.parameters as u64, "parameter"),
         start(&fit.start)
     )];
     let ended =

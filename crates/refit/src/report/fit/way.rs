@@ -128,7 +128,24 @@ fn lines_of(run: &RunFiles, fit: &FitOutcome, drawn: &Drawn, lowest: f64) -> Vec
     for point in lines.iter_mut().flat_map(|line| &mut line.points) {
         point.0 = point.0.max(if begin.is_finite() { begin } else { 0.0 });
     }
+    if drawn.spacing == Spacing::Log {
+        at_floor(&mut lines);
+    }
     lines
+}
+
+/// Shows what is nothing, such as the gap of the lowest point, at half of the least that is something.
+fn at_floor(lines: &mut [Series]) {
+    let heights = lines.iter().flat_map(|line| &line.points).map(|p| p.1);
+    let least = heights.filter(|&y| y > 0.0).fold(f64::INFINITY, f64::min);
+    if !least.is_finite() {
+        return;
+    }
+    for point in lines.iter_mut().flat_map(|line| &mut line.points) {
+        if point.1.is_finite() && point.1 <= 0.0 {
+            point.1 = 0.5 * least;
+        }
+    }
 }
 
 /// Class of solver number `index`; beyond the colours they are dotted.
@@ -204,4 +221,25 @@ pub(in crate::report) fn samples(h: &mut Html, run: &RunFiles) {
             .render(h);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_of_nothing_is_drawn_at_the_floor() {
+        let line = |points: Vec<(f64, f64)>| Series {
+            label: String::new(),
+            class: "c0",
+            points,
+            chosen: None,
+        };
+        let mut lines = [line(vec![(1.0, 4.0), (2.0, 0.0)]), line(vec![(1.0, 0.5)])];
+        at_floor(&mut lines);
+        assert_eq!(lines[0].points, [(1.0, 4.0), (2.0, 0.25)]);
+        let mut none = [line(vec![(1.0, 0.0), (2.0, f64::NAN)])];
+        at_floor(&mut none);
+        assert_eq!(none[0].points[0], (1.0, 0.0));
+    }
 }

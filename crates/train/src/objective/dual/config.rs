@@ -14,6 +14,8 @@ pub struct DualConfig {
     pub head: Head,
     /// Most rows, times their length, that are in memory at a time (ours: 1024).
     pub batch: usize,
+    /// Factor of half the squared length of all parameters (ours: 0).
+    pub ridge: f64,
     /// Relative rounding error of the value of one row (ours: four units in the last place of single precision, about
     /// what the outputs of a few layers lose).
     pub precision: f64,
@@ -24,6 +26,7 @@ impl Default for DualConfig {
         Self {
             head: Head::Softmax,
             batch: 1024,
+            ridge: 0.0,
             precision: 4.0 * f64::from(f32::EPSILON),
         }
     }
@@ -33,6 +36,10 @@ impl DualConfig {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if self.batch == 0 {
             return Err(ConfigError::range("batch", 0, "a number of at least 1"));
+        }
+        if !(self.ridge.is_finite() && self.ridge >= 0.0) {
+            let expected = "a finite number of at least 0";
+            return Err(ConfigError::range("ridge", self.ridge, expected));
         }
         if !(0.0..1.0).contains(&self.precision) {
             let expected = "a number from 0 to below 1";

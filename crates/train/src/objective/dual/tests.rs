@@ -144,6 +144,39 @@ fn a_network_is_the_one_in_closed_form() {
 }
 
 #[test]
+fn a_ridge_adds_half_the_squared_length() {
+    let plain = model(9, true, DualConfig::default());
+    let ridge = DualConfig {
+        ridge: 0.25,
+        ..DualConfig::default()
+    };
+    let sum = model(9, true, ridge);
+    let (x, v) = (normal_vec(1, sum.dim()), normal_vec(2, sum.dim()));
+    let added = 0.125 * dot(&x, &x);
+    let (found, g, _) = gradient(&sum, &x, Sample::All);
+    let (expected, plain_g, _) = gradient(&plain, &x, Sample::All);
+    let expected: Vec<f64> = expected.iter().map(|value| value + added).collect();
+    // The squared length may be summed in another order.
+    close(&found, &expected, 0.0, 1e-13).unwrap();
+    assert_eq!(found, values(&sum, &x, Sample::All));
+    let moved = plain_g.iter().zip(&x).map(|(g, x)| g + 0.25 * x);
+    close(&g, moved.collect::<Vec<_>>(), 0.0, 1e-14).unwrap();
+    let of = |sum: &DualModel<Network>| product(sum, &sum.hessian(&x, Sample::All), &v);
+    let moved = of(&plain).into_iter().zip(&v).map(|(h, v)| h + 0.25 * v);
+    close(of(&sum), moved.collect::<Vec<_>>(), 0.0, 1e-14).unwrap();
+    let wrong = DualConfig {
+        ridge: -1.0,
+        ..DualConfig::default()
+    };
+    let weights = Weights::create(Seed::new(5), &Device::flex(), bind).unwrap();
+    let network = Network {
+        rows: rows(2),
+        lengths: false,
+    };
+    assert!(DualModel::new(network, weights, |_| true, wrong).is_err());
+}
+
+#[test]
 fn products_are_differences_of_gradients() {
     let sum = model(30, false, DualConfig::default());
     let (x, v) = (normal_vec(4, sum.dim()), normal_vec(6, sum.dim()));

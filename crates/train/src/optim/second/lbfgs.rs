@@ -10,7 +10,10 @@ use super::{
 use refit_core::{Budget, ConfigError, Progress};
 use refit_math::vector::{add_scaled, dot, norm, scale};
 use serde::{Deserialize, Serialize};
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 /// Settings of [`lbfgs`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -145,6 +148,20 @@ pub fn lbfgs<O: FiniteSum>(
     config: &LbfgsConfig,
     progress: &dyn Progress,
 ) -> Result<Descended, SecondOrderError> {
+    lbfgs_seen(objective, start, config, progress, &mut |_| ())
+}
+
+/// [`lbfgs`] that shows every point on its way to `look`, whose time is not counted.
+///
+/// # Errors
+/// As [`lbfgs`].
+pub fn lbfgs_seen<O: FiniteSum>(
+    objective: &O,
+    start: &[f64],
+    config: &LbfgsConfig,
+    progress: &dyn Progress,
+    look: &mut dyn FnMut(&[f64]),
+) -> Result<Descended, SecondOrderError> {
     config.check()?;
     if start.len() != objective.dim() {
         return Err(SecondOrderError::Start {
@@ -181,6 +198,7 @@ pub fn lbfgs<O: FiniteSum>(
     }
     progress.begin("minimise", None);
     let (mut pairs, mut way) = (VecDeque::new(), Vec::new());
+    let mut looks = Duration::ZERO;
     let status = loop {
         let length = norm(&here.gradient);
         way.push(Progressed {
@@ -188,8 +206,11 @@ pub fn lbfgs<O: FiniteSum>(
             value: here.value,
             gradient: length,
             counts,
-            seconds: began.elapsed().as_secs_f64(),
+            seconds: began.elapsed().saturating_sub(looks).as_secs_f64(),
         });
+        let looked = Instant::now();
+        look(&here.x);
+        looks += looked.elapsed();
         progress.advance(1);
         if length <= config.eps_g {
             break Status::FirstOrderOnly;
@@ -200,7 +221,8 @@ pub fn lbfgs<O: FiniteSum>(
         if progress.cancelled() {
             break Status::Interrupted;
         }
-        let (budget, seconds) = (&config.budget, began.elapsed().as_secs_f64());
+        let seconds = began.elapsed().saturating_sub(looks).as_secs_f64();
+        let budget = &config.budget;
         if budget.steps.is_some_and(|most| way.len() as u64 > most)
             || budget
                 .queries

@@ -35,7 +35,7 @@ pub use config::{CubicSolver, Curvature, Draw, Method, RegionSolver, Sampling, S
 pub use count::Counts;
 pub use derivatives::{Derivatives, derivatives};
 pub use error::SecondOrderError;
-pub use lbfgs::{Descended, LbfgsConfig, Progressed, lbfgs};
+pub use lbfgs::{Descended, LbfgsConfig, Progressed, lbfgs, lbfgs_seen};
 pub use oracle::{Bounds, FiniteSum, Sample};
 pub use outcome::{Certificate, Minimum, Mode, Status, Trial};
 pub use solver::SecondOrder;

@@ -31,18 +31,6 @@ pub fn hessian_error(largest: f64, m: usize, n: usize, dim: usize, failure: f64)
     bernstein(largest * largest, largest, m, n, dim, failure)
 }
 
-/// The error in norm of `m` weighted draws with replacement in proportion to norms of mean `mean`, the mean matrix having
-/// norm `magnitude`.
-pub fn weighted_hessian_error(
-    mean: f64,
-    magnitude: f64,
-    m: usize,
-    dim: usize,
-    failure: f64,
-) -> f64 {
-    bernstein(mean * magnitude, mean, m, usize::MAX, dim, failure)
-}
-
 /// `d` in `m = (2 variance / d^2 + 4 largest / (3 d)) ln(2 dim / failure)`.
 fn bernstein(variance: f64, largest: f64, m: usize, n: usize, dim: usize, failure: f64) -> f64 {
     if m >= n {
@@ -129,24 +117,6 @@ pub fn difference_error(largest: f64, length: f64, m: usize, n: usize, failure: 
     largest * length * (2.0 * left(m, n) * (2.0 / failure).ln() / m as f64).sqrt()
 }
 
-/// As [`difference_error`], from the variance of the differences (Maurer and Pontil 2009): much smaller where the
-/// differences are alike.
-pub fn observed_difference_error(
-    variance: f64,
-    largest: f64,
-    length: f64,
-    m: usize,
-    n: usize,
-    failure: f64,
-) -> f64 {
-    if m >= n {
-        return 0.0;
-    }
-    let logarithm = (4.0 / failure).ln();
-    (2.0 * variance * left(m, n) * logarithm / m as f64).sqrt()
-        + 14.0 * largest * length * logarithm / (3.0 * (m.max(2) - 1) as f64)
-}
-
 /// The probability that look number `look` (from 1) at one growing sample may fail, so that all looks together fail with
 /// probability `failure`.
 pub fn look(failure: f64, look: u32) -> f64 {
@@ -174,9 +144,8 @@ mod tests {
             spread_error(1.0, 1.0, 50, 50, 0.1),
             usual_error(1.0, 49, 50, 50, 0.1),
             difference_error(1.0, 1.0, 50, 50, 0.1),
-            observed_difference_error(1.0, 1.0, 1.0, 50, 50, 0.1),
         ];
-        assert_eq!(found.map(f64::to_bits), [0; 6]);
+        assert_eq!(found.map(f64::to_bits), [0; 5]);
     }
 
     /// Quantiles of tables: normal, and Student's with 15 degrees of freedom.
