@@ -489,7 +489,7 @@ fn mapped<S: Source>(source: &S, at: usize) -> Option<TensorData> {
     let meta = &source.tensors()[at];
     let as_in_memory = meta.dtype == DType::F32 && cfg!(target_endian = "little");
     let bytes = as_in_memory.then(|| source.lasting(at)).flatten()?;
-    let aligned = bytes.as_ref().as_ptr().cast::<f32>().is_aligned();
+    let aligned = bytes.as_ref().as_ptr().align_offset(align_of::<f32>()) == 0;
     if !aligned || bytes.as_ref().len() != meta.len() * size_of::<f32>() {
         return None;
     }

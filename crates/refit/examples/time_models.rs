@@ -46,7 +46,7 @@ fn main() -> Result<(), Failure> {
         let weights = Weights::load(&checkpoint, &device, |s| config.bind(s))?;
         let load = begin.elapsed().as_secs_f64();
         let batch = texts(config.size().words);
-        let targets = targets(TEXTS[0], config.size().hidden, &device);
+        let targets = targets(TEXTS[0], i64::try_from(config.size().hidden)?, &device);
         let loss = |at: &Weights| {
             let states = at.bind(|s| config.bind(s))?.states(&batch)?;
             let pooled = Pool::Mean.apply(states, &batch).into_value();
@@ -75,7 +75,7 @@ fn main() -> Result<(), Failure> {
                 (0..turns).map(|_| timed(see)).collect::<Result<_, _>>()?,
             )
         } else {
-            let targets = targets(count, config.width(), &device);
+            let targets = targets(count, i64::try_from(config.width())?, &device);
             let loss = |at: &Weights| {
                 let found = at.bind(|s| config.bind(s))?.images(pixels.clone())?;
                 Ok(cross_entropy(found.into_value(), targets.clone(), 0.0).mean())
@@ -131,7 +131,7 @@ fn pixels(count: usize, side: usize, device: &Device) -> Dual<4> {
     Tensor::<4>::from_data(TensorData::new(values, shape), device).into()
 }
 
-fn targets(rows: usize, classes: usize, device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i64> = (0..rows).map(|row| (row % classes) as i64).collect();
+fn targets(rows: usize, classes: i64, device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i64> = (0i64..).take(rows).map(|row| row % classes).collect();
     Tensor::from_data(TensorData::new(values, [rows]), device)
 }

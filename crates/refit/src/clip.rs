@@ -14,7 +14,7 @@ use refit_nn::{
     NnError, Weights, to_host,
     zoo::{Clip, ClipConfig, Side, TokenBatch},
 };
-use refit_text::Tokenizer;
+use refit_text::{Encoded, Tokenizer};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -178,7 +178,7 @@ impl PictureClassifier {
         let model = Weights::load(&folder.checkpoint, device, bind)?.bind(bind)?;
         let encoded = said.iter().map(|text| folder.tokenizer.encode(text, None));
         let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
-        let ids: Vec<&[u32]> = encoded.iter().map(|text| text.ids()).collect();
+        let ids: Vec<&[u32]> = encoded.iter().map(Encoded::ids).collect();
         let batch = TokenBatch::new(&ids, folder.tokenizer.pad(), Side::Right);
         Ok(Self {
             texts: model.texts(&batch)?.into_value(),

@@ -156,7 +156,7 @@ impl ChatTemplate {
     }
 }
 
-fn wrong(path: &Path, problem: impl ToString) -> TextError {
+fn wrong(path: &Path, problem: impl std::fmt::Display) -> TextError {
     TextError::ChatTemplate {
         path: path.into(),
         problem: problem.to_string(),

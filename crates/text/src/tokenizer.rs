@@ -187,6 +187,7 @@ impl Tokenizer {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn uncuttable(error: tokenizers::Error) -> TextError {
     let problem = error.to_string();
     TextError::Encode { problem }

@@ -125,9 +125,9 @@ mod tests {
 
     fn of(answers: &[(usize, usize)], classes: usize) -> Confusion {
         let mut counts = Confusion::new(classes);
-        answers
-            .iter()
-            .for_each(|&(expected, found)| counts.add(expected, found));
+        for &(expected, found) in answers {
+            counts.add(expected, found);
+        }
         counts
     }
 
@@ -142,7 +142,7 @@ mod tests {
         close(counts.f1(0), 2.0 / 3.0);
         close(counts.f1(1), 0.8);
         close(counts.f1(2), 0.0);
-        close(counts.macro_f1(), (2.0 / 3.0 + 0.8) / 2.0);
+        close(counts.macro_f1(), f64::midpoint(2.0 / 3.0, 0.8));
         close(
             of(&[], 2).accuracy() + of(&[], 2).macro_f1() + of(&[], 2).matthews(),
             0.0,

@@ -45,8 +45,10 @@ fn ranks(x: &[f64]) -> Vec<f64> {
     let mut ranks = vec![0.0; x.len()];
     let mut before = 0;
     for equal in order.chunk_by(|&i, &j| x[i].total_cmp(&x[j]).is_eq()) {
-        let mean = before as f64 + (equal.len() as f64 + 1.0) / 2.0;
-        equal.iter().for_each(|&i| ranks[i] = mean);
+        let mean = before as f64 + f64::midpoint(equal.len() as f64, 1.0);
+        for &i in equal {
+            ranks[i] = mean;
+        }
         before += equal.len();
     }
     ranks

@@ -15,7 +15,7 @@ pub struct Span {
 }
 
 /// The spans of tags `B-kind`, `I-kind` and `O`. A span goes on while `I-` of its kind follows; an `I-` that follows
-/// nothing of its kind begins one, as the CoNLL script and those after it have it. `E-` and `L-` end a span, `S-` and
+/// nothing of its kind begins one, as the `CoNLL` script and those after it have it. `E-` and `L-` end a span, `S-` and
 /// `U-` are one by themselves.
 ///
 /// # Example

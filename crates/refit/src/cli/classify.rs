@@ -113,9 +113,9 @@ fn see(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
             return Err(CliError::plain(Exit::Usage, words));
         }
     }
-    let folder = ClipFolder::open(&args.model)?;
     let hypothesis = args.hypothesis.as_deref();
     PictureClassifier::check(&args.label, hypothesis)?;
+    let folder = ClipFolder::open(&args.model)?;
     let pictures = find_pictures(&args.input)?;
     args.run.start_threads()?;
     if args.run.dry_run {

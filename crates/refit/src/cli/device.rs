@@ -73,7 +73,11 @@ impl DeviceName {
     /// When the device does not answer.
     #[cfg_attr(
         not(any(feature = "cuda", feature = "wgpu")),
-        expect(clippy::unnecessary_wraps, reason = "the processor is always there")
+        expect(
+            clippy::unnecessary_wraps,
+            clippy::unused_self,
+            reason = "the processor is always there"
+        )
     )]
     pub(super) fn check(self) -> Result<(), CliError> {
         #[cfg(any(feature = "cuda", feature = "wgpu"))]

@@ -33,7 +33,7 @@ pub fn read_running(path: &Path) -> Result<String, TextModelError> {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         TextModelError::NotText {
             path: path.into(),
-            line: 1 + before.iter().filter(|&&byte| byte == b'\n').count(),
+            line: before.split(|&byte| byte == b'\n').count(),
         }
     })
 }

@@ -8,7 +8,7 @@ fn help_pages() {
     let sandbox = Sandbox::new();
     with_settings!({ omit_expression => true }, {
         assert_snapshot!("help", sandbox.done("--help").out);
-        for verb in ["demo", "train", "eval", "merge", "extract", "embed", "fit", "tune", "info", "report", "completions", "man"] {
+        for verb in ["demo", "train", "eval", "merge", "extract", "embed", "generate", "classify", "fit", "tune", "info", "report", "completions", "man"] {
             let help = sandbox.done(&format!("{verb} --help")).out;
             assert_snapshot!(format!("help-{verb}"), help);
         }

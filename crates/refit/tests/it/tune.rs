@@ -201,6 +201,10 @@ fn what_cannot_be_tuned_is_refused() {
     let sandbox = prepared();
     sandbox.file("one.tsv", "a\tmodel\na\tlearn\n");
     sandbox.file("bad.tsv", "a\tmodel\nlearn\n");
+    sandbox.file(
+        "pairs.tsv",
+        "label\ttext_a\ttext_b\na\tmodel\tlearn\nb\tlearn\tmodel\n",
+    );
     sandbox.file("latin.tsv", b"a\tmodel\nb\t\xe9\n");
     for (args, words) in [
         (
@@ -212,6 +216,7 @@ fn what_cannot_be_tuned_is_refused() {
             "line 2 of `bad.tsv` is not `label<TAB>text`",
         ),
         ("--data latin.tsv", "line 2 of `latin.tsv` is not UTF-8"),
+        ("--data pairs.tsv", "holds pairs of texts"),
         ("--data no.tsv", "cannot read `no.tsv`"),
         (
             "--data questions.tsv --method lora --targets qeury",

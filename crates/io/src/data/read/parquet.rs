@@ -8,7 +8,11 @@ use parquet::{
     record::Field,
     schema::types::Type,
 };
-use std::{path::Path, sync::Arc};
+use std::{
+    panic::{self, AssertUnwindSafe},
+    path::Path,
+    sync::Arc,
+};
 
 const MAGIC: &[u8] = b"PAR1";
 
@@ -17,12 +21,21 @@ pub(super) fn is_parquet(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
-/// The wanted columns of a file, without limits on what stands in others, which are not read.
+/// The wanted columns of a file.
 pub(super) fn read(
     path: &Path,
     bytes: Vec<u8>,
     wanted: &[TextColumn],
 ) -> Result<TextRows, DataError> {
+    // The reader holds some things true of sizes that a damaged file can say otherwise of, and panics.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| ()));
+    let found = panic::catch_unwind(AssertUnwindSafe(|| columns(path, bytes, wanted)));
+    panic::set_hook(hook);
+    found.unwrap_or_else(|_| Err(DataError::format(path, "Parquet", "it is damaged")))
+}
+
+fn columns(path: &Path, bytes: Vec<u8>, wanted: &[TextColumn]) -> Result<TextRows, DataError> {
     let broken = |error: ParquetError| DataError::format(path, "Parquet", error);
     let file = SerializedFileReader::new(bytes::Bytes::from(bytes)).map_err(broken)?;
     let schema = file
