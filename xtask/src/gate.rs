@@ -63,6 +63,7 @@ pub(crate) fn validate(root: &Path, extent: Extent) -> Result<(), String> {
         ])
     })?;
     gate.step("documentation", || gate.documentation())?;
+    gate.step("devices beside the processor", || gate.devices())?;
     // Unit, integration and doc tests, the examples of the help pages, and the real data where it is.
     gate.step("tests", || gate.cargo(&["test", "--workspace"]))?;
     gate.step("demonstration", || gate.demonstration())?;
@@ -118,6 +119,15 @@ impl Gate<'_> {
             cargo()
                 .args(["doc", "--workspace", "--no-deps"])
                 .env("RUSTDOCFLAGS", "-D warnings"),
+        )
+    }
+
+    /// Whether the program fits the engine's devices. Their compiler is not fetched: nothing is built.
+    fn devices(&self) -> Result<(), String> {
+        self.run(
+            cargo()
+                .args(["check", "-p", "refit", "--features", "cuda,wgpu"])
+                .env("DOCS_RS", "1"),
         )
     }
 
