@@ -44,7 +44,7 @@ impl Message {
 
 /// The Jinja template of a model: `chat_template.jinja`, or the key `chat_template` of `tokenizer_config.json`.
 ///
-/// A template comes from whoever published the model and is run with bounded work, without files, network or clock:
+/// A template comes from whoever published the model and is run for a bounded number of steps, without files, network or clock:
 /// `strftime_now` is not defined, which published templates ask for before they call it, so that a prompt does not
 /// depend on the day.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -143,6 +143,13 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The number of a token that means something and writes nothing, such as the end of a turn.
+    pub fn special_id(&self, token: &str) -> Option<u32> {
+        let id = self.id(token)?;
+        let added = self.inner.get_added_tokens_decoder();
+        added.get(&id).filter(|added| added.special).map(|_| id)
+    }
+
     /// Cuts a text, or a pair of them, and adds what the model expects around it.
     ///
     /// # Errors
@@ -243,6 +250,10 @@ mod tests {
             (&[2, 6, 3, 4, 3][..], &[0, 0, 0, 1, 1][..])
         );
         assert_eq!((tokenizer.len(), tokenizer.pad()), (9, 3));
+        assert_eq!(
+            (tokenizer.special_id("[SEP]"), tokenizer.special_id("learn")),
+            (Some(3), None)
+        );
         assert_eq!(tokenizer.encode("", None).unwrap().ids(), [2, 3]);
     }
 

@@ -151,6 +151,15 @@ impl Decoding {
         Err(ConfigError::range("memory", found, expected))
     }
 
+    /// Tokens of the longest text once `batch` is read, padding not counted: it takes no position.
+    fn longest_with(&self, batch: &TokenBatch) -> usize {
+        let real = |row: &[bool]| row.iter().filter(|&&padding| !padding).count();
+        let new = batch.padding().chunks(batch.tokens().max(1)).map(real);
+        let seen = self.padding.iter().map(|row| real(row));
+        let all = new.zip(seen.chain(std::iter::repeat(0)));
+        all.map(|(new, seen)| new + seen).max().unwrap_or(0)
+    }
+
     /// Adds the tokens of `batch`; the place of each in its sequence.
     fn read(&mut self, batch: &TokenBatch) -> Vec<u32> {
         self.padding.resize(batch.rows(), Vec::new());
@@ -183,17 +192,17 @@ impl TextDecoder {
         let (mut own, remembers) = (Decoding::default(), memory.is_some());
         let memory = memory.unwrap_or(&mut own);
         memory.check(batch, self)?;
-        let tokens = memory.len() + batch.tokens();
-        let longest = self.size.longest;
+        let (tokens, longest) = (memory.longest_with(batch), self.size.longest);
         if tokens > longest {
             return Err(NnError::TooLong { tokens, longest });
         }
+        let keys = memory.len() + batch.tokens();
         let places = memory.read(batch);
         let padding = memory.padding.concat();
         let sight = Sight {
             rows: batch.rows(),
             queries: batch.tokens(),
-            keys: tokens,
+            keys,
             padding: &padding,
             causal: true,
             window: self.window,
@@ -210,7 +219,7 @@ impl TextDecoder {
                 x = x + rows.forward(batch.numbers(&rows_of, &device));
             }
             Places::Turn(rotary) => rotation = Some(rotary.at(&places, batch.rows(), &x)),
-            Places::Distance(scores) => bias = Some(scores.scores(batch.tokens(), tokens)),
+            Places::Distance(scores) => bias = Some(scores.scores(batch.tokens(), keys)),
         }
         let mask = sight.mask(bias, &x);
         memory.layers.resize_with(self.layers.len(), Cache::default);

@@ -243,18 +243,12 @@ impl<'a> Generator<'a> {
         if self.is_done() {
             return Ok(vec![None; self.rows.len()]);
         }
-        if self.memory.len() + self.pending.tokens() > self.model.size.longest
-            && !self.memory.is_empty()
-        {
-            self.end(|_| true, Ended::Full);
-            return Ok(vec![None; self.rows.len()]);
-        }
         let states = self.model.states(&self.pending, Some(&mut self.memory))?;
         let last = states.narrow(1, self.pending.tokens() - 1, 1);
         let mut scores = to_host(self.model.read(last).into_value());
         let words = scores.len() / self.rows.len();
         let rows = scores.chunks_mut(words.max(1)).zip(&mut self.rows);
-        let (sampling, stop) = (&self.sampling, &self.stop);
+        let (sampling, stop, longest) = (&self.sampling, &self.stop, self.model.size.longest);
         let picked = rows.map(|(scores, row)| {
             if row.ended.is_some() {
                 return None;
@@ -267,29 +261,29 @@ impl<'a> Generator<'a> {
             row.words.push(word);
             if row.words.len() - row.prompt == stop.most {
                 row.ended = Some(Ended::Most);
+            } else if row.words.len() > longest {
+                row.ended = Some(Ended::Full); // there is no position for this word to be read at
             }
             Some(word)
         });
         let picked: Vec<Option<u32>> = picked.collect();
-        let next: Vec<[u32; 1]> = picked.iter().map(|word| [word.unwrap_or(0)]).collect();
+        // A text that has ended reads padding, which takes no position.
+        let goes_on = |row: &Row| row.ended.is_none().then(|| row.words[row.words.len() - 1]);
+        let next: Vec<Vec<u32>> = self
+            .rows
+            .iter()
+            .map(|row| Vec::from_iter(goes_on(row)))
+            .collect();
         self.pending = TokenBatch::new(&next, 0, Side::Left);
         Ok(picked)
     }
 
-    /// Ends the text of a row, because of what its words mean.
+    /// Ends the text of a row, because of what its words mean; a word that was chosen for it last may still be read.
     ///
     /// # Panics
     /// If there is no such row.
     pub fn end_row(&mut self, row: usize) {
-        self.end(|at| at == row, Ended::Word);
-    }
-
-    fn end(&mut self, which: impl Fn(usize) -> bool, how: Ended) {
-        for (at, row) in self.rows.iter_mut().enumerate() {
-            if which(at) {
-                row.ended.get_or_insert(how);
-            }
-        }
+        self.rows[row].ended.get_or_insert(Ended::Word);
     }
 
     /// Whether every text has ended.

@@ -102,6 +102,34 @@ fn an_answer_is_the_same_alone_in_company_and_on_the_terminal() {
 }
 
 #[test]
+fn a_long_neighbour_takes_no_room_away() {
+    let sandbox = Sandbox::new();
+    writer(&sandbox);
+    // 24 positions: 22 of them are taken by the first prompt with its marks.
+    sandbox.file("prompts.txt", format!("{}\nmodel\n", "learn ".repeat(20)));
+    let input = [
+        "--input",
+        "prompts.txt",
+        "--max-tokens",
+        "15",
+        "--ignore-end",
+    ];
+    let together = answers(&sandbox, &input);
+    assert_eq!(
+        (&together[0]["ended"], &together[0]["tokens"]),
+        (&json!("full"), &json!(3))
+    );
+    assert_eq!(
+        (&together[1]["ended"], &together[1]["tokens"]),
+        (&json!("length"), &json!(15))
+    );
+    assert_eq!(
+        together,
+        answers(&sandbox, &[&input[..], &["--batch", "1"]].concat())
+    );
+}
+
+#[test]
 fn an_answer_ends_where_it_is_told_to() {
     let sandbox = Sandbox::new();
     writer(&sandbox);
