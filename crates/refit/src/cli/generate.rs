@@ -7,12 +7,14 @@ use super::{
 };
 use crate::{
     report::count,
-    text::{TextFolder, WriteSettings, Writer, Written, read_lines},
+    text::{
+        Heard, Prompts, TextFolder, TextModelError, WriteSettings, Writer, Writing, Written,
+        read_lines,
+    },
 };
-use refit_core::Progress;
 use refit_nn::zoo::Sampling;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, ops::ControlFlow, path::PathBuf};
 
 /// Let a model write on
 #[derive(Debug, clap::Args)]
@@ -63,7 +65,7 @@ pub(super) struct GenerateArgs {
     /// Scores of words that occurred are divided by it (multiplied where negative)
     #[arg(long, value_name = "R", default_value_t = 1.0)]
     repetition_penalty: f64,
-    /// Text before which an answer ends; may be given several times
+    /// Text before which an answer ends, or a word that writes nothing; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     /// Write on after words that end a text
@@ -84,43 +86,86 @@ pub(super) fn run(args: &GenerateArgs, ui: &Ui) -> Result<(), CliError> {
         return Err(CliError::plain(Exit::Usage, words).hint("give --temperature 1 too"));
     }
     let folder = TextFolder::open(&args.model)?;
-    let settings = settings(args);
-    Writer::check(&folder, &settings)?;
-    let prompts = match &args.input {
+    let texts = match &args.input {
         Some(path) => read_lines(path)?,
         None => args.prompt.clone(),
     };
+    let summary = Summary {
+        model: args.model.clone(),
+        parameters: folder.num_values(),
+        prompts: texts.len(),
+        max_tokens: args.max_tokens,
+        longest: folder.config.size().longest,
+    };
+    let job = Writing::new(folder, settings(args))?;
+    let prompts = job.prompts(texts)?;
     args.run.start_threads()?;
     if args.run.dry_run {
-        return ui.show(&Summary {
-            model: args.model.clone(),
-            parameters: folder.num_values(),
-            prompts: prompts.len(),
-            max_tokens: args.max_tokens,
-            longest: folder.config.size().longest,
-        });
+        return ui.show(&summary);
     }
     ui.listen();
-    let writer = Writer::load(folder, settings, &args.run.device.open())?;
-    let streams = prompts.len() == 1 && args.input.is_none() && !ui.json();
-    let mut broken = Ok(());
-    let mut tell = |_, piece: &str| {
-        if streams && broken.is_ok() {
-            broken = ui.stream(piece);
-        }
-    };
-    let unwatched = Unwatched(ui);
-    let progress: &dyn Progress = if streams { &unwatched } else { ui };
-    let answers = writer.write(&prompts, &mut tell, progress)?;
-    broken?;
+    let writer = job.load(&args.run.device.open())?;
     if ui.json() {
+        let answers = writer.write(&prompts, &mut |_| ControlFlow::Continue(()), ui)?;
         return ui.print_json(&Answers { answers });
     }
-    if streams {
-        return ui.print("\n");
+    if summary.prompts == 1 && args.input.is_none() {
+        return stream(&writer, &prompts, ui);
     }
-    let line = |answer: &Written| serde_json::to_string(answer).unwrap_or_default() + "\n";
-    ui.print(&answers.iter().map(line).collect::<String>())
+    lines(&writer, &prompts, ui)
+}
+
+/// Prints the words of one answer as they come.
+fn stream(writer: &Writer, prompts: &Prompts, ui: &Ui) -> Result<(), CliError> {
+    let mut printed = Ok(());
+    let mut tell = |heard: Heard<'_>| match heard {
+        Heard::Piece(piece) => {
+            printed = ui.stream(piece);
+            stop_if(printed.is_err())
+        }
+        Heard::Done(..) => ControlFlow::Continue(()),
+    };
+    let done = writer.write(prompts, &mut tell, &Unwatched(ui));
+    printed?;
+    done?;
+    ui.print("\n")
+}
+
+/// Prints every answer on a line of its own, as soon as it and those before it are done: what was written stays when
+/// the work is cut.
+fn lines(writer: &Writer, prompts: &Prompts, ui: &Ui) -> Result<(), CliError> {
+    let (mut printed, mut waiting, mut next) = (Ok(()), BTreeMap::new(), 0);
+    let mut tell = |heard: Heard<'_>| {
+        if let Heard::Done(at, answer) = heard {
+            let line = serde_json::to_string(answer).unwrap_or_default() + "\n";
+            waiting.insert(at, line);
+            while let Some(line) = waiting.remove(&next).filter(|_| printed.is_ok()) {
+                printed = ui.line(&line);
+                next += 1;
+            }
+        }
+        stop_if(printed.is_err())
+    };
+    let done = writer.write(prompts, &mut tell, ui);
+    ui.finish();
+    printed?;
+    match done {
+        Err(TextModelError::Interrupted) => {
+            let words = format!(
+                "interrupted; {next} of {} answers are printed",
+                prompts.len()
+            );
+            Err(CliError::plain(Exit::Interrupted, words))
+        }
+        done => Ok(done.map(|_| ())?),
+    }
+}
+
+fn stop_if(broken: bool) -> ControlFlow<()> {
+    if broken {
+        return ControlFlow::Break(());
+    }
+    ControlFlow::Continue(())
 }
 
 fn settings(args: &GenerateArgs) -> WriteSettings {

@@ -66,13 +66,28 @@ impl Ui {
     /// # Errors
     /// When stdout cannot be written to; a reader that went away ends the program in peace.
     pub(super) fn print(&self, text: &str) -> Result<(), CliError> {
-        self.bar.finish();
-        interrupt::work_is_done();
+        self.finish();
         let mut out = io::stdout().lock();
         let newline = if text.ends_with('\n') { "" } else { "\n" };
         write!(out, "{text}{newline}")
             .and_then(|()| out.flush())
             .map_err(|e| not_written(&e))
+    }
+
+    /// Says that all work is done and nothing more will be shown of it.
+    pub(super) fn finish(&self) {
+        self.bar.finish();
+        interrupt::work_is_done();
+    }
+
+    /// Prints a line on stdout as it becomes known, above the progress.
+    ///
+    /// # Errors
+    /// As [`print`](Self::print).
+    pub(super) fn line(&self, line: &str) -> Result<(), CliError> {
+        let mut printed = Ok(());
+        self.bar.above(|| printed = write_out(line));
+        printed.map_err(|e| not_written(&e))
     }
 
     /// Prints a piece of text on stdout as it becomes known, while no progress is shown.
@@ -84,10 +99,7 @@ impl Ui {
         reason = "a property of the terminal this speaks to"
     )]
     pub(super) fn stream(&self, piece: &str) -> Result<(), CliError> {
-        let mut out = io::stdout().lock();
-        write!(out, "{}", visible(piece))
-            .and_then(|()| out.flush())
-            .map_err(|e| not_written(&e))
+        write_out(&visible(piece)).map_err(|e| not_written(&e))
     }
 
     /// Prints a result as one JSON document.
@@ -134,6 +146,11 @@ impl Progress for Unwatched<'_> {
     fn cancelled(&self) -> bool {
         self.0.stopped()
     }
+}
+
+fn write_out(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
 fn not_written(error: &io::Error) -> CliError {

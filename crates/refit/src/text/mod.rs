@@ -19,5 +19,5 @@ pub(crate) use folder::{object, optional, setting};
 pub use head::TextHead;
 pub use lines::{read_lines, read_running};
 pub(crate) use reader::Reader;
-pub use write::{WriteSettings, Writer, Written};
+pub use write::{Heard, Prompts, WriteSettings, Writer, Writing, Written};
 pub use zero_shot::{Labelled, ZeroShot};

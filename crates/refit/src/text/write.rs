@@ -3,10 +3,16 @@
 use super::{TextFolder, TextModelError};
 use burn::tensor::Device;
 use refit_core::{ConfigError, Progress, Seed};
-use refit_nn::NnError;
-use refit_nn::zoo::{Ended, Generator, Sampling, Side, Stop, TextModel, TextTask, TokenBatch};
+use refit_nn::{
+    NnError,
+    zoo::{Ended, Generator, Sampling, Side, Stop, TextModel, TextTask, TokenBatch},
+};
 use refit_text::{Answer, ChatTemplate, Message};
 use serde::Serialize;
+use std::ops::ControlFlow;
+
+/// Batches whose prompts are sorted by length together: answers come in the order of prompts but for so many.
+const SORTED_BATCHES: usize = 16;
 
 /// How texts are written on.
 #[derive(Clone, Debug)]
@@ -45,22 +51,50 @@ pub struct Written {
     pub ended: &'static str,
 }
 
-/// A model that writes on, or answers.
+/// What is heard while a model writes.
 #[derive(Debug)]
-pub struct Writer {
+pub enum Heard<'a> {
+    /// The text of an answer goes on.
+    Piece(&'a str),
+    /// The answer to the prompt of this number, counted from 0, is done.
+    Done(usize, &'a Written),
+}
+
+/// Prompts as a model reads them.
+#[derive(Clone, Debug)]
+pub struct Prompts {
+    texts: Vec<String>,
+    tokens: Vec<Vec<u32>>,
+}
+
+impl Prompts {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+}
+
+/// Work that was checked as far as headers say; weights are not read yet.
+#[derive(Debug)]
+pub struct Writing {
     folder: TextFolder,
-    model: TextModel,
     settings: WriteSettings,
+    /// Words that end an answer.
     ends: Vec<u32>,
     template: Option<ChatTemplate>,
 }
 
-impl Writer {
-    /// Checks everything that headers say, before weights are read.
+impl Writing {
+    /// Checks model and settings.
     ///
     /// # Errors
     /// A model that writes no text; a missing or damaged template, where one is asked for; settings out of range.
-    pub fn check(folder: &TextFolder, settings: &WriteSettings) -> Result<(), TextModelError> {
+    pub fn new(mut folder: TextFolder, settings: WriteSettings) -> Result<Self, TextModelError> {
         if !matches!(folder.config.task(), TextTask::NextWord | TextTask::Answer) {
             return Err(TextModelError::OtherTask {
                 folder: folder.path().into(),
@@ -73,129 +107,49 @@ impl Writer {
             let expected = "1 or more: this model tells as many positions apart as there may be";
             return Err(NnError::from(ConfigError::range("max-tokens", 0, expected)).into());
         }
-        folder.ends()?;
-        template(folder, settings)?;
-        Ok(())
-    }
-
-    /// Reads the weights of a model.
-    ///
-    /// # Errors
-    /// Those of [`check`](Self::check); weights that do not fit the architecture or are not finite.
-    pub fn load(
-        mut folder: TextFolder,
-        settings: WriteSettings,
-        device: &Device,
-    ) -> Result<Self, TextModelError> {
-        Self::check(&folder, &settings)?;
-        let ends = if settings.ignore_end {
-            Vec::new()
-        } else {
-            folder.ends()?
-        };
-        let template = template(&folder, &settings)?;
+        let mut ends = folder.ends()?;
+        if settings.ignore_end {
+            ends.clear();
+        }
         folder.tokenizer = folder.tokenizer.uncut();
-        let weights = folder.load(device)?;
-        let model = weights.bind(|scope| folder.config.bind(scope))?;
+        // A word that writes nothing never shows in a text, so it is looked for among the words.
+        let special = |stop: &String| folder.tokenizer.special_id(stop);
+        ends.extend(settings.stops.iter().filter_map(special));
+        let template = settings.chat.then(|| {
+            let folder = folder.path();
+            ChatTemplate::open(folder)?.ok_or_else(|| TextModelError::NoChat {
+                folder: folder.into(),
+            })
+        });
         Ok(Self {
+            template: template.transpose()?,
             folder,
-            model,
             settings,
             ends,
-            template,
         })
     }
 
-    /// Writes on after every prompt. `tell` hears of each piece of text as it becomes certain, with the place of its
-    /// prompt.
+    /// Cuts prompts into tokens.
     ///
     /// # Errors
-    /// A prompt without a token, or as long as the model reads; when `progress` asks for a stop.
-    pub fn write(
-        &self,
-        prompts: &[String],
-        tell: &mut dyn FnMut(usize, &str),
-        progress: &dyn Progress,
-    ) -> Result<Vec<Written>, TextModelError> {
-        let encoded = prompts
-            .iter()
-            .enumerate()
-            .map(|(at, prompt)| self.encode(at, prompt));
-        let encoded: Vec<Vec<u32>> = encoded.collect::<Result<_, _>>()?;
-        // Prompts of like length are read together: padding is work, and room of the model.
-        let mut order: Vec<usize> = (0..prompts.len()).collect();
-        order.sort_by_key(|&at| encoded[at].len());
-        progress.begin("generate", Some(prompts.len() as u64));
-        let mut found = vec![None; prompts.len()];
-        for batch in order.chunks(self.settings.batch.max(1)) {
-            let answers = self.write_batch(batch, &encoded, tell, progress)?;
-            for (&at, (text, tokens, ended)) in batch.iter().zip(answers) {
-                found[at] = Some(Written {
-                    prompt: prompts[at].clone(),
-                    text,
-                    prompt_tokens: encoded[at].len(),
-                    tokens,
-                    ended,
-                });
-            }
-            progress.advance(batch.len() as u64);
-        }
-        Ok(found.into_iter().flatten().collect())
+    /// A prompt without a token, or that leaves no room for an answer; what the template says is wrong with one.
+    pub fn prompts(&self, texts: Vec<String>) -> Result<Prompts, TextModelError> {
+        let tokens = texts.iter().enumerate();
+        let tokens = tokens.map(|(at, prompt)| self.encode(at, prompt));
+        Ok(Prompts {
+            tokens: tokens.collect::<Result<_, _>>()?,
+            texts,
+        })
     }
 
-    fn write_batch(
-        &self,
-        batch: &[usize],
-        encoded: &[Vec<u32>],
-        tell: &mut dyn FnMut(usize, &str),
-        progress: &dyn Progress,
-    ) -> Result<Vec<(String, usize, &'static str)>, TextModelError> {
-        let settings = &self.settings;
-        let prompts: Vec<&[u32]> = batch.iter().map(|&at| &encoded[at][..]).collect();
-        let seeds: Vec<Seed> = batch.iter().map(|at| settings.seed.fork(at)).collect();
-        let stop = Stop {
-            words: self.ends.clone(),
-            most: settings.most,
-        };
-        let sampling = settings.sampling;
-        let mut generator = match &self.model {
-            TextModel::Decoder(model) => Generator::new(model, &prompts, &seeds, sampling, stop),
-            TextModel::Answerer(model) => {
-                let read = TokenBatch::new(&prompts, self.folder.tokenizer.pad(), Side::Right);
-                Generator::answering(model, &read, &seeds, sampling, stop)
-            }
-            _ => unreachable!("an encoder guesses no next word"),
-        }?;
-        let mut answers: Vec<Answer<'_>> = batch
-            .iter()
-            .map(|_| Answer::new(&self.folder.tokenizer, &settings.stops))
-            .collect();
-        while !generator.is_done() {
-            if progress.cancelled() {
-                return Err(TextModelError::Interrupted);
-            }
-            let words = generator.next_words()?;
-            for (row, (word, answer)) in words.iter().zip(&mut answers).enumerate() {
-                if let Some(word) = *word {
-                    tell(batch[row], answer.push(word)?);
-                    if answer.stopped() {
-                        generator.end_row(row);
-                    }
-                }
-            }
-        }
-        let ended = generator.ended();
-        let told = answers.iter_mut().enumerate().map(|(row, answer)| {
-            tell(batch[row], answer.finish());
-            let ended = match ended[row] {
-                _ if answer.stopped() => "end",
-                Some(Ended::Most) => "length",
-                Some(Ended::Full) => "full",
-                _ => "end",
-            };
-            (answer.text().to_owned(), generator.answer(row).len(), ended)
-        });
-        Ok(told.collect())
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// When they do not fit the architecture or are not finite.
+    pub fn load(self, device: &Device) -> Result<Writer, TextModelError> {
+        let weights = self.folder.load(device)?;
+        let model = weights.bind(|scope| self.folder.config.bind(scope))?;
+        Ok(Writer { job: self, model })
     }
 
     /// The tokens of a prompt.
@@ -224,15 +178,123 @@ impl Writer {
     }
 }
 
-fn template(
-    folder: &TextFolder,
-    settings: &WriteSettings,
-) -> Result<Option<ChatTemplate>, TextModelError> {
-    if !settings.chat {
-        return Ok(None);
+/// A model that writes on, or answers.
+#[derive(Debug)]
+pub struct Writer {
+    job: Writing,
+    model: TextModel,
+}
+
+impl Writer {
+    /// What was checked before, such as prompts are.
+    pub const fn job(&self) -> &Writing {
+        &self.job
     }
-    let found = ChatTemplate::open(folder.path())?;
-    found.map(Some).ok_or_else(|| TextModelError::NoChat {
-        folder: folder.path().into(),
-    })
+
+    /// Writes on after every prompt. `tell` hears of text as it becomes certain and of answers as they are done; it stops
+    /// the work by [`ControlFlow::Break`].
+    ///
+    /// # Errors
+    /// When `tell` or `progress` asks for a stop.
+    pub fn write(
+        &self,
+        prompts: &Prompts,
+        tell: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Written>, TextModelError> {
+        let count = prompts.len();
+        let batch = self.job.settings.batch.max(1);
+        // Prompts of like length are read together: padding is work.
+        let mut order: Vec<usize> = (0..count).collect();
+        for near in order.chunks_mut(batch * SORTED_BATCHES) {
+            near.sort_by_key(|&at| prompts.tokens[at].len());
+        }
+        progress.begin("generate", Some(count as u64));
+        let mut found = vec![None; count];
+        for batch in order.chunks(batch) {
+            for (&at, written) in batch
+                .iter()
+                .zip(self.write_batch(batch, prompts, tell, progress)?)
+            {
+                go_on(tell(Heard::Done(at, &written)))?;
+                found[at] = Some(written);
+            }
+            progress.advance(batch.len() as u64);
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn write_batch(
+        &self,
+        batch: &[usize],
+        prompts: &Prompts,
+        tell: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Written>, TextModelError> {
+        let Writing {
+            folder,
+            settings,
+            ends,
+            ..
+        } = &self.job;
+        let tokens: Vec<&[u32]> = batch.iter().map(|&at| &prompts.tokens[at][..]).collect();
+        let seeds: Vec<Seed> = batch.iter().map(|at| settings.seed.fork(at)).collect();
+        let stop = Stop {
+            words: ends.clone(),
+            most: settings.most,
+        };
+        let sampling = settings.sampling;
+        let mut generator = match &self.model {
+            TextModel::Decoder(model) => Generator::new(model, &tokens, &seeds, sampling, stop),
+            TextModel::Answerer(model) => {
+                let read = TokenBatch::new(&tokens, folder.tokenizer.pad(), Side::Right);
+                Generator::answering(model, &read, &seeds, sampling, stop)
+            }
+            _ => unreachable!("an encoder guesses no next word"),
+        }?;
+        let answer = |_| Answer::new(&folder.tokenizer, &settings.stops);
+        let mut answers: Vec<Answer<'_>> = batch.iter().map(answer).collect();
+        while !generator.is_done() {
+            if progress.cancelled() {
+                return Err(TextModelError::Interrupted);
+            }
+            let words = generator.next_words()?;
+            for (row, (word, answer)) in words.iter().zip(&mut answers).enumerate() {
+                if let Some(word) = *word {
+                    go_on(tell(Heard::Piece(answer.push(word)?)))?;
+                    if answer.stopped() {
+                        generator.end_row(row);
+                    }
+                }
+            }
+        }
+        let mut written = Vec::with_capacity(batch.len());
+        for ((row, answer), (&at, ended)) in answers
+            .iter_mut()
+            .enumerate()
+            .zip(batch.iter().zip(generator.ended()))
+        {
+            go_on(tell(Heard::Piece(answer.finish()?)))?;
+            written.push(Written {
+                prompt: prompts.texts[at].clone(),
+                text: answer.text().to_owned(),
+                prompt_tokens: prompts.tokens[at].len(),
+                tokens: generator.answer(row).len(),
+                ended: match ended {
+                    _ if answer.stopped() => "end",
+                    Some(Ended::Most) => "length",
+                    Some(Ended::Full) => "full",
+                    _ => "end",
+                },
+            });
+        }
+        Ok(written)
+    }
+}
+
+fn go_on(told: ControlFlow<()>) -> Result<(), TextModelError> {
+    match told {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(TextModelError::Interrupted),
+    }
 }

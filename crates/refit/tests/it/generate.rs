@@ -163,6 +163,54 @@ fn an_answer_ends_where_it_is_told_to() {
 }
 
 #[test]
+fn a_reader_that_goes_away_ends_the_work_and_a_plan_reads_the_prompts() {
+    let sandbox = Sandbox::new();
+    writer(&sandbox);
+    let long = "learn ".repeat(40);
+    let plan = generate(&sandbox, &["--prompt", &long, "--dry-run"]);
+    assert!(
+        plan.code == Some(3) && plan.err.contains("has 42 tokens"),
+        "{}",
+        plan.err
+    );
+    // `[SEP]` is special: it never shows in a text, and ends one all the same.
+    let draw = [
+        "--prompt",
+        "learn",
+        "--temperature",
+        "9",
+        "--max-tokens",
+        "0",
+        "--ignore-end",
+        "--seed",
+    ];
+    let texts = (0..20).map(|seed| {
+        answers(
+            &sandbox,
+            &[&draw[..], &[&seed.to_string(), "--stop", "[SEP]"]].concat(),
+        )
+        .remove(0)
+    });
+    assert!(texts.into_iter().any(|answer| answer["ended"] == "end"));
+    let mut child = sandbox
+        .command()
+        .args([
+            "generate",
+            WRITER,
+            "--prompt",
+            "learn",
+            "--max-tokens",
+            "0",
+            "--ignore-end",
+        ])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_chat_is_put_into_the_template_of_its_model() {
     let sandbox = Sandbox::new();
     writer(&sandbox);

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     report::count,
     text::{
-        Embedder, TextClassifier, TextFolder, TextHead, WriteSettings, Writer, open_head,
+        Embedder, TextClassifier, TextFolder, TextHead, WriteSettings, Writing, open_head,
         read_running,
         score::{
             AnswerScore, ClassScore, LanguageConfig, LanguageScore, RetrievalScore,
@@ -172,7 +172,7 @@ fn score(
             Score::Answers(score_spans(folder, data, &device, ui)?)
         }
         TaskName::Answers => {
-            let model = Writer::load(folder, answers(args), &device)?;
+            let model = Writing::new(folder, answers(args))?.load(&device)?;
             Score::Answers(score_answers(&model, data, ui)?)
         }
         TaskName::Retrieval => {

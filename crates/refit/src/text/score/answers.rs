@@ -6,6 +6,7 @@ use refit_core::Progress;
 use refit_io::data::{Header, TextColumn, read_columns};
 use refit_math::metric::{exact_match, token_f1};
 use serde::Serialize;
+use std::ops::ControlFlow;
 
 /// How often answers are those that were expected; shares in `[0, 1]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -47,7 +48,8 @@ pub fn score_answers(
     let question = TextColumn::needed(&["prompt", "question", "input"]);
     let answer = TextColumn::needed(&["answer", "target", "output"]);
     let rows = read_columns(data.path, data.part, &[question, answer], Header::Needed)?;
-    let found = model.write(column(&rows, 0), &mut |_, _| (), progress)?;
+    let prompts = model.job().prompts(column(&rows, 0).to_vec())?;
+    let found = model.write(&prompts, &mut |_| ControlFlow::Continue(()), progress)?;
     let found = found.iter().map(|answer| answer.text.as_str());
     let expected = column(&rows, 1).iter().map(String::as_str);
     Ok(AnswerScore::of(found.zip(expected)))
