@@ -32,7 +32,7 @@ pub use dtype::DType;
 pub use error::{ConfigError, Hint, Valid, nearest};
 pub use outcome::{Budget, StopReason};
 pub use path::ParamPath;
-pub use progress::{Cancel, Progress, Silent};
+pub use progress::{Cancel, Progress, Silent, Unwatched};
 pub use seed::Seed;
 pub use stream::{ReadError, TensorRead, TensorWrite, WriteError};
 pub use tensor::{LastingBytes, Sink, Source, TensorMeta};

@@ -22,6 +22,19 @@ pub trait Progress: Sync {
     }
 }
 
+/// Hears nothing and cancels when another listener does: for a part of work that is shown as a whole.
+pub struct Unwatched<'a>(pub &'a dyn Progress);
+
+impl Progress for Unwatched<'_> {
+    fn begin(&self, _phase: &str, _total: Option<u64>) {}
+    fn advance(&self, _units: u64) {}
+    fn note(&self, _text: &str) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
+    }
+}
+
 /// Hears nothing and never cancels.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;

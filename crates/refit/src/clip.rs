@@ -2,7 +2,7 @@
 //!
 //! Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.
 
-use crate::text::{Labelled, TextModelError, object, optional, setting, softmax};
+use crate::text::{Labelled, TextModelError, hypotheses, object, optional, setting, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use refit_core::{ConfigError, Progress, Source};
@@ -20,8 +20,6 @@ use std::path::{Path, PathBuf};
 
 /// What is said about a picture of a class, where nothing else is asked for.
 const TEMPLATE: &str = "a photo of a {}.";
-/// Where the label stands in it.
-const PLACE: &str = "{}";
 /// Pictures that are seen together.
 const BATCH: usize = 32;
 /// Colours as CLIP was trained on them.
@@ -138,28 +136,8 @@ impl PictureClassifier {
     /// # Errors
     /// Fewer than two labels, one that comes twice, a template without a place for the label.
     pub fn check(labels: &[String], template: Option<&str>) -> Result<Vec<String>, TextModelError> {
-        let wrong = |error: ConfigError| TextModelError::Model(NnError::from(error));
-        let template = template.unwrap_or(TEMPLATE);
-        if !template.contains(PLACE) {
-            let expected = "a sentence with {} in the place of the label";
-            return Err(wrong(ConfigError::range("hypothesis", template, expected)));
-        }
-        let again = labels
-            .iter()
-            .enumerate()
-            .any(|(at, label)| labels[..at].contains(label));
-        if again || labels.len() < 2 {
-            let found = format!("{} labels", labels.len());
-            return Err(wrong(ConfigError::range(
-                "label",
-                found,
-                "two or more, each once",
-            )));
-        }
-        Ok(labels
-            .iter()
-            .map(|label| template.replace(PLACE, label))
-            .collect())
+        hypotheses(labels, template.unwrap_or(TEMPLATE), 2)
+            .map_err(|error| TextModelError::Model(NnError::from(error)))
     }
 
     /// Reads the weights, and what is said about each class.

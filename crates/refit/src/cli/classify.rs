@@ -61,6 +61,11 @@ pub(super) fn run(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
     }
     let head = open_head(args.head.as_deref())?;
     let names = TextClassifier::check(&folder, head.as_ref())?;
+    if names.len() < 2 {
+        let words = format!("`{}` gives a number and no classes", args.model.display());
+        return Err(CliError::plain(Exit::BadInput, words)
+            .hint("`refit eval --task regression` says how good its numbers are"));
+    }
     let zero_shot = (!args.label.is_empty()).then(|| {
         let hypothesis = args.hypothesis.as_deref();
         ZeroShot::new(&args.label, hypothesis, args.several, &names)
@@ -83,11 +88,6 @@ pub(super) fn run(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
     ui.listen();
     let longest = folder.longest;
     let model = TextClassifier::load(folder, head, &args.run.device.open())?;
-    if model.labels().len() < 2 {
-        let words = format!("`{}` gives a number and no classes", args.model.display());
-        return Err(CliError::plain(Exit::BadInput, words)
-            .hint("`refit eval --task regression` says how good its numbers are"));
-    }
     let (found, cut) = match &zero_shot {
         Some(zero_shot) => zero_shot.label(&model, &texts, ui)?,
         None => model.label(&texts, ui)?,

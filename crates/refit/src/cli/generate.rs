@@ -3,7 +3,7 @@
 use super::{
     args::RunArgs,
     error::{CliError, Exit},
-    ui::{Show, Ui, Unwatched},
+    ui::{Show, Ui},
 };
 use crate::{
     report::count,
@@ -12,6 +12,7 @@ use crate::{
         read_lines,
     },
 };
+use refit_core::Unwatched;
 use refit_nn::zoo::Sampling;
 use serde::Serialize;
 use std::{collections::BTreeMap, ops::ControlFlow, path::PathBuf};

@@ -135,19 +135,6 @@ impl Ui {
     }
 }
 
-/// Work that nobody watches but whoever may stop it.
-pub(super) struct Unwatched<'a>(pub(super) &'a Ui);
-
-impl Progress for Unwatched<'_> {
-    fn begin(&self, _: &str, _: Option<u64>) {}
-    fn advance(&self, _: u64) {}
-    fn note(&self, _: &str) {}
-
-    fn cancelled(&self) -> bool {
-        self.0.stopped()
-    }
-}
-
 fn write_out(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush())

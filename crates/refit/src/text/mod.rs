@@ -20,4 +20,5 @@ pub use head::TextHead;
 pub use lines::{read_lines, read_running};
 pub(crate) use reader::Reader;
 pub use write::{Heard, Prompts, WriteSettings, Writer, Writing, Written};
+pub(crate) use zero_shot::hypotheses;
 pub use zero_shot::{Labelled, ZeroShot};

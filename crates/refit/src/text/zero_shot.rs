@@ -3,7 +3,7 @@
 //! Source: Yin, Hay and Roth 2019, arXiv:1909.00161.
 
 use super::{TextClassifier, TextModelError, TextScores, softmax};
-use refit_core::{ConfigError, Progress};
+use refit_core::{ConfigError, Progress, Unwatched};
 use refit_nn::NnError;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 const HYPOTHESIS: &str = "This example is {}.";
 /// Where the label stands in it.
 const PLACE: &str = "{}";
+
+/// Texts whose pairs with all labels are held together.
+const TEXTS: usize = 128;
 
 /// A text and its class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,6 +45,41 @@ impl Labelled {
     }
 }
 
+/// What is said about each label: `sentence` with it in the place of `{}`.
+///
+/// # Errors
+/// Fewer than `least` labels, one that comes twice, a sentence without a place.
+pub(crate) fn hypotheses(
+    labels: &[String],
+    sentence: &str,
+    least: usize,
+) -> Result<Vec<String>, ConfigError> {
+    if !sentence.contains(PLACE) {
+        let expected = "a sentence with {} in the place of the label";
+        return Err(ConfigError::range("hypothesis", sentence, expected));
+    }
+    let again = |(at, label): (usize, &String)| labels[..at].contains(label);
+    if let Some((_, label)) = labels.iter().enumerate().find(|&one| again(one)) {
+        return Err(ConfigError::range(
+            "label",
+            format_args!("`{label}` twice"),
+            "each once",
+        ));
+    }
+    if labels.len() < least {
+        let expected = format!("{least} or more");
+        return Err(ConfigError::range(
+            "label",
+            format_args!("{} in number", labels.len()),
+            expected,
+        ));
+    }
+    Ok(labels
+        .iter()
+        .map(|label| sentence.replace(PLACE, label))
+        .collect())
+}
+
 /// Labels in words, and how a model is asked for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZeroShot {
@@ -58,7 +96,7 @@ impl ZeroShot {
     /// other, and a class that begins with `contra` is needed too.
     ///
     /// # Errors
-    /// Fewer than two labels, one that comes twice, a hypothesis without a place for the label, a model of other
+    /// Fewer than two labels (one with `several`), one that comes twice, a hypothesis without a place for the label, a model of other
     /// classes.
     pub fn new(
         labels: &[String],
@@ -67,26 +105,9 @@ impl ZeroShot {
         names: &[String],
     ) -> Result<Self, TextModelError> {
         let wrong = |error: ConfigError| TextModelError::Model(NnError::from(error));
-        let hypothesis = hypothesis.unwrap_or(HYPOTHESIS);
-        if !hypothesis.contains(PLACE) {
-            let expected = "a sentence with {} in the place of the label";
-            return Err(wrong(ConfigError::range(
-                "hypothesis",
-                hypothesis,
-                expected,
-            )));
-        }
-        let mut sorted = labels.to_vec();
-        sorted.sort();
-        sorted.dedup();
-        if sorted.len() != labels.len() || labels.len() < 2 {
-            let found = format!("{} of which {} differ", labels.len(), sorted.len());
-            return Err(wrong(ConfigError::range(
-                "label",
-                found,
-                "two or more, each once",
-            )));
-        }
+        let least = if several { 1 } else { 2 };
+        let hypotheses =
+            hypotheses(labels, hypothesis.unwrap_or(HYPOTHESIS), least).map_err(wrong)?;
         let named = |start: &str| {
             let begins = |name: &String| name.to_lowercase().starts_with(start);
             names.iter().position(begins)
@@ -101,10 +122,7 @@ impl ZeroShot {
         };
         Ok(Self {
             labels: labels.to_vec(),
-            hypotheses: labels
-                .iter()
-                .map(|label| hypothesis.replace(PLACE, label))
-                .collect(),
+            hypotheses,
             several,
             entailment,
             contradiction,
@@ -124,10 +142,6 @@ impl ZeroShot {
         texts: &[String],
         progress: &dyn Progress,
     ) -> Result<(Vec<Labelled>, usize), TextModelError> {
-        let each = |text: &String| vec![text.clone(); self.labels.len()];
-        let firsts: Vec<String> = texts.iter().flat_map(each).collect();
-        let seconds: Vec<String> = texts.iter().flat_map(|_| self.hypotheses.clone()).collect();
-        let TextScores { scores, cut } = model.scores(&firsts, Some(&seconds), progress)?;
         let probabilities = |scores: &[Vec<f32>]| match self.contradiction {
             Some(contradiction) if self.several => {
                 let of = |s: &Vec<f32>| softmax(&[s[contradiction], s[self.entailment]])[1];
@@ -138,10 +152,21 @@ impl ZeroShot {
                 softmax(&scores)
             }
         };
-        let of_texts = texts.iter().zip(scores.chunks(self.labels.len()));
-        let found =
-            of_texts.map(|(text, scores)| Labelled::new(text, &self.labels, probabilities(scores)));
-        Ok((found.collect(), cut))
+        progress.begin("classify", Some(texts.len() as u64));
+        let (mut found, mut all_cut) = (Vec::with_capacity(texts.len()), 0);
+        for some in texts.chunks(TEXTS) {
+            let each = |text: &String| vec![text.clone(); self.labels.len()];
+            let firsts: Vec<String> = some.iter().flat_map(each).collect();
+            let seconds: Vec<String> = some.iter().flat_map(|_| self.hypotheses.clone()).collect();
+            let unwatched = Unwatched(progress);
+            let TextScores { scores, cut } = model.scores(&firsts, Some(&seconds), &unwatched)?;
+            for (text, scores) in some.iter().zip(scores.chunks(self.labels.len())) {
+                found.push(Labelled::new(text, &self.labels, probabilities(scores)));
+            }
+            all_cut += cut;
+            progress.advance(some.len() as u64);
+        }
+        Ok((found, all_cut))
     }
 }
 

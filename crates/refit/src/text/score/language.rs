@@ -22,6 +22,25 @@ pub struct LanguageConfig {
     pub stride: Option<usize>,
 }
 
+impl LanguageConfig {
+    /// Window and stride for a model that reads `longest` tokens.
+    ///
+    /// # Errors
+    /// One that is out of range.
+    pub fn sizes(self, longest: usize) -> Result<[usize; 2], TextModelError> {
+        let check = |key, found: usize, least: usize, most: usize| {
+            if (least..=most).contains(&found) {
+                return Ok(found);
+            }
+            let expected = format!("{least} to {most}");
+            Err(NnError::from(ConfigError::range(key, found, expected)))
+        };
+        let window = check("window", self.window.unwrap_or(longest), 2, longest)?;
+        let stride = self.stride.unwrap_or(window / 2);
+        Ok([window, check("stride", stride, 1, window - 1)?])
+    }
+}
+
 /// Perplexity, in a sliding window.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LanguageScore {
@@ -31,7 +50,7 @@ pub struct LanguageScore {
     pub nats_per_token: f64,
     /// Its exponential.
     pub perplexity: f64,
-    /// Bits for every byte of the text: comparable between tokenizers.
+    /// Bits for every byte of the text that was guessed: comparable between tokenizers.
     pub bits_per_byte: f64,
     /// Perplexity of guessing every word of the vocabulary alike.
     pub uniform: f64,
@@ -59,19 +78,9 @@ pub(crate) fn score(
         });
     };
     let size = reader.folder.config.size();
-    let range = |key, found: usize, most: usize, expected: String| {
-        let fits = (1..=most).contains(&found);
-        let error = || NnError::from(ConfigError::range(key, found, expected));
-        fits.then_some(found).ok_or_else(error)
-    };
-    let window = config.window.unwrap_or(size.longest);
-    let expected = format!("2 to {}, which the model reads", size.longest);
-    let window = range("window", window, size.longest, expected)?.max(2);
-    let stride = config.stride.unwrap_or(window / 2);
-    let expected = format!("1 to {}, one less than the window", window - 1);
-    let stride = range("stride", stride, window - 1, expected)?;
-    let ids = reader.folder.tokenizer.clone().uncut().encode(text, None)?;
-    let ids = ids.ids();
+    let [window, stride] = config.sizes(size.longest)?;
+    let encoded = reader.folder.tokenizer.clone().uncut().encode(text, None)?;
+    let ids = encoded.ids();
     if ids.len() < 2 {
         let found = format!("{} tokens", ids.len());
         return Err(NnError::from(ConfigError::range("text", found, "two or more")).into());
@@ -103,11 +112,13 @@ pub(crate) fn score(
     }
     let tokens = ids.len() - 1;
     let mean = nats / tokens as f64;
+    // Bytes of the first token, which nothing stands before; none where it was added.
+    let (_, unscored) = encoded.offsets()[0];
     Ok(LanguageScore {
         tokens,
         nats_per_token: mean,
         perplexity: mean.exp(),
-        bits_per_byte: nats / std::f64::consts::LN_2 / text.len() as f64,
+        bits_per_byte: nats / std::f64::consts::LN_2 / (text.len() - unscored).max(1) as f64,
         uniform: size.words as f64,
         window,
         stride,

@@ -1,9 +1,9 @@
 //! Tags of words.
 
 use super::{class_of, unknown_label};
-use crate::text::{Reader, TextFolder, TextModelError};
+use crate::text::{Reader, TextFolder, TextModelError, setting};
 use burn::tensor::Device;
-use refit_core::Progress;
+use refit_core::{ConfigError, Progress};
 use refit_io::data::{TaggedSentence, read_tagged};
 use refit_math::metric::SpanCounts;
 use refit_nn::{
@@ -88,6 +88,16 @@ pub fn score_tags(
         right += sentence.tags.iter().zip(&tags).filter(same).count();
         let named = sentence.tags.iter().map(|tag| name(tag, &labels));
         counts.add(&named.collect::<Vec<_>>(), &tags);
+    }
+    if counts.expected == 0
+        && let Some(tag) = expected.iter().find(|tag| name(tag, &labels) != "O")
+    {
+        let expected = "tags that mark spans, such as `B-person` and `I-person`";
+        return Err(setting(path)(ConfigError::range(
+            "tag",
+            format_args!("`{tag}`"),
+            expected,
+        )));
     }
     let words = expected.len();
     Ok(TagScore {
