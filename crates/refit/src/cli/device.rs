@@ -12,9 +12,9 @@ pub(super) enum DeviceName {
     /// An NVIDIA GPU by its number.
     #[cfg(feature = "cuda")]
     Cuda(usize),
-    /// A discrete GPU by its number, through the graphics interface of the system.
+    /// A discrete GPU by its number, or the best GPU there is, through the graphics interface of the system.
     #[cfg(feature = "wgpu")]
-    Wgpu(usize),
+    Wgpu(Option<usize>),
 }
 
 /// Most GPUs of one kind.
@@ -22,40 +22,6 @@ pub(super) enum DeviceName {
 const MOST: usize = 16;
 
 impl DeviceName {
-    /// The name on the command line.
-    pub(super) fn as_str(self) -> &'static str {
-        #[cfg(any(feature = "cuda", feature = "wgpu"))]
-        macro_rules! numbered {
-            ($kind:literal) => {
-                [
-                    concat!($kind, ":0"),
-                    concat!($kind, ":1"),
-                    concat!($kind, ":2"),
-                    concat!($kind, ":3"),
-                    concat!($kind, ":4"),
-                    concat!($kind, ":5"),
-                    concat!($kind, ":6"),
-                    concat!($kind, ":7"),
-                    concat!($kind, ":8"),
-                    concat!($kind, ":9"),
-                    concat!($kind, ":10"),
-                    concat!($kind, ":11"),
-                    concat!($kind, ":12"),
-                    concat!($kind, ":13"),
-                    concat!($kind, ":14"),
-                    concat!($kind, ":15"),
-                ]
-            };
-        }
-        match self {
-            Self::Cpu => "cpu",
-            #[cfg(feature = "cuda")]
-            Self::Cuda(number) => numbered!("cuda")[number],
-            #[cfg(feature = "wgpu")]
-            Self::Wgpu(number) => numbered!("wgpu")[number],
-        }
-    }
-
     /// The engine's device.
     pub(super) fn open(self) -> Device {
         match self {
@@ -63,7 +29,10 @@ impl DeviceName {
             #[cfg(feature = "cuda")]
             Self::Cuda(number) => Device::cuda(number),
             #[cfg(feature = "wgpu")]
-            Self::Wgpu(number) => Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(number)),
+            Self::Wgpu(number) => Device::wgpu(number.map_or_else(
+                burn::tensor::DeviceKind::default,
+                burn::tensor::DeviceKind::DiscreteGpu,
+            )),
         }
     }
 
@@ -104,7 +73,15 @@ impl DeviceName {
 
 impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(None) => f.write_str("wgpu"),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(Some(number)) => write!(f, "wgpu:{number}"),
+        }
     }
 }
 
@@ -120,9 +97,9 @@ impl FromStr for DeviceName {
         match (kind, number) {
             ("cpu", None) => Ok(Self::Cpu),
             #[cfg(feature = "cuda")]
-            ("cuda", number) => numbered(number).map(Self::Cuda),
+            ("cuda", number) => numbered(number.unwrap_or("0")).map(Self::Cuda),
             #[cfg(feature = "wgpu")]
-            ("wgpu", number) => numbered(number).map(Self::Wgpu),
+            ("wgpu", number) => number.map(numbered).transpose().map(Self::Wgpu),
             #[allow(unreachable_patterns, reason = "the features add arms of these names")]
             ("cuda" | "wgpu", _) => Err(format!(
                 "this build computes on the processor alone; build it with `--features {kind}`"
@@ -133,8 +110,8 @@ impl FromStr for DeviceName {
 }
 
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
-fn numbered(number: Option<&str>) -> Result<usize, String> {
-    let found = number.unwrap_or("0").parse().ok().filter(|&n| n < MOST);
+fn numbered(number: &str) -> Result<usize, String> {
+    let found = number.parse().ok().filter(|&n| n < MOST);
     found.ok_or_else(|| format!("expected a number below {MOST} after the colon"))
 }
 

@@ -90,7 +90,7 @@ fn begin(args: &DemoArgs, ui: &Ui) -> Result<(), CliError> {
         return ui.show(&plan.summary(&out));
     }
     let settings = serde_json::to_value(&plan.settings).unwrap_or_default();
-    let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
+    let (device, threads) = (args.run.device.to_string(), args.run.thread_count());
     let mut record = RunRecord::start("demo", device, threads, args.run.seed(), settings);
     record.inputs = inputs::read(plan.settings.data.as_deref())?;
     let folder = RunFolder::create_resumable(&out, overwrite(args.force), record)?;

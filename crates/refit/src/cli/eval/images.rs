@@ -74,10 +74,10 @@ impl Plan {
     fn make(args: &EvalArgs) -> Result<Self, CliError> {
         let source = parse_source(&args.data);
         let source = source.map_err(|words| CliError::plain(Exit::Usage, words))?;
-        let split = Split::from_str(&args.split, true).map_err(|_| {
+        let split = Split::from_str(args.split(), true).map_err(|_| {
             let words = format!(
                 "--split `{}`, expected `train`, `val` or `test`",
-                args.split
+                args.split()
             );
             CliError::plain(Exit::Usage, words)
         })?;

@@ -40,9 +40,9 @@ pub(super) struct EvalArgs {
     /// Images: .npz, folder or generated:NAME, as for `refit train`. Texts: a file
     #[arg(long, value_name = "DATA")]
     data: String,
-    /// Part of the data (report `test` once, choose on `val`)
-    #[arg(long, value_name = "PART", default_value = "test")]
-    split: String,
+    /// Part of the data (report `test` once, choose on `val`) [default: test]
+    #[arg(long, value_name = "PART")]
+    split: Option<String>,
     /// Take the classifier from this model; of texts, the folder `head` that `refit tune` wrote
     #[arg(long, value_name = "MODEL")]
     head: Option<PathBuf>,
@@ -92,6 +92,13 @@ struct TextArgs {
     /// Most tokens of a written answer (ours) [default: 32]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
+}
+
+impl EvalArgs {
+    /// The part of the data that is looked at.
+    fn split(&self) -> &str {
+        self.split.as_deref().unwrap_or("test")
+    }
 }
 
 pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {

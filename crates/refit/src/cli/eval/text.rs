@@ -59,6 +59,9 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
     let head = open_head(args.head.as_deref())?;
     let task = task(args, &folder, head.is_some())?;
     check_flags(args, task)?;
+    if task == TaskName::Language {
+        language(args).sizes(folder.config.size().longest)?;
+    }
     let data = Path::new(&args.data);
     if !data.is_file() {
         let words = format!("`{}` is no file", args.data);
@@ -70,7 +73,7 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
             model: args.path.clone(),
             parameters: folder.num_values(),
             data: args.data.clone(),
-            split: args.split.clone(),
+            split: part(args, task),
             task,
         });
     }
@@ -79,7 +82,7 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
     ui.show(&Scored {
         model: args.path.display().to_string(),
         data: args.data.clone(),
-        split: args.split.clone(),
+        split: part(args, task),
         task,
         score,
     })
@@ -108,6 +111,16 @@ fn task(args: &EvalArgs, folder: &TextFolder, head: bool) -> Result<TaskName, Cl
     })
 }
 
+/// Whether the data of a task is a table, whose column `split` tells parts.
+fn has_parts(task: TaskName) -> bool {
+    !matches!(task, TaskName::Language | TaskName::Tagging)
+}
+
+/// The part that was asked for, where there are parts.
+fn part(args: &EvalArgs, task: TaskName) -> Option<String> {
+    has_parts(task).then(|| args.split().to_owned())
+}
+
 fn check_flags(args: &EvalArgs, task: TaskName) -> Result<(), CliError> {
     let texts = &args.texts;
     let language = task == TaskName::Language;
@@ -120,6 +133,7 @@ fn check_flags(args: &EvalArgs, task: TaskName) -> Result<(), CliError> {
             task == TaskName::Answers,
         ),
         ("--max-length", texts.max_length.is_some(), !language),
+        ("--split", args.split.is_some(), has_parts(task)),
         (
             "--head",
             args.head.is_some(),
@@ -127,10 +141,7 @@ fn check_flags(args: &EvalArgs, task: TaskName) -> Result<(), CliError> {
         ),
     ] {
         if given && !used {
-            let name = task
-                .to_possible_value()
-                .unwrap_or_else(|| unreachable!("none is hidden"));
-            let words = format!("{flag} has no effect on --task {}", name.get_name());
+            let words = format!("{flag} has no effect on --task {}", name(task));
             return Err(CliError::plain(Exit::Usage, words));
         }
     }
@@ -148,7 +159,7 @@ fn score(
     let path = Path::new(&args.data);
     let data = TextData {
         path,
-        part: &args.split,
+        part: args.split(),
     };
     Ok(match task {
         TaskName::Classification => {
@@ -162,11 +173,7 @@ fn score(
         TaskName::Tagging => Score::Tags(score_tags(folder, path, &device, ui)?),
         TaskName::Language => {
             let text = read_running(path)?;
-            let config = LanguageConfig {
-                window: args.texts.window,
-                stride: args.texts.stride,
-            };
-            Score::Language(score_language(folder, &text, config, &device, ui)?)
+            Score::Language(score_language(folder, &text, language(args), &device, ui)?)
         }
         TaskName::Answers if folder.config.task() == TextTask::Span => {
             Score::Answers(score_spans(folder, data, &device, ui)?)
@@ -184,6 +191,13 @@ fn score(
             Score::Numbers(score_similarity(&model, data, ui)?)
         }
     })
+}
+
+fn language(args: &EvalArgs) -> LanguageConfig {
+    LanguageConfig {
+        window: args.texts.window,
+        stride: args.texts.stride,
+    }
 }
 
 /// An answer is the most probable line.
@@ -206,18 +220,22 @@ struct Summary {
     model: PathBuf,
     parameters: u64,
     data: String,
-    split: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split: Option<String>,
     task: TaskName,
 }
 
 impl Show for Summary {
     fn text(&self, _: &Ui) -> String {
         format!(
-            "model       {}: {} values\ndata        {}, part {}\ntask        {}\nnothing was computed (dry run)",
+            "model       {}: {} values\ndata        {}{}\ntask        {}\nnothing was computed (dry run)",
             self.model.display(),
             count(self.parameters),
             self.data,
-            self.split,
+            self.split
+                .iter()
+                .map(|part| format!(", part {part}"))
+                .collect::<String>(),
             name(self.task),
         )
     }
@@ -244,7 +262,8 @@ enum Score {
 struct Scored {
     model: String,
     data: String,
-    split: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split: Option<String>,
     task: TaskName,
     #[serde(flatten)]
     score: Score,

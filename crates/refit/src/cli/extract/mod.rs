@@ -138,7 +138,7 @@ pub(super) fn run(args: &ExtractArgs, ui: &Ui) -> Result<(), CliError> {
         options: &options,
     };
     let settings = serde_json::to_value(&settings).unwrap_or_default();
-    let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
+    let (device, threads) = (args.run.device.to_string(), args.run.thread_count());
     let mut record = RunRecord::start("extract", device, threads, args.run.seed(), settings);
     let inputs = files.iter().map(|file| InputFile::sample(file));
     record.inputs = inputs.collect::<Result<_, RunError>>()?;

@@ -49,7 +49,7 @@ fn begin(args: &FitArgs, out: &Path, ui: &Ui) -> Result<(), CliError> {
         return ui.show(&Plan::of(&fit, out, (0, 0)));
     }
     let settings = serde_json::to_value(fit.settings()).unwrap_or_default();
-    let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
+    let (device, threads) = (args.run.device.to_string(), args.run.thread_count());
     let mut record = RunRecord::start("fit", device, threads, fit.settings().seed, settings);
     record.dtype = "F64 on rows of F32".into();
     record.inputs = inputs::read(fit.settings())?;

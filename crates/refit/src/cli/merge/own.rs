@@ -42,7 +42,7 @@ pub(super) fn begin(args: &MergeArgs, path: &Path, out: &Path, ui: &Ui) -> Resul
         plan: &summary,
     };
     let settings = serde_json::to_value(&settings).unwrap_or_default();
-    let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
+    let (device, threads) = (args.run.device.to_string(), args.run.thread_count());
     let mut record = RunRecord::start("merge", device, threads, plan.recipe().seed, settings);
     record.inputs = inputs(&plan)?;
     let overwrite = overwrite(args.force);

@@ -109,7 +109,7 @@ pub(super) fn begin(args: &MergeArgs, recipe: &Path, out: &Path, ui: &Ui) -> Res
         plan: Some(plan),
     };
     let settings = serde_json::to_value(&settings).unwrap_or_default();
-    let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
+    let (device, threads) = (args.run.device.to_string(), args.run.thread_count());
     let mut record = RunRecord::start("merge", device, threads, args.run.seed(), settings);
     record.inputs = inputs(&job)?;
     let folder = RunFolder::create_resumable(out, overwrite(args.force), record)?;

@@ -49,7 +49,7 @@ fn begin(args: &TrainArgs, out: &Path, ui: &Ui) -> Result<(), CliError> {
         return ui.show(&plan.summary(out));
     }
     let settings = serde_json::to_value(&plan.settings).unwrap_or_default();
-    let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
+    let (device, threads) = (args.run.device.to_string(), args.run.thread_count());
     let mut record = RunRecord::start("train", device, threads, plan.settings.seed, settings);
     record.inputs = inputs::read(&plan.settings)?;
     let folder = RunFolder::create_resumable(out, overwrite(args.force), record)?;

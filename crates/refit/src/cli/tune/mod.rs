@@ -47,7 +47,7 @@ fn begin(args: &TuneArgs, model: &Path, data: &Path, out: &Path, ui: &Ui) -> Res
         return ui.show(&Plan::of(&tuning, out));
     }
     let settings = serde_json::to_value(tuning.settings()).unwrap_or_default();
-    let (device, threads) = (args.run.device.as_str(), args.run.thread_count());
+    let (device, threads) = (args.run.device.to_string(), args.run.thread_count());
     let seed = tuning.settings().fit.seed;
     let mut record = RunRecord::start("tune", device, threads, seed, settings);
     record.inputs = inputs(tuning.settings())?;
