@@ -334,3 +334,28 @@ fn an_addition_is_beside_maps_and_within_every_other_matrix() {
         assert_eq!(table, [2.0, 2.0, 5.0, 3.0, 5.0, 4.0], "rank {rank}");
     }
 }
+
+#[test]
+fn what_was_added_to_a_matrix_is_saved_with_it() {
+    let mut weights = create(&tiny_vit());
+    let name = "encoder.layer.0.attention.attention.query.weight"; // [8, 8]
+    let at = weights.layout().position(name).unwrap();
+    let before = to_host(weights.values()[at].value().clone());
+    let column = |len| Tensor::<2>::ones([len, 1], &Device::flex());
+    weights.add(
+        at,
+        Addition {
+            left: column(8).into(),
+            right: column(8).transpose().mul_scalar(2.0).into(),
+        },
+    );
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("model.safetensors");
+    let mut writer =
+        CheckpointWriter::create(&path, weights.metas(), WriteOptions::default()).unwrap();
+    weights.save(&mut writer).unwrap();
+    writer.finish().unwrap();
+    let found = Checkpoint::open(&path).unwrap().tensor_f32(name).unwrap();
+    let close = |(found, before): (&f32, &f32)| (found - before - 2.0).abs() < 1e-6;
+    assert!(found.iter().zip(&before).all(close));
+}

@@ -215,7 +215,7 @@ fn labels_in_words_are_asked_as_hypotheses() {
     );
     document(&sandbox, "eval models/mnli --data pairs.tsv");
     for (more, expected) in [
-        ("--label learn", "two or more"),
+        ("--label learn", "2 or more"),
         (
             "--label a --label b --hypothesis nothing",
             "in the place of the label",
@@ -418,7 +418,7 @@ fn pictures_are_told_by_what_is_said_about_them() {
         "{\"crop_size\": 9}",
     );
     for (args, expected) in [
-        ("--input pictures --label a", "two or more"),
+        ("--input pictures --label a", "2 or more"),
         ("--input broken.ppm --label a --label b", "crop_size"),
         (
             "--input pictures --label a --label b --head x",

@@ -233,9 +233,8 @@ impl Show for Summary {
             count(self.parameters),
             self.data,
             self.split
-                .iter()
-                .map(|part| format!(", part {part}"))
-                .collect::<String>(),
+                .as_ref()
+                .map_or_else(String::new, |part| format!(", part {part}")),
             name(self.task),
         )
     }

@@ -1,0 +1,249 @@
+//! The scope through which a configuration asks for tensors, and what answers it.
+
+use super::{Addition, Init, ParamLayout, ParamSpec, Role, Weights};
+use crate::NnError;
+use burn::tensor::{Device, Tensor, TensorData};
+use refit_core::{ParamPath, Seed};
+use refit_kernels::dual::Dual;
+use std::{cell::RefCell, collections::HashMap};
+
+pub(super) struct Created {
+    pub(super) seed: Seed,
+    pub(super) device: Device,
+    pub(super) layout: ParamLayout,
+    pub(super) values: Vec<Dual<1>>,
+}
+
+/// Reads the stored tensor at a place, of an expected shape.
+pub(super) type Read<'a> = &'a dyn Fn(usize, &[usize]) -> Result<Tensor<1>, NnError>;
+
+pub(super) struct Loading<'a> {
+    pub(super) stored: &'a HashMap<&'a str, usize>,
+    pub(super) read: Read<'a>,
+    pub(super) device: Device,
+    /// Values that the checkpoint holds: missing tensors together are not larger.
+    pub(super) room: usize,
+    pub(super) taken: RefCell<Taken>,
+}
+
+/// What a model has asked for so far.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) layout: ParamLayout,
+    pub(super) values: Vec<Dual<1>>,
+    pub(super) missing: Vec<(ParamPath, Vec<usize>)>,
+    pub(super) missing_values: usize,
+    pub(super) left_out: Vec<ParamPath>,
+}
+
+pub(super) enum Mode<'a> {
+    Create(Box<RefCell<Created>>),
+    Load(Box<Loading<'a>>),
+    Bind(&'a Weights),
+}
+
+/// A place in the name tree from which a configuration asks for tensors; it reads like the checkpoint's own names.
+///
+/// While weights are being created the request itself defines the tensor; while a model is bound it is looked up and
+/// its shape is checked. So a model is written once.
+pub struct Scope<'a> {
+    pub(super) mode: &'a Mode<'a>,
+    pub(super) prefix: ParamPath,
+}
+
+impl Scope<'_> {
+    /// The scope below `name`.
+    #[must_use]
+    pub fn at(&self, name: impl std::fmt::Display) -> Self {
+        Self {
+            mode: self.mode,
+            prefix: self.prefix.join(name),
+        }
+    }
+
+    /// The name of this place.
+    pub fn path(&self) -> &ParamPath {
+        &self.prefix
+    }
+
+    /// The trained tensor `name` of shape `dims`.
+    ///
+    /// # Errors
+    /// When it is missing or has another shape.
+    pub fn tensor<const D: usize>(
+        &self,
+        name: &str,
+        dims: [usize; D],
+        init: Init,
+    ) -> Result<Dual<D>, NnError> {
+        Ok(self.request(name, &dims, init, Role::Weight)?.reshape(dims))
+    }
+
+    /// The trained matrix `name` of shape `dims`, and what is added to it where that is less work than the sum.
+    ///
+    /// # Errors
+    /// When it is missing or has another shape.
+    pub(crate) fn map(
+        &self,
+        name: &str,
+        dims: [usize; 2],
+        init: Init,
+    ) -> Result<(Dual<2>, Option<Addition>), NnError> {
+        if let Mode::Bind(weights) = self.mode {
+            let path = self.prefix.join(name);
+            let at = weights.place(&path, &dims)?;
+            if let Some(addition) = weights.additions.get(&at).filter(|found| found.is_thin()) {
+                let matrix = weights.values[at].clone().reshape(dims);
+                return Ok((matrix, Some(addition.clone())));
+            }
+        }
+        Ok((self.tensor(name, dims, init)?, None))
+    }
+
+    /// The running statistic `name` of length `len`.
+    ///
+    /// # Errors
+    /// When it is missing or has another shape.
+    pub fn buffer(&self, name: &str, len: usize, init: Init) -> Result<Dual<1>, NnError> {
+        self.request(name, &[len], init, Role::Buffer)
+    }
+
+    /// Whether there is a tensor `name`: in the checkpoint that is read, or in the weights that are bound. Weights
+    /// that are created have what is asked for, so nothing optional.
+    pub fn holds(&self, name: &str) -> bool {
+        let path = self.prefix.join(name);
+        match self.mode {
+            Mode::Create(_) => false,
+            Mode::Load(loading) => loading.stored.contains_key(path.as_str()),
+            Mode::Bind(weights) => weights.layout.position(path.as_str()).is_some(),
+        }
+    }
+
+    /// The scope below `name` if `tensor` stands there, else this one: whole models have a part that others are alone.
+    #[must_use]
+    pub fn inside(&self, name: &str, tensor: &str) -> Scope<'_> {
+        let below = self.at(name);
+        if below.holds(tensor) {
+            return below;
+        }
+        Scope {
+            mode: self.mode,
+            prefix: self.prefix.clone(),
+        }
+    }
+
+    /// Tensors below `name` may stand in the checkpoint, and are not part of this model: a head for another task.
+    pub fn leave_out(&self, name: &str) {
+        if let Mode::Load(loading) = self.mode {
+            let path = self.prefix.join(name);
+            loading.taken.borrow_mut().left_out.push(path);
+        }
+    }
+
+    /// The trained number `name`, a tensor without axes, as `[1]`.
+    ///
+    /// # Errors
+    /// When it is missing or has axes.
+    pub fn scalar(&self, name: &str, init: Init) -> Result<Dual<1>, NnError> {
+        self.request(name, &[], init, Role::Weight)
+    }
+
+    fn request(
+        &self,
+        name: &str,
+        dims: &[usize],
+        init: Init,
+        role: Role,
+    ) -> Result<Dual<1>, NnError> {
+        let path = self.prefix.join(name);
+        match self.mode {
+            Mode::Create(created) => created.borrow_mut().make(path, dims, init, role),
+            Mode::Load(loading) => loading.take(path, dims, role),
+            Mode::Bind(weights) => weights.find(&path, dims),
+        }
+    }
+}
+
+impl Loading<'_> {
+    /// Reads a tensor. One that is missing is noted and stands as zeros, so that all of them can be told together;
+    /// a configuration that asks for more than the checkpoint is large ends at once.
+    fn take(&self, path: ParamPath, dims: &[usize], role: Role) -> Result<Dual<1>, NnError> {
+        let mut taken = self.taken.borrow_mut();
+        let value = if let Some(&at) = self.stored.get(path.as_str()) {
+            (self.read)(at, dims)?
+        } else {
+            taken.missing.push((path.clone(), dims.to_vec()));
+            let len = dims
+                .iter()
+                .try_fold(1usize, |len, &dim| len.checked_mul(dim));
+            let all = len.and_then(|len| taken.missing_values.checked_add(len));
+            let Some(all) = all.filter(|&all| all <= self.room) else {
+                return Err(NnError::missing(std::mem::take(&mut taken.missing)));
+            };
+            taken.missing_values = all;
+            Tensor::zeros([dims.iter().product::<usize>()], &self.device)
+        };
+        let shape = dims.to_vec();
+        taken.layout.push(ParamSpec { path, shape, role })?;
+        let value = Dual::constant(value);
+        taken.values.push(value.clone());
+        Ok(value)
+    }
+}
+
+impl Created {
+    fn make(
+        &mut self,
+        path: ParamPath,
+        dims: &[usize],
+        init: Init,
+        role: Role,
+    ) -> Result<Dual<1>, NnError> {
+        let spec = ParamSpec {
+            path,
+            shape: dims.to_vec(),
+            role,
+        };
+        let (len, seed) = (spec.len(), self.seed.fork(&spec.path));
+        self.layout.push(spec)?;
+        let data = TensorData::new(init.draw(len, seed), [len]);
+        let value = Dual::constant(Tensor::from_data(data, &self.device));
+        self.values.push(value.clone());
+        Ok(value)
+    }
+}
+
+impl Weights {
+    fn find(&self, path: &ParamPath, dims: &[usize]) -> Result<Dual<1>, NnError> {
+        self.place(path, dims).map(|at| self.whole(at))
+    }
+
+    /// A tensor with what is added to it.
+    pub(super) fn whole(&self, at: usize) -> Dual<1> {
+        let value = self.values[at].clone();
+        match self.additions.get(&at) {
+            Some(addition) => value.clone() + addition.product().reshape(value.dims()),
+            None => value,
+        }
+    }
+
+    /// Where a tensor of this name and shape stands.
+    fn place(&self, path: &ParamPath, dims: &[usize]) -> Result<usize, NnError> {
+        let Some(at) = self.layout.position(path.as_str()) else {
+            return Err(NnError::Missing {
+                path: path.clone(),
+                expected: dims.to_vec(),
+            });
+        };
+        let found = &self.layout.specs()[at].shape;
+        if found != dims {
+            let (found, expected) = (found.clone(), dims.to_vec());
+            return Err(NnError::Shape {
+                path: path.clone(),
+                found,
+                expected,
+            });
+        }
+        Ok(at)
+    }
+}
