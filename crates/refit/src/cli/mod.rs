@@ -21,6 +21,7 @@ mod model;
 mod progress;
 mod report;
 mod resume;
+mod solvers;
 mod train;
 mod tune;
 mod ui;

@@ -1,5 +1,6 @@
 //! What a fit found: the data behind its table, its page and its JSON.
 
+use crate::report::percent;
 use refit_train::optim::second::{Certificate, Counts, Status};
 use serde::{Deserialize, Serialize};
 
@@ -27,8 +28,40 @@ pub struct FitOutcome {
     pub eps_h: Option<f64>,
     /// Loss and gradient of all rows at the start.
     pub begins: Score,
+    /// What is known of the rows where they are texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<TextRows>,
     /// What each arm found, in the order of the command line.
     pub arms: Vec<ArmFound>,
+}
+
+/// Rows of texts, and what reads them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TextRows {
+    /// What is fitted, such as `a head`.
+    pub fitted: String,
+    /// The labels, in the order of the classes.
+    pub labels: Vec<String>,
+    /// The label that most texts to fit have.
+    pub majority: String,
+    /// Share of the texts to test on that do not have it.
+    pub majority_error: Option<f64>,
+    /// Texts that may have been cut.
+    pub cut: usize,
+    /// Texts to test on that are also among those to fit.
+    pub shared: usize,
+}
+
+impl TextRows {
+    /// What accuracies are to be held against.
+    pub(crate) fn guess(&self) -> Option<String> {
+        let (label, share) = (&self.majority, 1.0 - self.majority_error?);
+        let share = percent(share);
+        Some(format!(
+            "to answer `{label}` always is right for {share} % of the test"
+        ))
+    }
 }
 
 /// Loss, gradient and errors at a point, of all rows; `None`: not finite, or not measured.

@@ -2,7 +2,7 @@
 
 use super::{
     Arm, ArmConfig, ArmFound, FitError, FitOutcome, FitSettings, Looks, Objective, ObjectiveConfig,
-    RowSource, Score, StartName, Verdict,
+    RowSource, Score, StartName, TextRows, Verdict,
     objective::{Exact, each, objective_name},
     record::{OfArm, Point, Recorder, Saved},
     run::Run,
@@ -40,6 +40,8 @@ pub struct Fit {
     /// Bytes of the rows in memory, and whether every number is stored.
     stored: (u64, bool),
     start: Vec<f64>,
+    layout: String,
+    texts: Option<TextRows>,
 }
 
 /// What a fit is made of, beside its settings.
@@ -49,6 +51,8 @@ pub(crate) struct FitParts {
     pub(crate) columns: usize,
     pub(crate) stored: (u64, bool),
     pub(crate) start: Vec<f64>,
+    /// What the parameters are, in order.
+    pub(crate) layout: String,
 }
 
 impl Fit {
@@ -96,6 +100,7 @@ impl Fit {
             columns,
             stored,
             start,
+            layout: settings.objective.layout().to_owned(),
         };
         Ok(Self {
             // The objective has looked at the labels.
@@ -127,7 +132,18 @@ impl Fit {
             columns: parts.columns,
             stored: parts.stored,
             start: parts.start,
+            layout: parts.layout,
+            texts: None,
         })
+    }
+
+    /// The same fit, of rows that are texts.
+    #[must_use]
+    pub(crate) fn of_texts(mut self, texts: TextRows) -> Self {
+        // Their labels are words, and the numbers of classes mean nothing.
+        self.classes = None;
+        self.texts = Some(texts);
+        self
     }
 
     /// The settings.
@@ -155,18 +171,14 @@ impl Fit {
         self.stored
     }
 
+    /// What is known of the rows where they are texts.
+    pub const fn texts(&self) -> Option<&TextRows> {
+        self.texts.as_ref()
+    }
+
     /// The labels behind classes 0, 1, ..; empty where labels are numbers.
     pub fn class_labels(&self) -> &[f32] {
         self.classes.as_ref().map_or(&[], Classes::labels)
-    }
-
-    /// Trials that an unfinished run in `folder` has done, and the arms that it has finished.
-    ///
-    /// # Errors
-    /// A state that cannot be read.
-    pub fn done(&self, folder: &Path) -> Result<(u64, usize), FitError> {
-        let saved = Saved::read(folder)?;
-        Ok((saved.trials(), saved.done.len()))
     }
 
     /// Fits every arm, and writes weights, trace and measurements into `folder`. Whatever an earlier process left there
@@ -193,8 +205,9 @@ impl Fit {
         let config = Meaning {
             objective: &self.settings.objective,
             features: self.columns,
-            layout: self.settings.objective.layout(),
+            layout: &self.layout,
             classes: self.class_labels(),
+            labels: self.texts.as_ref().map_or(&[], |texts| &texts.labels),
         };
         write_document(&folder.join(CONFIG), &config, Overwrite::Replace)?;
         if self.settings.start.name == StartName::Random {
@@ -241,7 +254,11 @@ impl Fit {
                         Status::SecondOrder { certificate } => Some(certificate),
                         _ => None,
                     },
-                    trials: found.state.trials(),
+                    // Its state stands before the trials of a search that found no step.
+                    trials: match (&found.status, found.trials.last()) {
+                        (Status::Interrupted, _) | (_, None) => found.state.trials(),
+                        (_, Some(last)) => last.trial,
+                    },
                     x: found.x,
                     counts: found.counts,
                     seconds,
@@ -321,13 +338,13 @@ impl Fit {
     pub(super) fn score(&self, x: &[f64]) -> Score {
         let finite = |value: f64| value.is_finite().then_some(value);
         let Exact { loss, gradient } = self.objective.exact(x);
-        let test = self.test.as_ref();
+        let test = self.test.as_ref().map(|test| test.loss_and_error(x));
         Score {
             loss: finite(loss),
             gradient: finite(gradient),
             error: self.objective.error_rate(x),
-            test_loss: test.map(|test| test.loss(x)).and_then(finite),
-            test_error: test.and_then(|test| test.error_rate(x)),
+            test_loss: test.and_then(|(loss, _)| finite(loss)),
+            test_error: test.and_then(|(_, error)| error),
         }
     }
 
@@ -347,13 +364,14 @@ impl Fit {
             eps_g: self.settings.eps_g(),
             eps_h: second,
             begins: self.begins(),
+            texts: self.texts.clone(),
             arms,
         }
     }
 }
 
 /// Where the parameters of an arm are written.
-fn weights_name(at: usize, arm: &Arm) -> String {
+pub(crate) fn weights_name(at: usize, arm: &Arm) -> String {
     if at == 0 {
         return WEIGHTS.to_owned();
     }
@@ -367,7 +385,10 @@ struct Meaning<'a> {
     objective: &'a ObjectiveConfig,
     features: usize,
     /// What the numbers of the tensor `w` are, in order.
-    layout: &'static str,
-    /// The labels behind classes 0, 1, ..
+    layout: &'a str,
+    /// The labels behind classes 0, 1, .., where they are numbers.
     classes: &'a [f32],
+    /// And where they are words.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    labels: &'a [String],
 }

@@ -1,16 +1,17 @@
 //! The objectives that can be fitted, as one.
 
-use crate::tuning::LoraRows;
+use refit_core::ConfigError;
 use refit_io::data::Table;
 use refit_math::vector::norm;
 use refit_train::{
     objective::{
-        DualModel, LinearConfig, LinearModel, NetworkConfig, NetworkModel, ObjectiveError,
+        DualModel, LinearConfig, LinearModel, NetworkConfig, NetworkModel, ObjectiveError, Outputs,
         SoftmaxConfig, SoftmaxModel,
     },
     optim::second::{FiniteSum, Sample},
 };
 use serde::{Deserialize, Serialize};
+use std::{fmt, sync::Arc};
 
 /// Which model and loss, with their settings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,8 +73,13 @@ pub(super) enum Sum {
     Linear(LinearModel),
     Softmax(SoftmaxModel),
     Network(NetworkModel),
-    Lora(Box<DualModel<LoraRows>>),
+    Model(Box<DualModel<Arc<dyn ModelRows>>>),
 }
+
+/// A model with rows of its own, whatever they are made of.
+pub(crate) trait ModelRows: Outputs + fmt::Debug + Send {}
+
+impl<M: Outputs + fmt::Debug + Send> ModelRows for M {}
 
 /// Does the same for every model.
 macro_rules! each {
@@ -82,7 +88,7 @@ macro_rules! each {
             $crate::fitting::objective::Sum::Linear($sum) => $body,
             $crate::fitting::objective::Sum::Softmax($sum) => $body,
             $crate::fitting::objective::Sum::Network($sum) => $body,
-            $crate::fitting::objective::Sum::Lora($sum) => {
+            $crate::fitting::objective::Sum::Model($sum) => {
                 let $sum = &**$sum;
                 $body
             }
@@ -113,25 +119,27 @@ impl Objective {
         Ok(Self { config, sum })
     }
 
-    /// The loss of an encoder with adapters over texts.
-    pub(crate) fn of_lora(model: DualModel<LoraRows>) -> Self {
+    /// The cross-entropy of a model on its own rows.
+    pub(crate) fn of_model(model: DualModel<Arc<dyn ModelRows>>) -> Self {
         Self {
             config: ObjectiveConfig::Softmax(SoftmaxConfig::default()),
-            sum: Sum::Lora(Box::new(model)),
+            sum: Sum::Model(Box::new(model)),
         }
     }
 
     /// The same loss over other rows.
     ///
     /// # Errors
-    /// Rows of another width or of other classes.
+    /// Rows of another width or of other classes; a model that reads no table.
     pub fn beside(&self, table: Table) -> Result<Self, ObjectiveError> {
         let sum = match &self.sum {
             Sum::Linear(sum) => Sum::Linear(sum.beside(table)?),
             Sum::Softmax(sum) => Sum::Softmax(sum.beside(table)?),
             Sum::Network(sum) => Sum::Network(sum.beside(table)?),
-            // It is made of texts, the others of tables.
-            Sum::Lora(sum) => Sum::Lora(sum.clone()),
+            Sum::Model(_) => {
+                let problem = "are a table, which a model with rows of its own does not read";
+                return Err(ConfigError::conflict("rows", problem).into());
+            }
         };
         let config = self.config;
         Ok(Self { config, sum })
@@ -158,11 +166,16 @@ impl Objective {
         classes.then(|| each!(self, sum => sum.error_rate(x)))
     }
 
-    /// Mean loss of all rows.
-    pub(super) fn loss(&self, x: &[f64]) -> f64 {
+    /// Mean loss of all rows, and [`error_rate`](Self::error_rate).
+    pub(super) fn loss_and_error(&self, x: &[f64]) -> (f64, Option<f64>) {
+        if let Sum::Model(model) = &self.sum {
+            let (loss, error) = model.loss_and_error_rate(x);
+            return (loss, Some(error));
+        }
         let mut values = vec![0.0; self.rows()];
         each!(self, sum => sum.values(x, Sample::All, &mut values));
-        values.iter().sum::<f64>() / values.len() as f64
+        let loss = values.iter().sum::<f64>() / values.len() as f64;
+        (loss, self.error_rate(x))
     }
 
     /// Mean loss of all rows, and the length of its gradient.

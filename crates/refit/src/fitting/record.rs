@@ -35,6 +35,8 @@ pub(super) struct Saved {
     pub(super) done: Vec<ArmFound>,
     /// Where the next one stands; `None`: at its beginning.
     pub(super) state: Option<SecondOrderState>,
+    /// Whether it stands at a point that was not there in the state before.
+    pub(super) moved: bool,
     /// Seconds it took to there.
     pub(super) seconds: f64,
 }
@@ -59,6 +61,15 @@ impl Saved {
     pub(super) fn trials(&self) -> u64 {
         self.state.as_ref().map_or(0, SecondOrderState::trials)
     }
+}
+
+/// Trials that the arm under way in an unfinished run has done, and the arms that are finished.
+///
+/// # Errors
+/// A state that cannot be read.
+pub(crate) fn done(folder: &Path) -> Result<(u64, usize), FitError> {
+    let saved = Saved::read(folder)?;
+    Ok((saved.trials(), saved.done.len()))
 }
 
 /// A point on the way of an arm.
@@ -107,16 +118,18 @@ impl<'a> Recorder<'a> {
         next: Option<&str>,
     ) -> Result<Self, FitError> {
         let done = |name: &str| saved.done.iter().any(|arm| arm.name == name);
+        // An arm without a state begins again.
+        let begun = |name: &str| Some(name) == next && saved.state.is_some();
         let trials = saved.trials();
         keep_metrics(folder, |m| {
-            // Of a point and of the trial that led there the latter came before the state.
+            // Of a new point and of the trial that led there the latter came before the state.
             let of_point = m.values.iter().any(|(key, _)| key == "loss");
-            let before = m.step < trials || m.step == trials && !of_point;
-            done(&m.series) || Some(m.series.as_str()) == next && before
+            let before = m.step < trials || m.step == trials && !(of_point && saved.moved);
+            done(&m.series) || begun(&m.series) && before
         })?;
         let trace_path = folder.join(TRACE);
         let kept = kept_trace(&trace_path, |name, trial| {
-            done(name) || Some(name) == next && trial <= trials
+            done(name) || begun(name) && trial <= trials
         })?;
         write_file(&trace_path, kept.as_bytes(), Overwrite::Replace).map_err(RunError::from)?;
         let trace = File::options().append(true).open(&trace_path);
@@ -219,13 +232,14 @@ impl<'a> Recorder<'a> {
     }
 
     /// Saves the state of the arm under way, if that is due.
-    pub(super) fn state(&mut self, state: &SecondOrderState, seconds: f64) {
+    pub(super) fn state(&mut self, state: &SecondOrderState, moved: bool, seconds: f64) {
+        self.saved.moved = moved;
         if self.last.elapsed() >= self.every {
             self.save(Some(state.clone()), seconds);
         }
     }
 
-    /// Saves the state of the arm under way.
+    /// Saves the state of the arm under way: the one that was told last.
     pub(super) fn save(&mut self, state: Option<SecondOrderState>, seconds: f64) {
         self.saved.state = state;
         self.saved.seconds = seconds;

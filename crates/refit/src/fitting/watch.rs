@@ -26,7 +26,7 @@ pub(super) struct Watch<'a, 'r> {
     paused: Cell<Duration>,
     /// Whether the search stands where nothing was looked at yet.
     moved: Cell<bool>,
-    /// Where it stands, for the values that the next trial will tell.
+    /// Where it stands and what it took to get on from there, for the values that the next trial will tell.
     pending: Cell<Option<(u64, u64, f64)>>,
 }
 
@@ -37,15 +37,16 @@ impl<'a, 'r> Watch<'a, 'r> {
         stop: &'a AtomicBool,
         recorder: &'a mut Recorder<'r>,
     ) -> Self {
+        let saved = &recorder.saved;
         Self {
             fit,
             arm,
             stop,
-            before: recorder.saved.seconds,
+            before: saved.seconds,
+            moved: Cell::new(saved.state.is_none() || saved.moved),
             recorder: RefCell::new(recorder),
             began: Instant::now(),
             paused: Cell::default(),
-            moved: Cell::new(true),
             pending: Cell::default(),
         }
     }
@@ -72,7 +73,8 @@ impl<'a, 'r> Watch<'a, 'r> {
             .on_trial(|trial| self.pause(|seconds| self.trial(trial, seconds)))
             .on_state(|state| {
                 self.pause(|seconds| {
-                    if self.moved.replace(false) {
+                    let moved = self.moved.replace(false) || self.pending.get().is_some();
+                    if moved {
                         let work = state.counts().propagations();
                         let trials = state.trials();
                         match self.fit.settings().looks {
@@ -84,7 +86,7 @@ impl<'a, 'r> Watch<'a, 'r> {
                             }
                         }
                     }
-                    self.recorder.borrow_mut().state(state, seconds);
+                    self.recorder.borrow_mut().state(state, moved, seconds);
                 });
             });
         if let Some(state) = resumed {

@@ -16,6 +16,8 @@ const TOP: f64 = 8.0;
 const BOTTOM: f64 = 38.0;
 /// More points than this per line are thinned: the eye sees no more.
 const MAX_POINTS: usize = 300;
+/// Class of lines that only show where others run.
+pub(super) const BEHIND: &str = "behind";
 /// Up to this many points get a marker with a text of its own.
 const MAX_MARKERS: usize = 24;
 
@@ -117,7 +119,7 @@ impl Frame {
 
     pub(super) fn line(&self, h: &mut Html, series: &Series) {
         let class = format!("line {}", series.class);
-        for run in thin(&series.points)
+        for run in thin(&series.points, MAX_POINTS)
             .split(|p| !self.takes(*p))
             .filter(|run| !run.is_empty())
         {
@@ -130,7 +132,7 @@ impl Frame {
                 },
             );
         }
-        let markers = series.points.len() <= MAX_MARKERS;
+        let markers = series.points.len() <= MAX_MARKERS && series.class != BEHIND;
         for point in series.points.iter().filter(|p| markers && self.takes(**p)) {
             self.marker(h, series, *point, 3, "");
         }
@@ -176,9 +178,9 @@ fn coordinate(value: f64) -> String {
     number(value, 1)
 }
 
-/// Every `k`-th point and the last one, at most [`MAX_POINTS`] and one.
-fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let every = points.len().div_ceil(MAX_POINTS).max(1);
+/// Every `k`-th point and the last one, at most `most` and one.
+pub(super) fn thin(points: &[(f64, f64)], most: usize) -> Vec<(f64, f64)> {
+    let every = points.len().div_ceil(most).max(1);
     let last = points.len().saturating_sub(1);
     let keep = |i: usize| i.is_multiple_of(every) || i == last;
     points
@@ -196,7 +198,7 @@ mod tests {
     #[test]
     fn thinning_keeps_the_ends() {
         let points: Vec<_> = (0..1001).map(|i| (f64::from(i), 0.0)).collect();
-        let kept = thin(&points);
+        let kept = thin(&points, MAX_POINTS);
         assert!(kept.len() <= MAX_POINTS + 1);
         assert_eq!((kept[0].0, kept[kept.len() - 1].0), (0.0, 1000.0));
     }

@@ -32,7 +32,7 @@ mod words;
 use crate::run::RunFiles;
 use banner::banner;
 pub use format::{bytes, duration};
-pub(crate) use format::{count, counted, scientific};
+pub(crate) use format::{count, counted, percent, scientific};
 use html::Html;
 use sections::{Section, sections};
 pub use table::{Style, text_table};

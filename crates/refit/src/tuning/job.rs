@@ -5,7 +5,9 @@ use super::{
     lora::{Adapted, HEAD, LoraRows},
 };
 use crate::{
-    fitting::{Fit, FitParts, Objective, ObjectiveConfig},
+    fitting::{ArmConfig, Fit, FitParts, Looks, ModelRows, Objective, ObjectiveConfig, TextRows},
+    report::counted,
+    run::total_bytes,
     text::{Embedder, TextFolder},
 };
 use burn::tensor::Device;
@@ -15,14 +17,14 @@ use refit_io::data::{
 };
 use refit_train::{
     objective::{DualConfig, DualModel},
-    optim::second::FiniteSum,
+    optim::second::{Draw, Sampling},
 };
 use std::{collections::HashSet, sync::Arc};
 
 /// The parts that a column `split` names.
 const PARTS: [&str; 2] = ["train", "test"];
 
-/// Most bytes of states that are kept for the texts of one part; of more texts they are computed again each time.
+/// Most bytes of states that are kept for the texts of one part, and no more than a quarter of the memory.
 const KEPT_BYTES: u64 = 2 << 30;
 
 /// Checked texts and settings, not fitted yet.
@@ -33,6 +35,10 @@ pub struct Tuning {
     rows: LabelledTexts,
     test: Option<LabelledTexts>,
     pub(super) adapted: Option<Arc<Adapted>>,
+    /// Texts as tokens, to fit and to test on, where adapters are fitted.
+    tokens: Option<(LoraRows, Option<LoraRows>)>,
+    /// Bytes of the weights of the encoder.
+    weights: u64,
 }
 
 impl Tuning {
@@ -53,16 +59,31 @@ impl Tuning {
         }
         let test = settings.fit.test.as_ref();
         let test = test.map(|path| read_texts(path, PARTS[1], Some(&rows.labels)));
+        let test = test.transpose()?;
         let adapted = match &settings.method {
             TuneMethod::Head => None,
-            TuneMethod::Lora(config) => Some(Arc::new(Adapted::find(&folder, config)?)),
+            TuneMethod::Lora(config) => {
+                check_arms(&settings)?;
+                Some(Arc::new(Adapted::find(&folder, config)?))
+            }
         };
+        let tokens = match &adapted {
+            None => None,
+            Some(adapted) => {
+                let cut = |rows: &LabelledTexts| LoraRows::new(adapted, &folder, rows);
+                Some((cut(&rows)?, test.as_ref().map(cut).transpose()?))
+            }
+        };
+        let layout = folder.layout()?;
+        let weights = layout.specs().iter().map(|spec| spec.len() as u64);
         Ok(Self {
-            test: test.transpose()?,
+            weights: 4 * weights.sum::<u64>(),
+            test,
             settings,
             folder,
             rows,
             adapted,
+            tokens,
         })
     }
 
@@ -101,6 +122,27 @@ impl Tuning {
         head + of_sites.sum::<usize>()
     }
 
+    /// Bytes of the weights of the encoder, and of what is kept of the texts.
+    pub fn memory(&self) -> [u64; 2] {
+        let rows = match &self.tokens {
+            None => {
+                let texts = self.rows() + self.test_rows().unwrap_or(0);
+                4 * (texts * self.folder.config.size().hidden) as u64
+            }
+            Some((rows, test)) => {
+                let kept = test.iter().filter(|_| self.keeps_test());
+                let kept = kept.map(|test| test.kept_bytes(kept_bytes())).sum::<u64>();
+                rows.kept_bytes(kept_bytes()) + kept
+            }
+        };
+        [self.weights, rows]
+    }
+
+    /// Whether the texts to test on are read so often that what never changes is worth keeping.
+    fn keeps_test(&self) -> bool {
+        self.settings.fit.looks == Looks::Exact
+    }
+
     /// Maps of the encoder that get an addition.
     pub fn adapted_maps(&self) -> usize {
         self.adapted
@@ -130,15 +172,30 @@ impl Tuning {
         test.filter(|text| known.contains(text)).count()
     }
 
-    /// Reads the encoder and makes the fit; returns also how many texts may have been cut.
+    /// Reads the encoder and makes the fit.
     ///
     /// # Errors
     /// Weights that do not fit, a text without a token; when `progress` asks for a stop.
-    pub fn fit(&self, device: &Device, progress: &dyn Progress) -> Result<(Fit, usize), TuneError> {
-        match &self.adapted {
-            None => self.fit_head(device, progress),
-            Some(adapted) => self.fit_lora(adapted, device),
-        }
+    pub fn fit(&self, device: &Device, progress: &dyn Progress) -> Result<Fit, TuneError> {
+        let (fit, cut) = match (&self.adapted, &self.tokens) {
+            (Some(adapted), Some((rows, test))) => {
+                self.fit_lora(adapted, [Some(rows), test.as_ref()], device, progress)?
+            }
+            _ => self.fit_head(device, progress)?,
+        };
+        let (majority, share) = self.majority();
+        let fitted = match self.adapted_maps() {
+            0 => "a head".to_owned(),
+            maps => format!("a head, and additions to {}", counted(maps as u64, "map")),
+        };
+        Ok(fit.of_texts(TextRows {
+            fitted,
+            labels: self.labels().to_vec(),
+            majority: majority.to_owned(),
+            majority_error: share.map(|share| 1.0 - share),
+            cut,
+            shared: self.shared(),
+        }))
     }
 
     fn fit_head(
@@ -164,7 +221,13 @@ impl Tuning {
         Ok((Fit::of_rows(self.settings.fit.clone(), rows, test)?, cut))
     }
 
-    fn fit_lora(&self, adapted: &Arc<Adapted>, device: &Device) -> Result<(Fit, usize), TuneError> {
+    fn fit_lora(
+        &self,
+        adapted: &Arc<Adapted>,
+        [rows, test]: [Option<&LoraRows>; 2],
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<(Fit, usize), TuneError> {
         let seed = self.settings.fit.seed.fork("lora");
         let fresh = adapted.create(self.rows.labels.len(), seed, device)?;
         let weights = self.folder.load(device)?.join(&fresh)?;
@@ -175,37 +238,66 @@ impl Tuning {
             },
             ..DualConfig::default()
         };
-        let sum = |rows: &LabelledTexts| -> Result<_, TuneError> {
-            let rows = LoraRows::new(adapted, &self.folder, rows)?.keep(&weights, KEPT_BYTES)?;
-            let cut = rows.cut(self.folder.longest);
+        let sum = |rows: &LoraRows, most: u64| -> Result<_, TuneError> {
+            let rows: Arc<dyn ModelRows> = Arc::new(rows.clone().keep(&weights, most, progress)?);
             let chosen = |name: &str| {
                 name.starts_with(HEAD)
                     || name.ends_with(".lora_A.weight")
                     || name.ends_with(".lora_B.weight")
             };
             let choose = |spec: &refit_nn::ParamSpec| chosen(spec.path.as_str());
-            let sum = DualModel::new(rows, weights.clone(), choose, config)?;
-            Ok((sum, cut))
+            Ok(DualModel::new(rows, weights.clone(), choose, config)?)
         };
-        let (rows, mut cut) = sum(&self.rows)?;
-        let test = self
-            .test
-            .as_ref()
-            .map(sum)
-            .transpose()?
-            .map(|(test, more)| {
-                cut += more;
-                Objective::of_lora(test)
-            });
+        let cut = [rows, test].into_iter().flatten();
+        let cut = cut.map(|rows| rows.cut(self.folder.longest)).sum();
+        let of = |rows: Option<&LoraRows>, most: u64| rows.map(|rows| sum(rows, most)).transpose();
+        let test = of(test, if self.keeps_test() { kept_bytes() } else { 0 })?;
+        // Invariant: there are texts to fit.
+        let rows = of(rows, kept_bytes())?.expect("texts to fit");
         let parts = FitParts {
             columns: adapted.width(),
-            stored: (4 * rows.dim() as u64 + rows.model().kept_bytes(), true),
+            stored: (self.memory().iter().sum(), true),
             start: rows.start(),
-            objective: Objective::of_lora(rows),
-            test,
+            objective: Objective::of_model(rows),
+            test: test.map(Objective::of_model),
+            layout: adapted.layout(),
         };
         Ok((Fit::of(self.settings.fit.clone(), parts)?, cut))
     }
+}
+
+/// Refuses solvers that ask more of rows than a model with adapters knows.
+fn check_arms(settings: &TuneSettings) -> Result<(), ConfigError> {
+    let configs = settings
+        .fit
+        .arms
+        .iter()
+        .filter_map(|arm| match &arm.config {
+            ArmConfig::SecondOrder(config) => Some(config),
+            _ => None,
+        });
+    for config in configs {
+        let (key, problem) = if config.sampling == Sampling::Theory {
+            (
+                "sampling",
+                "theory needs bounds on the terms, which adapters have not",
+            )
+        } else if config.draw == Draw::Curvature {
+            (
+                "draw",
+                "asks for curvatures of the rows, which adapters do not know",
+            )
+        } else {
+            continue;
+        };
+        return Err(ConfigError::conflict(key, problem));
+    }
+    Ok(())
+}
+
+/// Most bytes of states that are kept for the texts of one part; of more texts they are computed again each time.
+fn kept_bytes() -> u64 {
+    total_bytes().map_or(KEPT_BYTES, |bytes| KEPT_BYTES.min(bytes / 4))
 }
 
 fn unusable(table: &str) -> impl FnOnce(TableError) -> DataError {

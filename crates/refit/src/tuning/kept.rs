@@ -15,6 +15,13 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// Bytes of the states of texts of these lengths; `None` beyond what numbers hold.
+    pub(super) fn size(lengths: impl Iterator<Item = usize>, width: usize) -> Option<u64> {
+        let add = |sum: u64, length: usize| sum.checked_add(length as u64);
+        let tokens = lengths.into_iter().try_fold(0, add)?;
+        tokens.checked_mul(4 * width as u64)
+    }
+
     /// Room for texts of these lengths; `None` where it would be more than `most_bytes`.
     pub(super) fn new(
         lengths: impl Iterator<Item = usize>,
@@ -33,11 +40,6 @@ impl Kept {
             starts,
             values: vec![0.0; end],
         })
-    }
-
-    /// Bytes of the states.
-    pub(super) fn bytes(&self) -> u64 {
-        4 * self.values.len() as u64
     }
 
     /// Texts that may be computed together: of one length.
@@ -87,7 +89,7 @@ mod tests {
     #[test]
     fn states_come_back_as_they_were_put() {
         let mut kept = Kept::new([2, 1, 2].into_iter(), 2, 40).unwrap();
-        assert_eq!(kept.bytes(), 40);
+        assert_eq!(Kept::size([2, 1, 2].into_iter(), 2), Some(40));
         assert_eq!(kept.batches(), [vec![1], vec![0, 2]]);
         kept.put(&[1], &[5.0, 6.0]);
         kept.put(&[0, 2], &[1.0, 2.0, 3.0, 4.0, 7.0, 8.0, 9.0, 10.0]);
@@ -103,5 +105,6 @@ mod tests {
     fn what_takes_too_much_memory_is_not_kept() {
         assert!(Kept::new([2, 1, 2].into_iter(), 2, 39).is_none());
         assert!(Kept::new([usize::MAX, 1].into_iter(), 2, u64::MAX).is_none());
+        assert!(Kept::size([usize::MAX, 1].into_iter(), 2).is_none());
     }
 }

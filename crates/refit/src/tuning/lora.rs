@@ -5,7 +5,7 @@ use super::{LoraConfig, TuneError, kept::Kept};
 use crate::text::{TextFolder, TextModelError};
 use burn::tensor::Device;
 use rayon::prelude::*;
-use refit_core::{ConfigError, Seed};
+use refit_core::{ConfigError, Progress, Seed};
 use refit_io::data::LabelledTexts;
 use refit_kernels::dual::Dual;
 use refit_nn::{
@@ -122,6 +122,17 @@ impl Adapted {
         })
     }
 
+    /// What the parameters are, in order.
+    pub(super) fn layout(&self) -> String {
+        let sites = self.sites.iter().map(|site| {
+            let (module, rank) = (&site.module, self.rank);
+            let (inputs, outputs) = (site.inputs, site.outputs);
+            format!("{module}: lora_A [{rank}, {inputs}], lora_B [{outputs}, {rank}]")
+        });
+        let head = format!("{HEAD}: weight [classes, {}], bias [classes]", self.width());
+        sites.chain([head]).collect::<Vec<_>>().join("; ")
+    }
+
     /// Fresh factors and a fresh head: one factor of every addition is zero, so the encoder is what it was.
     pub(super) fn create(
         &self,
@@ -210,35 +221,54 @@ impl LoraRows {
         })
     }
 
+    /// Bytes of what [`keep`](Self::keep) keeps: at most `most_bytes`, and nothing where there is no layer below the
+    /// first addition.
+    pub(super) fn kept_bytes(&self, most_bytes: u64) -> u64 {
+        let bytes = Kept::size(self.lengths(), self.adapted.width());
+        bytes
+            .filter(|&bytes| self.adapted.first > 0 && bytes <= most_bytes)
+            .unwrap_or(0)
+    }
+
+    fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
+        self.texts.iter().map(|text| text.ids().len())
+    }
+
     /// Computes what is below the first addition once, and keeps it if it takes `most_bytes` at most. Decoders keep
     /// nothing.
-    pub(super) fn keep(mut self, weights: &Weights, most_bytes: u64) -> Result<Self, NnError> {
-        let lengths = self.texts.iter().map(|text| text.ids().len());
-        let Some(mut kept) = Kept::new(lengths, self.adapted.width(), most_bytes) else {
+    pub(super) fn keep(
+        mut self,
+        weights: &Weights,
+        most_bytes: u64,
+        progress: &dyn Progress,
+    ) -> Result<Self, TuneError> {
+        if self.kept_bytes(most_bytes) == 0 {
+            return Ok(self);
+        }
+        let Some(mut kept) = Kept::new(self.lengths(), self.adapted.width(), most_bytes) else {
             return Ok(self);
         };
         let model: TextModel = weights.bind(|scope| self.adapted.config.bind(scope))?;
+        progress.begin("read", Some(self.texts.len() as u64));
         for places in kept.batches() {
+            if progress.cancelled() {
+                return Err(TextModelError::Interrupted.into());
+            }
             let texts: Vec<&Encoded> = places.iter().map(|&at| &self.texts[at]).collect();
             let batch = self.adapted.batch(&texts);
             let Some(states) = model.states_before(self.adapted.first, &batch)? else {
                 return Ok(self);
             };
             kept.put(&places, &to_host(states.into_value()));
+            progress.advance(places.len() as u64);
         }
         self.kept = Some(Arc::new(kept));
         Ok(self)
     }
 
-    /// Bytes of what is kept.
-    pub(super) fn kept_bytes(&self) -> u64 {
-        self.kept.as_ref().map_or(0, |kept| kept.bytes())
-    }
-
     /// How many texts are as long as the model reads, and may have been cut.
     pub(super) fn cut(&self, longest: usize) -> usize {
-        let texts = self.texts.iter();
-        texts.filter(|text| text.ids().len() >= longest).count()
+        self.lengths().filter(|&length| length >= longest).count()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What was fitted, in the formats of others: a head, and an adapter as PEFT has it.
 
 use super::{TuneError, Tuning, lora::HEAD};
-use crate::{fitting::WEIGHTS, run::write_document};
+use crate::{fitting::weights_name, run::write_document};
 use refit_core::{Adapter, AdapterTensor, Change, DType, LowRank, Placement, Sink, TensorMeta};
 use refit_io::{
     adapter::{AdapterOptions, write_adapter},
@@ -34,16 +34,18 @@ struct HeadConfig<'a> {
 }
 
 impl Tuning {
-    /// Writes what the first solver found in `folder`: `head/model.safetensors` with the tensors of a linear classifier
-    /// and `head/config.json` with its labels; with adapters also the folder `adapter`.
+    /// Writes what the first solver found that did not diverge in `folder`: `head/model.safetensors` with the tensors of a
+    /// linear classifier and `head/config.json` with its labels; with adapters also the folder `adapter`. Returns the
+    /// solver's label; `None` where all diverged.
     ///
     /// # Errors
     /// When the parameters are not there, or the disk refuses.
-    pub fn write(&self, folder: &Path) -> Result<(), TuneError> {
-        let stored = folder.join(WEIGHTS);
-        if !stored.is_file() {
-            return Ok(()); // the first solver diverged
-        }
+    pub fn write(&self, folder: &Path) -> Result<Option<&str>, TuneError> {
+        let arms = self.settings.fit.arms.iter().enumerate();
+        let mut stored = arms.map(|(at, arm)| (folder.join(weights_name(at, arm)), arm));
+        let Some((stored, arm)) = stored.find(|(path, _)| path.is_file()) else {
+            return Ok(None);
+        };
         let checkpoint = Checkpoint::open(&stored)?;
         let bytes = checkpoint.view("w")?.bytes;
         let values = bytes.as_chunks::<8>().0.iter();
@@ -62,7 +64,7 @@ impl Tuning {
         if self.adapted.is_some() {
             self.write_adapter(folder, factors)?;
         }
-        Ok(())
+        Ok(Some(&arm.label))
     }
 
     fn write_head(&self, folder: &Path, weight: &[f32], bias: &[f32]) -> Result<(), TuneError> {

@@ -1,7 +1,6 @@
-//! What objectives over several classes share: a table with its classes, and lists of terms that states keep.
+//! What objectives over several classes share: a table with its classes.
 
 use super::{ObjectiveError, rows};
-use crate::optim::second::Sample;
 use refit_io::data::{Classes, Features, Table, TableError};
 
 /// Refuses a table that nothing can be fitted to.
@@ -108,47 +107,4 @@ pub(super) fn error_rate(outputs: &[f64], classes: &[u32], count: usize) -> f64 
         outputs.iter().enumerate().all(beats)
     });
     1.0 - right.count() as f64 / classes.len() as f64
-}
-
-/// The sample that a state was made for, with the weight of each place in the mean.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    /// `None`: every term.
-    terms: Option<Vec<u32>>,
-    /// Empty: all the same.
-    weights: Vec<f64>,
-    pub(super) len: usize,
-}
-
-impl Kept {
-    pub(super) fn new(sample: Sample<'_>, terms: usize) -> Self {
-        let len = sample.len(terms);
-        let (terms, weights) = match sample {
-            Sample::All => (None, Vec::new()),
-            Sample::Terms(terms) => (Some(terms.to_vec()), Vec::new()),
-            Sample::Weighted { terms, weights } => (Some(terms.to_vec()), weights.to_vec()),
-        };
-        Self {
-            terms,
-            weights,
-            len,
-        }
-    }
-
-    pub(super) fn sample(&self) -> Sample<'_> {
-        match &self.terms {
-            None => Sample::All,
-            Some(terms) if self.weights.is_empty() => Sample::Terms(terms),
-            Some(terms) => Sample::Weighted {
-                terms,
-                weights: &self.weights,
-            },
-        }
-    }
-
-    /// Share of the term at a place in the mean.
-    #[inline]
-    pub(super) fn share(&self, place: usize) -> f64 {
-        self.weights.get(place).copied().unwrap_or(1.0) / self.len as f64
-    }
 }

@@ -6,8 +6,8 @@
 //! held fixed; the first part alone is the product with the Gauss-Newton matrix. Source: Pearlmutter 1994, Neural
 //! Computation 6(1); Schraudolph 2002, Neural Computation 14(7).
 
-use super::classes::{Kept, error_rate};
-use crate::optim::second::{FiniteSum, Sample};
+use super::classes::error_rate;
+use crate::optim::second::{FiniteSum, OwnedSample, Sample};
 use burn::tensor::{Device, Tensor, TensorData};
 use refit_kernels::dual::Dual;
 use refit_math::vector::{add_scaled, dot};
@@ -79,7 +79,7 @@ pub struct DualModel<M> {
 /// What a [`DualModel`] keeps of a point: the point itself.
 #[derive(Clone, Debug)]
 pub struct DualState {
-    kept: Kept,
+    kept: OwnedSample,
     x: Vec<f64>,
     gauss_newton: bool,
 }
@@ -187,11 +187,28 @@ impl<M: Outputs> DualModel<M> {
     /// # Panics
     /// When `x` does not have [`dim`](FiniteSum::dim) entries.
     pub fn error_rate(&self, x: &[f64]) -> f64 {
-        let outputs = self.outputs(x);
+        self.score(&self.outputs(x))
+    }
+
+    /// Mean value and [`error_rate`](Self::error_rate), by one pass for both.
+    ///
+    /// # Panics
+    /// When `x` does not have [`dim`](FiniteSum::dim) entries.
+    pub fn loss_and_error_rate(&self, x: &[f64]) -> (f64, f64) {
+        let mut outputs = self.outputs(x);
+        let error = self.score(&outputs);
+        let rows = outputs.chunks_exact_mut(self.model.classes()).enumerate();
+        let values = rows.map(|(term, z)| self.config.head.slopes(z, self.model.class(term)));
+        let mut values: Vec<f64> = values.collect();
+        self.penalise(x, &mut values);
+        (values.iter().sum::<f64>() / values.len() as f64, error)
+    }
+
+    fn score(&self, outputs: &[f64]) -> f64 {
         let classes: Vec<u32> = (0..self.terms())
             .map(|term| self.model.class(term) as u32)
             .collect();
-        error_rate(&outputs, &classes, self.model.classes())
+        error_rate(outputs, &classes, self.model.classes())
     }
 
     /// The chosen weights at `x` on the device.
@@ -353,7 +370,7 @@ impl<M: Outputs> DualModel<M> {
 
     fn state(&self, x: &[f64], sample: Sample<'_>, gauss_newton: bool) -> DualState {
         DualState {
-            kept: Kept::new(sample, self.terms()),
+            kept: OwnedSample::new(sample, self.terms()),
             x: x.to_vec(),
             gauss_newton,
         }

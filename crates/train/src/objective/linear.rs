@@ -5,7 +5,7 @@
 //! cache. Of sparse rows of few columns the matrix is formed after as many products as it costs. Source for the sigmoid with squared loss: Xu, Roosta and Mahoney 2017, arXiv:1708.07827.
 
 use super::{
-    LossAt, ObjectiveError,
+    LossAt, ObjectiveError, Penalty,
     classes::{check_beside, check_rows, labels},
     order::Order,
     parts::Parts,
@@ -327,22 +327,18 @@ impl FiniteSum for LinearModel {
             Some(matrix) => matrix::product(matrix, v, out),
             None => self.product_by_rows(state, v, out),
         }
-        for ((out, curvature), v) in out.iter_mut().zip(&state.penalty).zip(v) {
-            *out += curvature * v;
-        }
+        Penalty::add_product(&state.penalty, v, out);
     }
 
     /// Forms the matrix of sparse rows of few columns as soon as that has paid.
     fn prepare(&self, state: &mut LinearState, products: u32) {
         let is_due = self.products.is_some_and(|cost| products >= cost);
-        if is_due && matrix::pays(&self.features, state.coefficients.len()) {
-            let (sample, bias) = (state.sample(), self.config.bias);
-            state.matrix = Some(matrix::form(
-                &self.features,
-                sample,
-                &state.coefficients,
-                bias,
-            ));
+        if !is_due || !matrix::pays(&self.features, state.coefficients.len()) {
+            return;
+        }
+        let (sample, bias) = (state.sample(), self.config.bias);
+        if let Some(matrix) = matrix::form(&self.features, sample, &state.coefficients, bias) {
+            state.matrix = Some(matrix);
             (state.terms, state.coefficients) = (None, Vec::new());
         }
     }

@@ -6,11 +6,12 @@
 
 use super::{
     ObjectiveError,
-    classes::{ClassRows, Kept},
+    classes::ClassRows,
+    order::Order,
     parts::Parts,
-    rows::{add_outer, blocks, matrix_products, rows_per_block},
+    rows::{add_outer, add_scaled, blocks, matrix_products, rows_per_block},
 };
-use crate::optim::second::{FiniteSum, Sample};
+use crate::optim::second::{FiniteSum, OwnedSample, Sample};
 use rayon::prelude::*;
 use refit_core::ConfigError;
 use refit_io::data::{Features, Table};
@@ -22,7 +23,7 @@ mod layer;
 mod product;
 
 pub use config::{Activation, NetworkConfig};
-use layer::{Split, SplitMut, add_layer, add_scaled, apply_layer, back_layer, dot};
+use layer::{Split, SplitMut, add_layer, apply_layer, back_layer, dot};
 
 /// Most hidden units.
 const MOST_HIDDEN: usize = 1 << 16;
@@ -62,7 +63,7 @@ pub struct NetworkModel {
 /// What a [`NetworkModel`] keeps of a point and a sample.
 #[derive(Clone, Debug)]
 pub struct NetworkState {
-    kept: Kept,
+    kept: OwnedSample,
     x: Vec<f64>,
     /// Hidden values, then derivatives of the loss by the outputs, for each place.
     activations: Vec<f64>,
@@ -211,15 +212,18 @@ impl NetworkModel {
     fn gradient_keeping(
         &self,
         x: &[f64],
-        sample: Sample<'_>,
+        order: &Order<'_>,
         values: &mut [f64],
         out: &mut [f64],
         kept: Option<&mut [f64]>,
     ) -> f64 {
+        let sample = order.sample();
         let (constant, terms) = (self.penalty(x), values.len() as f64);
         let (x, units, k) = (self.split(x), self.config.hidden, self.classes());
         let parts = Parts::new(values.len(), self.dim());
-        let slices = parts.cut(values, 1).zip(parts.cut_wanted(kept, units + k));
+        let slices = parts
+            .cut(&mut *values, 1)
+            .zip(parts.cut_wanted(kept, units + k));
         let mut squares = parts.sum(slices, out, |places, (values, mut kept), sum| {
             let (mut hidden, mut outputs) = (self.room(units), self.room(k));
             let (start, mut squares, mut back) = (places.start, 0.0, vec![0.0; units]);
@@ -246,7 +250,7 @@ impl NetworkModel {
                             let second = dot(z, z) * (1.0 + dot(hidden, hidden));
                             let share = sample.weight(place) / terms;
                             add_layer(share, hidden, z, sum.w2);
-                            add_scaled(share, z, sum.b2);
+                            add_scaled(sum.b2, share, z);
                             // From here on the derivative by the input of a unit stands in its place.
                             back.fill(0.0);
                             back_layer(x.w2, z, &mut back);
@@ -265,6 +269,7 @@ impl NetworkModel {
             }
             squares
         });
+        order.restore(values);
         let out = SplitMut::new(out, self.features().columns(), units);
         for (w, out) in [(x.w1, out.w1), (x.w2, out.w2)] {
             let [square, product] = self.config.penalty.add_gradient(w, out);
@@ -300,7 +305,7 @@ impl NetworkModel {
     ) -> NetworkState {
         let split = self.split(x);
         NetworkState {
-            kept: Kept::new(sample, self.terms()),
+            kept: OwnedSample::new(sample, self.terms()),
             x: x.to_vec(),
             activations,
             penalties: [split.w1, split.w2]
@@ -324,13 +329,15 @@ impl FiniteSum for NetworkModel {
 
     fn values(&self, x: &[f64], sample: Sample<'_>, out: &mut [f64]) {
         let penalty = self.penalty(x);
+        let order = Order::new(sample);
         let parts = Parts::new(out.len(), self.dim());
-        parts.each(parts.cut(out, 1), |places, out| {
+        parts.each(parts.cut(&mut *out, 1), |places, out| {
             let start = places.start;
-            self.each_loss(x, sample, places, |place, value, _, _| {
+            self.each_loss(x, order.sample(), places, |place, value, _, _| {
                 out[place - start] = value + penalty;
             });
         });
+        order.restore(out);
     }
 
     fn gradient(
@@ -340,10 +347,12 @@ impl FiniteSum for NetworkModel {
         values: &mut [f64],
         out: &mut [f64],
     ) -> Option<f64> {
-        Some(self.gradient_keeping(x, sample, values, out, None))
+        Some(self.gradient_keeping(x, &Order::new(sample), values, out, None))
     }
 
     fn hessian(&self, x: &[f64], sample: Sample<'_>) -> NetworkState {
+        let order = Order::new(sample);
+        let sample = order.sample();
         self.state(x, sample, self.activations(x, sample), false)
     }
 
@@ -359,12 +368,15 @@ impl FiniteSum for NetworkModel {
         out: &mut [f64],
     ) -> Option<(Option<f64>, NetworkState)> {
         let mut kept = vec![0.0; values.len() * (self.config.hidden + self.classes())];
-        let squares = self.gradient_keeping(x, sample, values, out, Some(&mut kept));
-        Some((Some(squares), self.state(x, sample, kept, false)))
+        let order = Order::new(sample);
+        let squares = self.gradient_keeping(x, &order, values, out, Some(&mut kept));
+        Some((Some(squares), self.state(x, order.sample(), kept, false)))
     }
 
     /// Without the second derivatives of the network.
     fn gauss_newton(&self, x: &[f64], sample: Sample<'_>) -> Option<NetworkState> {
+        let order = Order::new(sample);
+        let sample = order.sample();
         Some(self.state(x, sample, self.activations(x, sample), true))
     }
 }

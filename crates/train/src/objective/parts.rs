@@ -5,6 +5,8 @@ use std::ops::Range;
 
 /// Most parts: enough to balance the threads of any machine that one sum is worth.
 const MOST_PARTS: usize = 64;
+/// Parts whose sums are so long that clearing them and adding them up takes as long as many terms.
+const FEW_PARTS: usize = 8;
 /// Fewest terms of a part.
 const FEWEST_TERMS: usize = 128;
 /// Numbers that the sums of all parts may take; long vectors have fewer parts.
@@ -25,6 +27,14 @@ impl Parts {
         Self {
             terms,
             size: terms.div_ceil(most).max(FEWEST_TERMS),
+        }
+    }
+
+    /// Fewer parts, for sums as long as a matrix.
+    pub(super) fn few(terms: usize) -> Self {
+        Self {
+            terms,
+            size: terms.div_ceil(FEW_PARTS).max(FEWEST_TERMS),
         }
     }
 

@@ -105,6 +105,13 @@ impl Penalty {
         w.iter().map(of_one).collect()
     }
 
+    /// `out += curvatures v`, for those that [`curvatures`](Self::curvatures) gave.
+    pub(super) fn add_product(curvatures: &[f64], v: &[f64], out: &mut [f64]) {
+        for ((out, curvature), v) in out.iter_mut().zip(curvatures).zip(v) {
+            *out += curvature * v;
+        }
+    }
+
     /// How fast second derivatives change: twice the third derivative of [`Loss::GemanMcclure`](super::Loss) at most.
     pub(super) fn lipschitz(&self) -> f64 {
         4.668_68 * self.alpha * self.beta * self.beta.sqrt()

@@ -294,8 +294,9 @@ pub(super) fn each_entry(features: &Features, row: usize, f: &mut impl FnMut(usi
     }
 }
 
+/// `sum += factor values`, for loops that are [`vectorized`].
 #[inline(always)]
-fn add_scaled(sum: &mut [f64], factor: f64, values: &[f64]) {
+pub(super) fn add_scaled(sum: &mut [f64], factor: f64, values: &[f64]) {
     for (sum, &value) in sum.iter_mut().zip(values) {
         *sum = factor.mul_add(value, *sum);
     }

@@ -2,11 +2,12 @@
 
 use super::{
     Head, ObjectiveError, Penalty,
-    classes::{ClassRows, Kept},
+    classes::ClassRows,
+    order::Order,
     parts::Parts,
     rows::{add_outer, blocks, matrix_products, rows_per_block},
 };
-use crate::optim::second::{Bounds, FiniteSum, Sample};
+use crate::optim::second::{Bounds, FiniteSum, OwnedSample, Sample};
 use rayon::prelude::*;
 use refit_io::data::{Features, Table};
 use serde::{Deserialize, Serialize};
@@ -66,7 +67,7 @@ pub struct SoftmaxModel {
 /// What a [`SoftmaxModel`] keeps of a point: the derivatives of the losses of a sample by the outputs.
 #[derive(Clone, Debug)]
 pub struct SoftmaxState {
-    kept: Kept,
+    kept: OwnedSample,
     /// One for each place and class.
     slopes: Vec<f64>,
     /// Second derivatives of the penalty; empty without.
@@ -183,16 +184,17 @@ impl SoftmaxModel {
     fn gradient_keeping(
         &self,
         x: &[f64],
-        sample: Sample<'_>,
+        order: &Order<'_>,
         values: &mut [f64],
         out: &mut [f64],
         kept: Option<&mut [f64]>,
     ) -> f64 {
+        let sample = order.sample();
         let ((w, _), k, penalty) = (self.split(x), self.classes(), self.config.penalty);
         let constant = penalty.value(w);
         let terms = values.len() as f64;
         let parts = Parts::new(values.len(), self.dim());
-        let slices = parts.cut(values, 1).zip(parts.cut_wanted(kept, k));
+        let slices = parts.cut(&mut *values, 1).zip(parts.cut_wanted(kept, k));
         let mut squares = parts.sum(slices, out, |places, (values, mut kept), sum| {
             let (mut room, start, mut squares) = (self.room(), places.start, 0.0);
             for block in blocks(self.features(), places) {
@@ -214,6 +216,7 @@ impl SoftmaxModel {
             }
             squares
         });
+        order.restore(values);
         let [square, product] = penalty.add_gradient(w, &mut out[..w.len()]);
         squares += terms * (square + 2.0 * product);
         squares
@@ -222,7 +225,7 @@ impl SoftmaxModel {
     fn state(&self, x: &[f64], sample: Sample<'_>, slopes: Vec<f64>, convex: bool) -> SoftmaxState {
         let (w, _) = self.split(x);
         SoftmaxState {
-            kept: Kept::new(sample, self.terms()),
+            kept: OwnedSample::new(sample, self.terms()),
             slopes,
             penalty: self.config.penalty.curvatures(w, convex),
         }
@@ -256,13 +259,15 @@ impl FiniteSum for SoftmaxModel {
     fn values(&self, x: &[f64], sample: Sample<'_>, out: &mut [f64]) {
         let (w, _) = self.split(x);
         let penalty = self.config.penalty.value(w);
+        let order = Order::new(sample);
         let parts = Parts::new(out.len(), self.dim());
-        parts.each(parts.cut(out, 1), |places, out| {
+        parts.each(parts.cut(&mut *out, 1), |places, out| {
             let start = places.start;
-            self.each_loss(x, sample, places, |place, value, _| {
+            self.each_loss(x, order.sample(), places, |place, value, _| {
                 out[place - start] = value + penalty;
             });
         });
+        order.restore(out);
     }
 
     fn gradient(
@@ -272,10 +277,12 @@ impl FiniteSum for SoftmaxModel {
         values: &mut [f64],
         out: &mut [f64],
     ) -> Option<f64> {
-        Some(self.gradient_keeping(x, sample, values, out, None))
+        Some(self.gradient_keeping(x, &Order::new(sample), values, out, None))
     }
 
     fn hessian(&self, x: &[f64], sample: Sample<'_>) -> SoftmaxState {
+        let order = Order::new(sample);
+        let sample = order.sample();
         self.state(x, sample, self.slopes(x, sample), false)
     }
 
@@ -301,9 +308,7 @@ impl FiniteSum for SoftmaxModel {
             }
             0.0
         });
-        for ((out, curvature), v) in out.iter_mut().zip(&state.penalty).zip(v) {
-            *out += curvature * v;
-        }
+        Penalty::add_product(&state.penalty, v, out);
     }
 
     fn gradient_and_hessian(
@@ -314,12 +319,15 @@ impl FiniteSum for SoftmaxModel {
         out: &mut [f64],
     ) -> Option<(Option<f64>, SoftmaxState)> {
         let mut slopes = vec![0.0; values.len() * self.classes()];
-        let squares = self.gradient_keeping(x, sample, values, out, Some(&mut slopes));
-        Some((Some(squares), self.state(x, sample, slopes, false)))
+        let order = Order::new(sample);
+        let squares = self.gradient_keeping(x, &order, values, out, Some(&mut slopes));
+        Some((Some(squares), self.state(x, order.sample(), slopes, false)))
     }
 
     /// The Hessian itself, as outputs are linear; only the penalty is replaced.
     fn gauss_newton(&self, x: &[f64], sample: Sample<'_>) -> Option<SoftmaxState> {
+        let order = Order::new(sample);
+        let sample = order.sample();
         Some(self.state(x, sample, self.slopes(x, sample), true))
     }
 

@@ -75,7 +75,7 @@ impl FirstOrderConfig {
 
 /// Minimises a sum by steps on batches of terms, each once per epoch in random order. Parameters are in single precision.
 ///
-/// After each epoch the whole gradient is looked at. Neither that look nor its time is counted: it is no part of the
+/// After each epoch, and where a limit is reached within one, the whole gradient is looked at. Neither that look nor its time is counted: it is no part of the
 /// method, and decides only when to stop.
 ///
 /// # Errors
@@ -139,7 +139,7 @@ pub fn descend_seen<O: FiniteSum>(
     let (mut values, mut gradient) = (vec![0.0; n], vec![0.0; dim]);
     let (began, mut way) = (Instant::now(), Vec::new());
     progress.begin("minimise", Some(config.epochs));
-    let (mut epoch, mut looks) = (0, Duration::ZERO);
+    let (mut epoch, mut done, mut looks) = (0, 0, Duration::ZERO);
     loop {
         let x: Vec<f64> = params[0].iter().map(|&x| f64::from(x)).collect();
         let looked = Instant::now();
@@ -147,7 +147,7 @@ pub fn descend_seen<O: FiniteSum>(
         look(&x);
         looks += looked.elapsed();
         let point = Progressed {
-            step: epoch * per_epoch,
+            step: done,
             value: values.iter().sum::<f64>() / n as f64,
             gradient: norm(&gradient),
             counts: sum.counts,
@@ -168,11 +168,24 @@ pub fn descend_seen<O: FiniteSum>(
             });
         }
         order.restart(config.seed.fork("epoch").fork(epoch));
-        for step in 0..per_epoch {
+        for _ in 0..per_epoch {
+            let spent = began.elapsed().saturating_sub(looks).as_secs_f64();
+            if over(&config.budget, done, sum.counts, spent) {
+                break;
+            }
+            let x: Vec<f64> = params[0].iter().map(|&x| f64::from(x)).collect();
+            // Without a last look, which may take long.
+            if progress.cancelled() {
+                return Ok(Descended {
+                    x,
+                    status: Status::Interrupted,
+                    way,
+                    counts: sum.counts,
+                });
+            }
             let from = order.drawn();
             order.grow(from + config.batch);
             let batch = order.at(from..order.drawn());
-            let x: Vec<f64> = params[0].iter().map(|&x| f64::from(x)).collect();
             sum.gradient(
                 &x,
                 Sample::Terms(batch),
@@ -180,24 +193,22 @@ pub fn descend_seen<O: FiniteSum>(
                 &mut gradient,
             );
             let single = [gradient.iter().map(|&g| g as f32).collect::<Vec<f32>>()];
-            let share = config
-                .schedule
-                .share(epoch * per_epoch + step, config.epochs * per_epoch);
+            let share = config.schedule.share(done, config.epochs * per_epoch);
             optimizer.step(config.optimizer.rate() * share, &mut params, &single);
+            done += 1;
         }
         progress.advance(1);
         epoch += 1;
     }
 }
 
-/// Whether the point after an epoch is the last.
+/// Whether the point after an epoch, or where a limit cut one short, is the last.
 fn ended(
     point: &Progressed,
     epoch: u64,
     config: &FirstOrderConfig,
     progress: &dyn Progress,
 ) -> Option<Status> {
-    let budget = &config.budget;
     if point.gradient <= config.eps_g {
         return Some(Status::FirstOrderOnly);
     }
@@ -207,13 +218,18 @@ fn ended(
     if progress.cancelled() {
         return Some(Status::Interrupted);
     }
-    let over = epoch >= config.epochs
-        || budget.steps.is_some_and(|most| point.step >= most)
+    let over =
+        epoch >= config.epochs || over(&config.budget, point.step, point.counts, point.seconds);
+    over.then_some(Status::BudgetExhausted)
+}
+
+/// Whether a limit is reached.
+fn over(budget: &Budget, steps: u64, counts: Counts, seconds: f64) -> bool {
+    budget.steps.is_some_and(|most| steps >= most)
         || budget
             .queries
-            .is_some_and(|most| point.counts.propagations() >= most)
-        || budget.seconds.is_some_and(|most| point.seconds >= most);
-    over.then_some(Status::BudgetExhausted)
+            .is_some_and(|most| counts.propagations() >= most)
+        || budget.seconds.is_some_and(|most| seconds >= most)
 }
 
 /// Number of terms, when everything fits.

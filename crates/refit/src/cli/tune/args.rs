@@ -3,9 +3,9 @@
 use crate::{
     cli::{
         args::RunArgs,
-        fit::{BaselineArgs, SETTLED, SampleArgs, SecondArgs, StopArgs},
+        solvers::{SETTLED, SolverArgs, differ, told},
     },
-    fitting::{ArmName, Looks, StartName},
+    fitting::StartName,
     tuning::LoraConfig,
 };
 use std::path::PathBuf;
@@ -46,18 +46,9 @@ pub(in crate::cli) struct TuneArgs {
     /// Tokens to which texts are cut [default: as many as the model reads]
     #[arg(long, value_name = "N")]
     pub(super) max_length: Option<usize>,
-    /// Solvers, one or several: tr, arc, gauss-newton (each also with :SAMPLING), lbfgs, sgd, adamw
-    #[arg(long, value_name = "NAME", value_parser = ArmName::argument, value_delimiter = ',', default_value = "tr")]
-    pub(super) solver: Vec<ArmName>,
     /// Go on with an interrupted run, its data and its settings
     #[arg(long, value_name = "RUN", conflicts_with_all = DECIDED.iter().chain(&SETTLED).copied())]
     pub(super) resume: Option<PathBuf>,
-    /// Where the page's curves come from
-    #[arg(long, value_enum, default_value_t = Looks::Exact)]
-    pub(super) looks: Looks,
-    /// Seconds of work that a kill may cost: the state is saved that often; 0 is after every step (ours) [default: 60]
-    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(..=86_400))]
-    pub(super) save_every: Option<u64>,
     /// New folder for everything that is written; appears complete or not at all
     #[arg(short, long, value_name = "DIR", required_unless_present = "resume")]
     pub(super) out: Option<PathBuf>,
@@ -71,24 +62,17 @@ pub(in crate::cli) struct TuneArgs {
     #[command(flatten)]
     pub(super) lora: LoraArgs,
     #[command(flatten)]
-    pub(super) stop: StopArgs,
-    #[command(flatten)]
-    pub(super) samples: SampleArgs,
-    #[command(flatten)]
-    pub(super) second: SecondArgs,
-    #[command(flatten)]
-    pub(super) baselines: BaselineArgs,
+    pub(super) solvers: SolverArgs,
 }
 
 /// What decides what is tuned, of which an interrupted run has its own.
-const DECIDED: [&str; 15] = [
+const DECIDED: [&str; 14] = [
     "out",
     "model",
     "data",
     "test",
     "method",
     "max_length",
-    "solver",
     "seed",
     "ridge",
     "start",
@@ -146,22 +130,33 @@ pub(super) struct LoraArgs {
     pub(super) layers: Option<usize>,
 }
 
-impl LoraArgs {
-    /// Flags of adapters that were given where none is fitted.
-    pub(super) fn idle(&self, method: MethodName) -> Vec<String> {
-        let usual = LoraConfig::default();
-        let given = [
-            ("rank", self.rank != usual.rank),
-            ("alpha", self.alpha.to_bits() != usual.alpha.to_bits()),
-            ("targets", self.targets != usual.targets),
-            ("layers", self.layers.is_some()),
-        ];
-        let flags = given.into_iter().filter(|(_, given)| *given);
-        match method {
-            MethodName::Head => flags
-                .map(|(flag, _)| format!("--{flag} changes nothing without --method lora"))
-                .collect(),
-            MethodName::Lora => Vec::new(),
-        }
+impl TuneArgs {
+    /// Flags that were given and change nothing.
+    pub(super) fn idle(&self) -> Vec<String> {
+        let (usual, given) = (LoraConfig::default(), &self.lora);
+        let is_lora = self.method == MethodName::Lora;
+        let moved = self
+            .head
+            .start
+            .is_some_and(|start| start != StartName::Zeros);
+        let mut found = self.solvers.idle();
+        found.extend(told(&[
+            (
+                "--method lora",
+                is_lora,
+                &[
+                    ("rank", given.rank != usual.rank),
+                    ("alpha", differ(given.alpha, usual.alpha)),
+                    ("targets", given.targets != usual.targets),
+                    ("layers", given.layers.is_some()),
+                ],
+            ),
+            (
+                "another start than zeros",
+                moved || is_lora,
+                &[("start-scale", differ(self.head.start_scale, 1.0))],
+            ),
+        ]));
+        found
     }
 }

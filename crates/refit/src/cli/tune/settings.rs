@@ -2,7 +2,7 @@
 
 use super::args::{MethodName, TuneArgs};
 use crate::{
-    cli::fit::{ArmFlags, checked},
+    cli::solvers::{checked, differ},
     fitting::{FitSettings, ObjectiveConfig, Start, StartName},
     run::SAVE_EVERY_SECS,
     tuning::{LoraConfig, TuneMethod, TuneSettings},
@@ -27,8 +27,9 @@ pub(super) fn of(
             layers: args.lora.layers,
         }),
     };
-    if args.method == MethodName::Lora && args.head.start.is_some() {
-        let problem = "does not go with `--start`, which is for heads alone";
+    let start_is_given = args.head.start.is_some() || differ(args.head.start_scale, 1.0);
+    if args.method == MethodName::Lora && start_is_given {
+        let problem = "does not go with `--start` and `--start-scale`, which are for heads alone";
         return Err(ConfigError::conflict("method lora", problem));
     }
     let ridge = args.head.ridge;
@@ -36,15 +37,7 @@ pub(super) fn of(
         let expected = "a finite number of at least 0";
         return Err(ConfigError::range("ridge", ridge, expected));
     }
-    let flags = ArmFlags {
-        several: args.solver.len() > 1,
-        seed: args.run.seed(),
-        stop: &args.stop,
-        samples: &args.samples,
-        second: &args.second,
-        baselines: &args.baselines,
-    };
-    let arms = args.solver.iter().map(|name| flags.arm(*name));
+    let seed = args.run.seed();
     let start = match args.method {
         MethodName::Head => args.head.start.unwrap_or(StartName::Zeros),
         MethodName::Lora => StartName::Random,
@@ -66,10 +59,10 @@ pub(super) fn of(
             name: start,
             scale: args.head.start_scale,
         },
-        arms: arms.collect::<Result<_, _>>()?,
-        looks: args.looks,
-        seed: args.run.seed(),
-        save_every: args.save_every.unwrap_or(SAVE_EVERY_SECS),
+        arms: args.solvers.arms(seed)?,
+        looks: args.solvers.looks,
+        seed,
+        save_every: args.solvers.save_every.unwrap_or(SAVE_EVERY_SECS),
         out: out.to_path_buf(),
     };
     Ok(TuneSettings {

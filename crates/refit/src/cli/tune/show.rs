@@ -1,11 +1,12 @@
-//! What a tuning prints.
+//! What a dry run of a tuning prints.
 
 use crate::{
     cli::{
-        fit,
+        solvers::{Steps, memory},
         ui::{Show, Ui},
     },
-    report::{count, counted},
+    fitting::TextRows,
+    report::{bytes, count, counted},
     tuning::Tuning,
 };
 use serde::Serialize;
@@ -22,14 +23,17 @@ pub(super) struct Plan {
     max_length: usize,
     parameters: usize,
     adapted_maps: usize,
-    solvers: Vec<String>,
+    #[serde(flatten)]
+    steps: Steps,
+    /// Bytes of the weights of the encoder, of what is kept of the texts, and of the largest model of a step.
+    bytes: [u64; 3],
     out: PathBuf,
 }
 
 impl Plan {
-    pub(super) fn of(tuning: &Tuning, out: &Path) -> Self {
+    pub(super) fn of(tuning: &Tuning, out: &Path, done: (u64, usize)) -> Self {
         let settings = tuning.settings();
-        let arms = settings.fit.arms.iter();
+        let [weights, texts] = tuning.memory();
         Self {
             model: settings.model.clone(),
             data: settings.fit.data.clone(),
@@ -39,7 +43,8 @@ impl Plan {
             max_length: tuning.longest(),
             parameters: tuning.parameters(),
             adapted_maps: tuning.adapted_maps(),
-            solvers: arms.map(|arm| arm.label.clone()).collect(),
+            steps: Steps::of(&settings.fit, done),
+            bytes: [weights, texts, memory(&settings.fit, tuning.parameters())],
             out: out.to_path_buf(),
         }
     }
@@ -56,9 +61,11 @@ impl Show for Plan {
             0 => "a head".to_owned(),
             maps => format!("a head, and additions to {maps} maps"),
         };
+        let [weights, texts, step] = self.bytes.map(bytes);
         format!(
             "model       {}\ndata        {}: {} texts, cut to {} tokens\n{}labels      {}: {}{more}\nfitted      \
-             {adapters}, {}\nsolvers     {}\nout         {}\nnothing was written (dry run)",
+             {adapters}, {}\n{}memory      {weights} of weights, {texts} of texts, at most {step} for a step\nout         \
+             {}\nnothing was written (dry run)",
             self.model.display(),
             self.data,
             count(self.rows as u64),
@@ -67,46 +74,26 @@ impl Show for Plan {
             self.labels.len(),
             shown.join(", "),
             counted(self.parameters as u64, "parameter"),
-            self.solvers.join("; "),
+            self.steps.text(),
             self.out.display()
         )
     }
 }
 
-/// What a tuning prints in the end: what a fit does, and what a guess would reach.
-#[derive(Serialize)]
-pub(super) struct Done {
-    #[serde(flatten)]
-    fit: fit::Done,
-    labels: Vec<String>,
-    /// The label that most texts to fit have.
-    majority: String,
-    /// Share of the texts to test on that do not have it.
-    majority_error: Option<f64>,
-}
-
-impl Done {
-    pub(super) fn of(tuning: &Tuning, fit: fit::Done) -> Self {
-        let (majority, share) = tuning.majority();
-        Self {
-            fit,
-            labels: tuning.labels().to_vec(),
-            majority: majority.to_owned(),
-            majority_error: share.map(|share| 1.0 - share),
-        }
-    }
-}
-
-impl Show for Done {
-    fn text(&self, ui: &Ui) -> String {
-        let text = self.fit.text(ui);
-        match self.majority_error {
-            Some(error) => format!(
-                "{text}majority: to answer `{}` always is right for {:.2} % of the test\n",
-                self.majority,
-                100.0 * (1.0 - error)
-            ),
-            None => text,
-        }
-    }
+/// What is worth a word about texts, of which at most `longest` tokens are read.
+pub(super) fn remarks(texts: &TextRows, longest: usize) -> Vec<String> {
+    let cut = (texts.cut > 0).then(|| {
+        format!(
+            "{} texts have {} tokens or more; what came after was not read",
+            count(texts.cut as u64),
+            count(longest as u64)
+        )
+    });
+    let shared = (texts.shared > 0).then(|| {
+        format!(
+            "warning: {} of the texts to test on are also among those to fit",
+            count(texts.shared as u64)
+        )
+    });
+    cut.into_iter().chain(shared).collect()
 }

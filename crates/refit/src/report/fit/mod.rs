@@ -8,7 +8,7 @@ use super::{
     html::Html,
 };
 use crate::{
-    fitting::{ArmFound, FitOutcome, Verdict},
+    fitting::{ArmFound, FitOutcome, TextRows, Verdict},
     run::RunFiles,
 };
 use refit_train::optim::second::Certificate;
@@ -68,14 +68,25 @@ fn title(fit: &FitOutcome) -> String {
 
 /// What was asked, and which solver needed least.
 fn lines(fit: &FitOutcome) -> Vec<String> {
-    let mut lines = vec![format!(
-        "The loss {} over {} rows of {} features, {}, from {}.",
-        fit.objective,
-        count(fit.rows as u64),
-        count(fit.features as u64),
-        counted(fit.parameters as u64, "parameter"),
-        start(&fit.start)
-    )];
+    let rows = count(fit.rows as u64);
+    let parameters = counted(fit.parameters as u64, "parameter");
+    let start = start(&fit.start);
+    let mut lines = match &fit.texts {
+        None => vec![format!(
+            "The loss {} over {rows} rows of {} features, {parameters}, from {start}.",
+            fit.objective,
+            count(fit.features as u64),
+        )],
+        Some(texts) => vec![format!(
+            "Fitted: {}, {parameters}, by the loss {} over {rows} texts of {}, from {start}.",
+            texts.fitted,
+            fit.objective,
+            counted(texts.labels.len() as u64, "label"),
+        )],
+    };
+    if let Some(guess) = fit.texts.as_ref().and_then(TextRows::guess) {
+        lines.push(format!("A guess to beat: {guess}."));
+    }
     let ended =
         |arm: &&ArmFound| matches!(arm.verdict, Verdict::SecondOrder | Verdict::FirstOrderOnly);
     let least = fit

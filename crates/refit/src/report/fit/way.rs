@@ -4,6 +4,7 @@ use crate::{
     fitting::{ArmFound, FitOutcome},
     report::{
         axis::Spacing,
+        frame::{BEHIND, thin},
         html::Html,
         lines::{Chart, Series, legend},
         palette::series_class,
@@ -70,7 +71,8 @@ pub(in crate::report) fn way(h: &mut Html, run: &RunFiles) {
         .map(|p| p.1)
         .chain(reached)
         .fold(f64::INFINITY, f64::min);
-    legend(h, &lines_of(run, fit, &DRAWN[0], lowest));
+    let together = lines_of(run, fit, &DRAWN[0], lowest);
+    legend(h, &together);
     // A row each, so that without errors time does not move up beside work.
     for row in DRAWN.chunks(3) {
         h.el("div", &[("class", &"charts")], |h| {
@@ -79,6 +81,53 @@ pub(in crate::report) fn way(h: &mut Html, run: &RunFiles) {
             }
         });
     }
+    if together.len() > MOST_TOGETHER {
+        for drawn in DRAWN.iter().filter(|drawn| drawn.y == "loss") {
+            apart(h, &lines_of(run, fit, drawn, lowest), drawn);
+        }
+    }
+}
+
+/// More lines than this cross too often to be told apart: each gets a chart of its own too, before all others in grey.
+const MOST_TOGETHER: usize = 4;
+/// Points of a line in grey.
+const MOST_BEHIND: usize = 60;
+
+/// Appends a small chart for each line, the others behind it.
+fn apart(h: &mut Html, lines: &[Series], drawn: &Drawn) {
+    let behind = |line: &Series| Series {
+        label: line.label.clone(),
+        class: BEHIND,
+        points: thin(&line.points, MOST_BEHIND),
+        chosen: None,
+    };
+    h.leaf(
+        "h3",
+        &[],
+        format_args!("{} against {}, one by one", drawn.title, drawn.x.1),
+    );
+    h.el("div", &[("class", &"charts small")], |h| {
+        for line in lines {
+            let others = lines.iter().filter(|other| other.label != line.label);
+            let mut series: Vec<Series> = others.map(behind).collect();
+            series.push(Series {
+                label: line.label.clone(),
+                class: line.class,
+                points: line.points.clone(),
+                chosen: None,
+            });
+            Chart {
+                title: line.label.clone(),
+                x_label: drawn.x.1,
+                y_factor: 1.0,
+                y_ends: None,
+                spacing: [Spacing::Log, drawn.spacing],
+                guide: None,
+                series,
+            }
+            .render(h);
+        }
+    });
 }
 
 fn chart(h: &mut Html, run: &RunFiles, fit: &FitOutcome, drawn: &Drawn, lowest: f64) {

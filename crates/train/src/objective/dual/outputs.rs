@@ -2,6 +2,7 @@
 
 use refit_kernels::dual::Dual;
 use refit_nn::{NnError, Weights};
+use std::sync::Arc;
 
 /// Outputs of a model on its own rows, as a function of its weights.
 pub trait Outputs: Sync {
@@ -26,6 +27,28 @@ pub trait Outputs: Sync {
     /// # Errors
     /// Weights that do not fit the model, or a row that it cannot read.
     fn outputs(&self, at: &Weights, terms: &[u32]) -> Result<Dual<2>, NnError>;
+}
+
+impl<M: Outputs + Send + ?Sized> Outputs for Arc<M> {
+    fn terms(&self) -> usize {
+        (**self).terms()
+    }
+
+    fn classes(&self) -> usize {
+        (**self).classes()
+    }
+
+    fn class(&self, term: usize) -> usize {
+        (**self).class(term)
+    }
+
+    fn length(&self, term: usize) -> usize {
+        (**self).length(term)
+    }
+
+    fn outputs(&self, at: &Weights, terms: &[u32]) -> Result<Dual<2>, NnError> {
+        (**self).outputs(at, terms)
+    }
 }
 
 /// Rows of one length: their places in a sample, and the terms there.

@@ -3,7 +3,7 @@
 //! A product takes two steps through memory for every stored entry, the matrix one for every pair of entries of a row;
 //! a product with it takes none. Dense rows stream so fast that their matrices cost more products than are asked for.
 
-use super::super::{parts::Parts, rows::each_entry};
+use super::super::parts::Parts;
 use crate::optim::second::Sample;
 use refit_io::data::Features;
 use refit_kernels::vectorized;
@@ -35,45 +35,70 @@ pub(super) fn pays(features: &Features, terms: usize) -> bool {
     terms.saturating_mul(entries) >= features.columns().pow(2)
 }
 
-/// `sum_j c_j a_j a_j^T`, where `a_j` ends in a 1 if there is a bias.
+/// `sum_j c_j a_j a_j^T`, where `a_j` ends in a 1 if there is a bias; `None` of dense rows.
 ///
 /// # Shapes
 /// `c [places]`; the result `[dim, dim]`, row-major, both triangles.
-pub(super) fn form(features: &Features, sample: Sample<'_>, c: &[f64], bias: bool) -> Vec<f64> {
-    let dim = features.columns() + usize::from(bias);
-    let mut matrix = vec![0.0; dim * dim];
-    let parts = Parts::new(c.len(), matrix.len());
-    parts.sum(parts.nothing(), &mut matrix, |places, (), sum| {
-        let mut row: Vec<(usize, f64)> = Vec::with_capacity(dim);
+pub(super) fn form(
+    features: &Features,
+    sample: Sample<'_>,
+    c: &[f64],
+    bias: bool,
+) -> Option<Vec<f64>> {
+    let Features::Sparse(rows) = features else {
+        return None;
+    };
+    let dim = rows.columns() + usize::from(bias);
+    let mut triangle = vec![0.0; line(dim)];
+    let parts = Parts::few(c.len());
+    parts.sum(parts.nothing(), &mut triangle, |places, (), sum| {
         vectorized(
             #[inline(always)]
             || {
                 for place in places {
-                    row.clear();
-                    each_entry(features, sample.term(place), &mut |column, value| {
-                        row.push((column, f64::from(value)));
-                    });
+                    let (row, c) = (rows.row(sample.term(place)), c[place]);
+                    add_pairs(row.columns, row.values, c, sum);
                     if bias {
-                        row.push((dim - 1, 1.0));
-                    }
-                    // Columns ascend: all pairs lie in the lower triangle.
-                    for (at, &(i, value)) in row.iter().enumerate() {
-                        let (line, factor) = (&mut sum[i * dim..][..=i], c[place] * value);
-                        for &(j, value) in &row[..=at] {
-                            line[j] = factor.mul_add(value, line[j]);
-                        }
+                        let last = &mut sum[line(dim - 1)..];
+                        add_scaled(row.columns, row.values, c, last);
+                        last[dim - 1] += c;
                     }
                 }
             },
         );
         0.0
     });
+    let mut matrix = vec![0.0; dim * dim];
     for i in 0..dim {
-        for j in 0..i {
-            matrix[j * dim + i] = matrix[i * dim + j];
+        for (j, &sum) in triangle[line(i)..line(i + 1)].iter().enumerate() {
+            matrix[i * dim + j] = sum;
+            matrix[j * dim + i] = sum;
         }
     }
-    matrix
+    Some(matrix)
+}
+
+/// Where line `i` of a lower triangle begins.
+const fn line(i: usize) -> usize {
+    i * (i + 1) / 2
+}
+
+/// Adds `c a a^T` to a lower triangle. Columns ascend, so that all pairs lie in it.
+#[inline(always)]
+fn add_pairs(columns: &[u32], values: &[f32], c: f64, triangle: &mut [f64]) {
+    for (at, (&i, &value)) in columns.iter().zip(values).enumerate() {
+        let (start, factor) = (line(i as usize), c * f64::from(value));
+        let line = &mut triangle[start..=start + i as usize];
+        add_scaled(&columns[..=at], &values[..=at], factor, line);
+    }
+}
+
+#[inline(always)]
+fn add_scaled(columns: &[u32], values: &[f32], factor: f64, line: &mut [f64]) {
+    for (&j, &value) in columns.iter().zip(values) {
+        let sum = &mut line[j as usize];
+        *sum = factor.mul_add(f64::from(value), *sum);
+    }
 }
 
 /// `out = M v`.

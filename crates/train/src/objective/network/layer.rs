@@ -1,5 +1,7 @@
 //! Parameters of two layers, and small dense loops over the second one.
 
+use crate::objective::rows::add_scaled;
+
 /// The parameters, apart.
 pub(super) struct Split<'x> {
     pub(super) w1: &'x [f64],
@@ -70,7 +72,7 @@ pub(super) fn apply_layer(hidden: &[f64], w: &[f64], out: &mut [f64]) {
 #[inline(always)]
 pub(super) fn add_layer(share: f64, hidden: &[f64], slopes: &[f64], out: &mut [f64]) {
     for (slope, out) in slopes.iter().zip(out.chunks_exact_mut(hidden.len())) {
-        add_scaled(share * slope, hidden, out);
+        add_scaled(out, share * slope, hidden);
     }
 }
 
@@ -78,14 +80,6 @@ pub(super) fn add_layer(share: f64, hidden: &[f64], slopes: &[f64], out: &mut [f
 #[inline(always)]
 pub(super) fn back_layer(w: &[f64], slopes: &[f64], back: &mut [f64]) {
     for (&slope, w) in slopes.iter().zip(w.chunks_exact(back.len())) {
-        add_scaled(slope, w, back);
-    }
-}
-
-/// `out += factor values`.
-#[inline(always)]
-pub(super) fn add_scaled(factor: f64, values: &[f64], out: &mut [f64]) {
-    for (out, &value) in out.iter_mut().zip(values) {
-        *out = factor.mul_add(value, *out);
+        add_scaled(back, slope, w);
     }
 }

@@ -2,12 +2,13 @@
 
 use super::{
     NetworkModel, NetworkState,
-    layer::{Split, SplitMut, add_layer, add_scaled, apply_layer, back_layer},
+    layer::{Split, SplitMut, add_layer, apply_layer, back_layer},
 };
 use crate::{
     objective::{
+        Penalty,
         parts::Parts,
-        rows::{add_outer, blocks, matrix_products},
+        rows::{add_outer, add_scaled, blocks, matrix_products},
     },
     optim::second::FiniteSum,
 };
@@ -54,9 +55,7 @@ impl NetworkModel {
             .iter()
             .zip([(split.w1, out.w1), (split.w2, out.w2)])
         {
-            for ((out, curvature), v) in out.iter_mut().zip(penalty).zip(v) {
-                *out += curvature * v;
-            }
+            Penalty::add_product(penalty, v, out);
         }
     }
 
@@ -88,7 +87,7 @@ impl NetworkModel {
         let class = self.rows.class(state.kept.sample().term(place));
         self.config.head.curve(slopes, class, outputs);
         add_layer(share, hidden, outputs, sum.w2);
-        add_scaled(share, outputs, sum.b2);
+        add_scaled(sum.b2, share, outputs);
         // Backward: delta1 = act' (W2^T delta2), and its change.
         back.fill(0.0);
         bent.fill(0.0);
@@ -103,6 +102,6 @@ impl NetworkModel {
             let (slope, bend) = activation.derivatives(h);
             *change = share * (slope * back + bend * *change * bent);
         }
-        add_scaled(1.0, change, sum.b1);
+        add_scaled(sum.b1, 1.0, change);
     }
 }

@@ -1,6 +1,6 @@
 //! An objective made of functions.
 
-use super::oracle::{Bounds, FiniteSum, Sample};
+use super::oracle::{Bounds, FiniteSum, OwnedSample, Sample};
 use rayon::prelude::*;
 use refit_math::vector::{add_scaled, dot, scale};
 
@@ -98,23 +98,7 @@ where
 #[derive(Clone, Debug)]
 pub struct ClosureState {
     x: Vec<f64>,
-    /// `None`: all terms.
-    terms: Option<Vec<u32>>,
-    /// Empty: all weights are one.
-    weights: Vec<f64>,
-}
-
-impl ClosureState {
-    fn sample(&self) -> Sample<'_> {
-        match &self.terms {
-            None => Sample::All,
-            Some(terms) if self.weights.is_empty() => Sample::Terms(terms),
-            Some(terms) => Sample::Weighted {
-                terms,
-                weights: &self.weights,
-            },
-        }
-    }
+    kept: OwnedSample,
 }
 
 impl<F, G, H> FiniteSum for Closure<F, G, H>
@@ -156,21 +140,20 @@ where
     }
 
     fn hessian(&self, x: &[f64], sample: Sample<'_>) -> ClosureState {
-        let (terms, weights) = match sample {
-            Sample::All => (None, Vec::new()),
-            Sample::Terms(terms) => (Some(terms.to_vec()), Vec::new()),
-            Sample::Weighted { terms, weights } => (Some(terms.to_vec()), weights.to_vec()),
-        };
         ClosureState {
             x: x.to_vec(),
-            terms,
-            weights,
+            kept: OwnedSample::new(sample, self.terms),
         }
     }
 
+    /// Nothing of a point is kept but the point.
+    fn product_passes(&self) -> u64 {
+        4
+    }
+
     fn product(&self, state: &ClosureState, v: &[f64], out: &mut [f64]) {
-        let sample = state.sample();
-        self.mean(sample.len(self.terms), out, |at, one| {
+        let sample = state.kept.sample();
+        self.mean(state.kept.len, out, |at, one| {
             (self.product)(sample.term(at), &state.x, v, one);
             (sample.weight(at), 0.0)
         });

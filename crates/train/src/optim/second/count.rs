@@ -8,7 +8,8 @@ use std::ops::Sub;
 ///
 /// One propagation is one pass of one term through the model, forward or backward. Values cost one; a gradient costs
 /// two, and the values of its terms come with it; what a Hessian keeps of a sample costs two (the same two, so nothing
-/// when it was kept along with a gradient), and each product with it two more: four for a single product, as usual. That
+/// when it was kept along with a gradient), and each product with it two more: four for a single product, as usual. Where
+/// an objective keeps nothing, its state costs nothing and every product four. That
 /// holds for every product, also where an objective forms the matrix and needs no pass any more: what a method asks for
 /// does not depend on how fast it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,29 +54,26 @@ impl Sub for Counts {
     }
 }
 
+/// Passes of a product for which nothing of its point was kept.
+const RECOMPUTED: u64 = 4;
+
 /// An objective whose use is counted.
 pub(in crate::optim) struct Counted<'a, O: FiniteSum> {
     oracle: &'a O,
     pub(in crate::optim) counts: Counts,
+    /// Products that were asked of the last Hessian but one, and of the last one.
+    pub(super) asked: [u32; 2],
 }
 
 /// The Hessian of a sample, with the number of terms that a product costs.
 pub(super) struct Hessian<O: FiniteSum> {
     state: O::State,
     terms: u64,
-    /// Products so far.
+    /// Products so far, or as many as are to come: neighbours are asked for about as many.
     products: u32,
 }
 
 impl<O: FiniteSum> Hessian<O> {
-    fn new(state: O::State, terms: u64) -> Self {
-        Self {
-            state,
-            terms,
-            products: 0,
-        }
-    }
-
     /// Number of terms.
     pub(super) fn terms(&self) -> u64 {
         self.terms
@@ -84,7 +82,11 @@ impl<O: FiniteSum> Hessian<O> {
 
 impl<'a, O: FiniteSum> Counted<'a, O> {
     pub(in crate::optim) fn new(oracle: &'a O, counts: Counts) -> Self {
-        Self { oracle, counts }
+        Self {
+            oracle,
+            counts,
+            asked: [0; 2],
+        }
     }
 
     /// The objective itself, for what costs nothing.
@@ -134,26 +136,45 @@ impl<'a, O: FiniteSum> Counted<'a, O> {
             return None;
         };
         self.counts.gradients += terms;
-        Some(Hessian::new(state, terms))
+        Some(self.keep(state, terms))
     }
 
     pub(super) fn hessian(&mut self, x: &[f64], sample: Sample<'_>) -> Hessian<O> {
-        let terms = self.size(sample);
-        self.counts.states += terms;
-        Hessian::new(self.oracle.hessian(x, sample), terms)
+        let state = self.oracle.hessian(x, sample);
+        self.made(state, sample)
     }
 
     pub(super) fn gauss_newton(&mut self, x: &[f64], sample: Sample<'_>) -> Option<Hessian<O>> {
-        let terms = self.size(sample);
         let state = self.oracle.gauss_newton(x, sample)?;
-        self.counts.states += terms;
-        Some(Hessian::new(state, terms))
+        Some(self.made(state, sample))
+    }
+
+    /// A state that was made for itself.
+    fn made(&mut self, state: O::State, sample: Sample<'_>) -> Hessian<O> {
+        let terms = self.size(sample);
+        if self.oracle.product_passes() < RECOMPUTED {
+            self.counts.states += terms;
+        }
+        self.keep(state, terms)
+    }
+
+    fn keep(&mut self, state: O::State, terms: u64) -> Hessian<O> {
+        // One that nothing was asked of says nothing of the next.
+        if self.asked[1] > 0 {
+            self.asked = [self.asked[1], 0];
+        }
+        Hessian {
+            state,
+            terms,
+            products: self.asked[0],
+        }
     }
 
     pub(super) fn product(&mut self, hessian: &mut Hessian<O>, v: &[f64], out: &mut [f64]) {
         self.counts.products += hessian.terms * self.oracle.product_passes() / 2;
         self.oracle.prepare(&mut hessian.state, hessian.products);
-        hessian.products = hessian.products.saturating_add(1);
+        self.asked[1] = self.asked[1].saturating_add(1);
+        hessian.products = hessian.products.max(self.asked[1]);
         self.oracle.product(&hessian.state, v, out);
     }
 

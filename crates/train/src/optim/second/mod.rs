@@ -36,6 +36,7 @@ pub use count::Counts;
 pub use derivatives::{Derivatives, derivatives};
 pub use error::SecondOrderError;
 pub use lbfgs::{Descended, LbfgsConfig, Progressed, lbfgs, lbfgs_seen};
+pub(crate) use oracle::OwnedSample;
 pub use oracle::{Bounds, FiniteSum, Sample};
 pub use outcome::{Certificate, Minimum, Mode, Status, Trial};
 pub use solver::SecondOrder;

@@ -51,6 +51,51 @@ impl Sample<'_> {
     }
 }
 
+/// A [`Sample`] that a state keeps, with the weight of each place in the mean.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedSample {
+    /// `None`: every term.
+    terms: Option<Vec<u32>>,
+    /// Empty: all the same.
+    weights: Vec<f64>,
+    /// Number of places.
+    pub(crate) len: usize,
+}
+
+impl OwnedSample {
+    /// Of a sum of `terms`.
+    pub(crate) fn new(sample: Sample<'_>, terms: usize) -> Self {
+        let len = sample.len(terms);
+        let (terms, weights) = match sample {
+            Sample::All => (None, Vec::new()),
+            Sample::Terms(terms) => (Some(terms.to_vec()), Vec::new()),
+            Sample::Weighted { terms, weights } => (Some(terms.to_vec()), weights.to_vec()),
+        };
+        Self {
+            terms,
+            weights,
+            len,
+        }
+    }
+
+    pub(crate) fn sample(&self) -> Sample<'_> {
+        match &self.terms {
+            None => Sample::All,
+            Some(terms) if self.weights.is_empty() => Sample::Terms(terms),
+            Some(terms) => Sample::Weighted {
+                terms,
+                weights: &self.weights,
+            },
+        }
+    }
+
+    /// Share of the term at a place in the mean.
+    #[inline]
+    pub(crate) fn share(&self, place: usize) -> f64 {
+        self.weights.get(place).copied().unwrap_or(1.0) / self.len as f64
+    }
+}
+
 /// Numbers that hold for every term and every point; what theory asks for to name the size of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {
@@ -106,8 +151,8 @@ pub trait FiniteSum: Sync {
         2
     }
 
-    /// Told before a product with `state` how many there were: an objective may form the matrix once that has paid, and
-    /// round in another way from then on.
+    /// Told before a product with `state` how many there were, or how many its neighbour was asked for: an objective may
+    /// form the matrix once that pays, and round in another way from then on.
     fn prepare(&self, state: &mut Self::State, products: u32) {
         let _ = (state, products);
     }

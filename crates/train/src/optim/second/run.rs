@@ -16,7 +16,7 @@ use super::{
 };
 use refit_core::Progress;
 use refit_math::{MathError, krylov::Bound, vector::norm};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Trials in a row that measure nothing after which a search has ended.
 const PATIENCE: u32 = 10;
@@ -28,6 +28,8 @@ pub(super) struct Run<'a, O: FiniteSum> {
     pub(super) state: SecondOrderState,
     progress: &'a dyn Progress,
     began: Instant,
+    /// Time that listeners took.
+    paused: Duration,
     pub(super) gradients: Option<Order>,
     pub(super) differences: Option<Here>,
     /// Values of all terms at the point, if `state.known`.
@@ -50,11 +52,14 @@ impl<'a, O: FiniteSum> Run<'a, O> {
         state: SecondOrderState,
         progress: &'a dyn Progress,
     ) -> Result<Self, SecondOrderError> {
+        let mut sum = Counted::new(objective, state.counts);
+        sum.asked = state.asked;
         let mut run = Self {
             config,
-            sum: Counted::new(objective, state.counts),
+            sum,
             progress,
             began: Instant::now(),
+            paused: Duration::ZERO,
             gradients: None,
             differences: None,
             values: Vec::new(),
@@ -91,12 +96,14 @@ impl<'a, O: FiniteSum> Run<'a, O> {
         self.progress.begin("minimise", None);
         loop {
             self.state.counts = self.sum.counts;
+            self.state.asked = self.sum.asked;
             let saved = self.state.clone();
-            on_state(&saved);
+            self.listened(|| on_state(&saved));
             if let Visit::End(status) = self.visit(on_trial)? {
                 // After the last step there was no new search: the state is that of its end.
                 let moved = self.state.x != saved.x;
                 self.state.counts = self.sum.counts;
+                self.state.asked = self.sum.asked;
                 return Ok(Minimum {
                     x: self.state.x.clone(),
                     status,
@@ -109,6 +116,19 @@ impl<'a, O: FiniteSum> Run<'a, O> {
         }
     }
 
+    /// Seconds so far, without those of listeners.
+    fn seconds(&self) -> f64 {
+        let here = self.began.elapsed().saturating_sub(self.paused);
+        here.as_secs_f64()
+    }
+
+    /// Lets a listener have its time.
+    fn listened(&mut self, listen: impl FnOnce()) {
+        let at = Instant::now();
+        listen();
+        self.paused += at.elapsed();
+    }
+
     /// Whether a limit or the user ends the search here.
     pub(super) fn stopped(&self) -> Option<Status> {
         if self.progress.cancelled() {
@@ -119,9 +139,7 @@ impl<'a, O: FiniteSum> Run<'a, O> {
             || budget
                 .queries
                 .is_some_and(|most| self.sum.counts.propagations() >= most)
-            || budget
-                .seconds
-                .is_some_and(|most| self.began.elapsed().as_secs_f64() >= most);
+            || budget.seconds.is_some_and(|most| self.seconds() >= most);
         over.then_some(Status::BudgetExhausted)
     }
 
@@ -310,15 +328,16 @@ impl<'a, O: FiniteSum> Run<'a, O> {
             leftmost: proposal.leftmost,
             products: proposal.products,
             counts: self.sum.counts,
-            seconds: self.began.elapsed().as_secs_f64(),
+            seconds: self.seconds(),
         };
         self.state.trials += 1;
         self.state.sizes = [basis.gradient_terms, basis.hessian_terms, measured.size];
-        on_trial(&trial);
+        self.listened(|| on_trial(&trial));
         self.progress.advance(1);
         self.progress.note(&format!(
-            "value {:.6e}, gradient {:.1e}",
-            trial.value, trial.gradient
+            "value {}, gradient {:.1e}",
+            shown(trial.value),
+            trial.gradient
         ));
         self.trials.push(trial);
         if self.state.below >= PATIENCE {
@@ -383,5 +402,14 @@ impl<'a, O: FiniteSum> Run<'a, O> {
         let first = self.state.lengths.map_or(length, |[first, _]| first);
         self.state.lengths = Some([first, length]);
         self.state.growth = 1f64.to_bits();
+    }
+}
+
+/// A value as people read it.
+fn shown(value: f64) -> String {
+    if (1e-3..1e6).contains(&value.abs()) {
+        format!("{value:.6}")
+    } else {
+        format!("{value:.6e}")
     }
 }

@@ -37,6 +37,9 @@ pub struct SecondOrderState {
     /// Trials in a row below what can be measured.
     pub(super) below: u32,
     pub(super) counts: Counts,
+    /// Products that were asked of the last Hessian but one, and of the last one.
+    #[serde(default)]
+    pub(super) asked: [u32; 2],
 }
 
 impl SecondOrderState {
@@ -59,6 +62,7 @@ impl SecondOrderState {
             attempts: 0,
             below: 0,
             counts: Counts::default(),
+            asked: [0; 2],
         }
     }
 
