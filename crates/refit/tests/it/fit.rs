@@ -247,6 +247,20 @@ fn a_budget_ends_a_fit_with_what_was_reached() {
 }
 
 #[test]
+fn trials_that_were_all_taken_back_are_told() {
+    let sandbox = Sandbox::new();
+    let said = sandbox.done(
+        "fit --data generated:5000,10 --start random --start-scale 6 --solver tr:full --radius 1000 --budget-steps 4 \
+         --out runs/x --json",
+    );
+    let trace = text(&sandbox, "runs/x/trace.csv");
+    assert_eq!(trace.lines().count(), 1 + 4, "{trace}");
+    assert_eq!(json(&said)["trials"], 4);
+    let results: Value = serde_json::from_str(&text(&sandbox, "runs/x/results.json")).unwrap();
+    assert_eq!(results["arms"][0]["trials"], 4);
+}
+
+#[test]
 fn a_method_that_diverges_does_not_stop_the_others() {
     let sandbox = Sandbox::new();
     let args = "fit --data generated:2000,5 --objective square --rate 1e6 --epochs 300";
@@ -471,18 +485,38 @@ mod interrupted {
     const SLOW: &str = "fit --data generated:20000,30 --start random --start-scale 6 --eps-g 1e-9 \
                         --solver tr:full,arc --sigma 1e5 --radius 1e-3 --gamma 1.01 --budget-steps 400";
 
+    /// Waits until a state is saved that has a trial behind it.
+    fn wait_for_trial(sandbox: &Sandbox, state: &str) {
+        let patience = std::time::Instant::now();
+        let done = || {
+            let text = std::fs::read_to_string(sandbox.path().join(state)).ok()?;
+            let saved: Value = serde_json::from_str(&text).ok()?;
+            saved["state"]["trials"].as_u64()
+        };
+        while done().is_none_or(|trials| trials == 0) {
+            assert!(patience.elapsed().as_secs() < 60, "no trial was saved");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+
     /// The same numbers but for time.
     fn same(sandbox: &Sandbox, a: &str, b: &str) {
         let bytes = |run: &str, name: &str| {
             std::fs::read(sandbox.path().join("runs").join(run).join(name)).unwrap()
         };
-        for name in [
-            "weights.safetensors",
-            "weights-arc.safetensors",
-            "start.safetensors",
-        ] {
+        for name in ["weights-arc.safetensors", "start.safetensors"] {
             assert!(bytes(a, name) == bytes(b, name), "{name} differs");
         }
+        same_lines(sandbox, a, b);
+    }
+
+    /// The same weights, trials, points and files.
+    fn same_lines(sandbox: &Sandbox, a: &str, b: &str) {
+        let bytes = |run: &str, name: &str| {
+            std::fs::read(sandbox.path().join("runs").join(run).join(name)).unwrap()
+        };
+        let name = "weights.safetensors";
+        assert!(bytes(a, name) == bytes(b, name), "{name} differs");
         let trace = |run: &str| {
             let text = text(sandbox, &format!("runs/{run}/trace.csv"));
             let lines = text
@@ -522,17 +556,62 @@ mod interrupted {
         }
         let plan = sandbox.done("fit --resume runs/half --dry-run").out;
         assert!(plan.contains("nothing was written"), "{plan}");
+        assert!(trials_done(&sandbox, "half") > 0);
         sandbox.done("fit --resume runs/half -q");
         same(&sandbox, "half", "whole");
         let again = sandbox.refit("fit --resume runs/half");
         assert_eq!(again.code, Some(3), "{}", again.err);
 
         let mut child = start(&sandbox, &format!("{SLOW} --save-every 0 --out runs/cut"));
-        wait_for(&sandbox, "runs/cut.part/state.json");
+        wait_for_trial(&sandbox, "runs/cut.part/state.json");
         child.kill().unwrap(); // SIGKILL: no chance to tidy up
         child.wait().unwrap();
+        assert!(trials_done(&sandbox, "cut") > 0);
+        let state = text(&sandbox, "runs/cut.part/state.json");
         sandbox.done("fit --resume runs/cut -q");
         same(&sandbox, "cut", "whole");
+
+        // It is the state that is gone on from: another point ends at another place.
+        let child = start(&sandbox, &format!("{SLOW} --save-every 0 --out runs/moved"));
+        wait_for_trial(&sandbox, "runs/moved.part/state.json");
+        interrupted(child);
+        let mut moved: Value = serde_json::from_str(&state).unwrap();
+        let first = &mut moved["state"]["x"][0];
+        *first = (first.as_u64().unwrap() ^ 1 << 40).into();
+        sandbox.file("runs/moved.part/state.json", moved.to_string());
+        sandbox.done("fit --resume runs/moved -q");
+        let end = |run: &str| weights(&sandbox, &format!("runs/{run}/weights.safetensors"));
+        assert_ne!(end("moved"), end("whole"));
+    }
+
+    /// Trials that an unfinished run is known to have done.
+    fn trials_done(sandbox: &Sandbox, run: &str) -> u64 {
+        let plan = sandbox.done(&format!("fit --resume runs/{run} --dry-run --json"));
+        json(&plan)["trials_done"].as_u64().unwrap()
+    }
+
+    #[test]
+    fn steps_that_were_taken_back_leave_the_same_lines_after_a_kill() {
+        let sandbox = Sandbox::new();
+        // Of so few rows many a step is no good, and the search goes on from where it stands.
+        for (name, looks) in [("seen", "exact"), ("told", "sample")] {
+            let args = format!(
+                "fit --data generated:2000,20 --start random --start-scale 6 --eps-g 1e-9 --solver tr:fixed \
+                 --gradient-share 0.01 --value-share 0.01 --hessian-share 0.01 --budget-steps 300 --looks {looks}"
+            );
+            sandbox.done(&format!("{args} --out runs/{name} -q"));
+            let trace = text(&sandbox, &format!("runs/{name}/trace.csv"));
+            let taken = |line: &str| line.split(',').nth(16) == Some("1");
+            let back = trace.lines().skip(1).filter(|line| !taken(line)).count();
+            assert!(back > 20, "{back}");
+            let cut = format!("cut-{name}");
+            let mut child = start(&sandbox, &format!("{args} --save-every 0 --out runs/{cut}"));
+            wait_for_trial(&sandbox, &format!("runs/{cut}.part/state.json"));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            sandbox.done(&format!("fit --resume runs/{cut} -q"));
+            same_lines(&sandbox, &cut, name);
+        }
     }
 
     #[test]

@@ -232,6 +232,18 @@ fn what_cannot_be_tuned_is_refused() {
             "`method lora` does not go with",
         ),
         (
+            "--data questions.tsv --method lora --start-scale 5",
+            "`method lora` does not go with",
+        ),
+        (
+            "--data questions.tsv --method lora --sampling theory --dry-run",
+            "theory needs bounds on the terms, which adapters have not",
+        ),
+        (
+            "--data questions.tsv --method lora --draw curvature --dry-run",
+            "which adapters do not know",
+        ),
+        (
             "--data questions.tsv --method lora --ridge -1",
             "`ridge` is -1",
         ),
@@ -247,11 +259,13 @@ fn what_cannot_be_tuned_is_refused() {
     let plan = sandbox.done(&format!(
         "tune {ENCODER} --data questions.tsv --method lora --rank 1 --out runs/x --dry-run"
     ));
-    assert!(
-        plan.out.contains("additions to 4 maps, 82 parameters"),
-        "{}",
-        plan.out
-    );
+    for words in [
+        "additions to 4 maps, 82 parameters",
+        "start       random\nuntil       no gradient longer than 1e-4, no curvature below -1e-2",
+        "memory      ",
+    ] {
+        assert!(plan.out.contains(words), "{}", plan.out);
+    }
     assert!(!sandbox.path().join("runs").exists());
 }
 
@@ -274,21 +288,87 @@ fn a_budget_ends_a_tuning_and_the_same_seed_gives_the_same_bits() {
 }
 
 #[test]
+fn what_is_written_beside_adapters_says_what_they_are() {
+    let sandbox = prepared();
+    sandbox.done(&format!(
+        "tune {ENCODER} --data questions.tsv --test questions.tsv --method lora --rank 1 --layers 1 --targets value \
+         --solver sgd,tr --rate 1e6 --ridge 1 --budget-steps 3 --out runs/x"
+    ));
+    let read =
+        |name: &str| std::fs::read_to_string(sandbox.path().join("runs/x").join(name)).unwrap();
+    let parse = |name: &str| serde_json::from_str::<Value>(&read(name)).unwrap();
+    let config = parse("config.json");
+    let layout = config["layout"].as_str().unwrap();
+    assert!(
+        layout
+            .contains("value: lora_A [1, 8], lora_B [8, 1]; classifier: weight [classes, 8], bias"),
+        "{layout}"
+    );
+    assert_eq!(config["labels"], serde_json::json!(["noun", "verb"]));
+    assert_eq!(parse("run.json")["dtype"], "F32, sums over rows F64");
+    let results = parse("results.json");
+    assert_eq!(results["texts"]["fitted"], "a head, and additions to 1 map");
+    let page = read("report.html");
+    for words in ["over 24 texts of 2 labels", "A guess to beat: to answer"] {
+        assert!(page.contains(words), "{words}");
+    }
+}
+
+/// Nobody listens any more.
+struct Gone;
+
+impl refit_core::Progress for Gone {
+    fn begin(&self, _: &str, _: Option<u64>) {}
+    fn advance(&self, _: u64) {}
+    fn note(&self, _: &str) {}
+
+    fn cancelled(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn reading_texts_stops_when_asked() {
+    let sandbox = prepared();
+    for method in ["head", "lora --layers 1"] {
+        let out = format!("runs/{}", &method[..4]);
+        let args =
+            format!("tune {ENCODER} --data questions.tsv --budget-steps 1 --method {method}");
+        sandbox.done(&format!("{args} --out {out}"));
+        let run = std::fs::read_to_string(sandbox.path().join(&out).join("run.json")).unwrap();
+        let mut run: Value = serde_json::from_str(&run).unwrap();
+        for (key, file) in [("data", "questions.tsv")] {
+            run["settings"]["fit"][key] = sandbox.path().join(file).display().to_string().into();
+        }
+        run["settings"]["model"] = sandbox.path().join(ENCODER).display().to_string().into();
+        let settings = serde_json::from_value(run["settings"].take()).unwrap();
+        let tuning = refit::tuning::Tuning::new(settings).unwrap();
+        let stopped = tuning
+            .fit(&burn::tensor::Device::flex(), &Gone)
+            .unwrap_err();
+        assert_eq!(stopped.to_string(), "interrupted", "{method}");
+    }
+}
+
+#[test]
 fn flags_that_change_nothing_are_told_by_name() {
     let sandbox = prepared();
     let said = sandbox.done(&format!(
-        "tune {ENCODER} --data questions.tsv --solver lbfgs --sigma 2 --rank 3 --rate 0.1 --ridge 0.01 --out runs/x"
+        "tune {ENCODER} --data questions.tsv --solver lbfgs --sigma 2 --rank 3 --rate 0.1 --ridge 0.01 \
+         --start-scale 2 --failure 0.1 --out runs/x"
     ));
     for words in [
         "warning: --sigma changes nothing without arc",
         "warning: --rank changes nothing without --method lora",
         "warning: --rate changes nothing without sgd or adamw",
+        "warning: --start-scale changes nothing without another start than zeros",
+        "warning: --failure changes nothing without tr, arc or gauss-newton",
     ] {
         assert!(said.err.contains(words), "{}", said.err);
     }
     assert_eq!(
         said.err.matches("changes nothing").count(),
-        3,
+        5,
         "{}",
         said.err
     );
@@ -331,8 +411,32 @@ fn a_killed_tuning_goes_on_bit_for_bit() {
             &format!("{args} --save-every 0 --out runs/cut-{name}"),
         );
         wait_for(&sandbox, &format!("runs/cut-{name}.part/state.json"));
+        let resume = format!("tune --resume runs/cut-{name}");
+        let done = || {
+            let plan = json(&sandbox.done(&format!("{resume} --dry-run --json")));
+            plan["trials_done"].as_u64().unwrap()
+        };
+        let patience = std::time::Instant::now();
+        while done() == 0 {
+            assert!(patience.elapsed().as_secs() < 60, "no trial was saved");
+        }
         child.kill().unwrap();
         child.wait().unwrap();
+        assert!(done() > 0);
+        for (more, words) in [
+            ("--epochs 1", "cannot be used with"),
+            ("--solver arc", "cannot be used with"),
+            ("--rank 1", "cannot be used with"),
+        ] {
+            let said = sandbox.refit(&format!("{resume} {more}"));
+            assert!(
+                said.code == Some(2) && said.err.contains(words),
+                "{}",
+                said.err
+            );
+        }
+        let said = sandbox.refit(&format!("fit --resume runs/cut-{name}"));
+        assert!(said.err.contains("a run of `refit tune`"), "{}", said.err);
         sandbox.done(&format!("tune --resume runs/cut-{name} -q"));
         let files = sandbox.names(&format!("runs/{name}"));
         assert_eq!(files, sandbox.names(&format!("runs/cut-{name}")));

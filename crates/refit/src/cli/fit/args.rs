@@ -167,3 +167,14 @@ impl From<ActivationName> for Activation {
 fn source(text: &str) -> Result<RowSource, String> {
     RowSource::parse(text).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::solvers::unsettled;
+
+    #[test]
+    fn an_interrupted_run_has_its_own_of_every_flag_that_decides() {
+        assert_eq!(unsettled::<FitArgs>(&DECIDED), ["resume", "save_every"]);
+    }
+}

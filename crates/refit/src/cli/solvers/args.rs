@@ -209,3 +209,20 @@ pub(super) struct BaselineArgs {
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(super) epochs: u64,
 }
+
+/// Flags that a verb takes beside `--resume`, without those that are the same for every verb.
+#[cfg(test)]
+pub(in crate::cli) fn unsettled<A: clap::Args>(decided: &[&str]) -> Vec<String> {
+    use clap::Args;
+    let known = |id: &str| decided.contains(&id) || SETTLED.contains(&id);
+    let ids = |command: &clap::Command| -> Vec<String> {
+        let flags = command.get_arguments();
+        flags.map(|flag| flag.get_id().to_string()).collect()
+    };
+    let usual = ids(&crate::cli::args::RunArgs::augment_args(
+        clap::Command::new("usual"),
+    ));
+    let mut found = ids(&A::augment_args(clap::Command::new("verb")));
+    found.retain(|id| !known(id) && !usual.contains(id) && id != "force");
+    found
+}

@@ -6,6 +6,8 @@ mod idle;
 mod show;
 mod work;
 
+#[cfg(test)]
+pub(super) use args::unsettled;
 pub(super) use args::{SETTLED, SolverArgs};
 pub(super) use arms::checked;
 pub(super) use idle::{differ, told};

@@ -160,3 +160,14 @@ impl TuneArgs {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::solvers::unsettled;
+
+    #[test]
+    fn an_interrupted_run_has_its_own_of_every_flag_that_decides() {
+        assert_eq!(unsettled::<TuneArgs>(&DECIDED), ["resume", "save_every"]);
+    }
+}
