@@ -4,7 +4,7 @@
     python3 bench/fit.py --generate 1000000 100 [..]
 
 The objective is the mean over rows of (b - sigmoid(a^T w + bias))^2, labels 0 and 1 by value; no bias with --no-bias. FILE
-is a LIBSVM file, plain or gzipped; --generate makes one from a seed: a_ij ~ N(0, 1/j), rows of mean norm 1, labels drawn
+is a LIBSVM file, plain or gzipped, called by its name in the table; lines are added to --csv. --generate makes one from a seed: a_ij ~ N(0, 1/j), rows of mean norm 1, labels drawn
 from a logistic model. Peers get closed forms of gradient and Hessian action in NumPy on double precision, sparse or dense
 as they are faster, and two threads; seconds are those of the solver alone, without reading. What refit returns is checked
 with the peers' own gradient. Peers are installed from PyPI into the virtual environment if they are not there. A random
@@ -119,12 +119,18 @@ def ours(refit, path, solver, objective, options):
     if process.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{process.stderr[-3000:]}")
     told = json.loads(process.stdout)
+    peak = json.loads((out / "run.json").read_text()).get("peak-bytes")
     w = safetensors(out / "weights.safetensors", "w").astype(np.float64)
     start = safetensors(out / "start.safetensors", "w").astype(np.float64) if options.start == "random" else None
     shutil.rmtree(out)
     value, gradient = objective.value_and_gradient(w.reshape(-1))
     result = {"seconds": told["seconds"], "status": told["status"] if isinstance(told["status"], str) else json.dumps(told["status"])}
-    return result | {"loss": value, "gradient": float(np.linalg.norm(gradient)), "passes": told["propagations"] / objective.rows}, start
+    return result | {"loss": value, "gradient": float(np.linalg.norm(gradient)), "passes": told["propagations"] / objective.rows, "peak_times": f"{peak / single(objective.a):.2f}" if peak else ""}, start
+
+
+def single(matrix):
+    """Bytes of the rows as refit has them: values in single precision, and a column for each that is not zero."""
+    return matrix.size * 4 if hasattr(matrix, "strides") else matrix.nnz * 8
 
 
 def safetensors(path, name):
@@ -323,13 +329,30 @@ def generate(work, rows, columns):
     return path
 
 
+def device():
+    """The processor."""
+    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return f"{names[0]} x {len(names)}" if names else "unknown"
+
+
+def commit():
+    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return told.stdout.strip() or "unknown"
+
+
 def report(rows, runs, objective, path, options):
     fields = ["data", "start", "eps_g", "side", "method", "turn", "seconds", "status", "loss", "gradient", "passes", "values", "products"]
+    fields += ["peak_times", "threads", "device", "scipy", "commit"]
     if options.csv:
-        with open(options.csv, "w", newline="") as file:
+        import scipy as peer
+
+        new = not options.csv.exists()
+        with open(options.csv, "a", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=fields)
-            writer.writeheader()
-            common = {"data": path.name, "start": options.start, "eps_g": options.eps_g}
+            if new:
+                writer.writeheader()
+            common = {"data": path.name, "start": options.start, "eps_g": options.eps_g, "threads": THREADS}
+            common |= {"device": device(), "scipy": peer.__version__, "commit": commit()}
             writer.writerows({**common, **row, "seconds": f"{row['seconds']:.3f}", "loss": f"{row['loss']:.9g}", "gradient": f"{row['gradient']:.3e}"} for row in rows)
     of = lambda side, method: [row for row in rows if (row["side"], row["method"]) == (side, method)]
     seconds = {run: statistics.median(row["seconds"] for row in of(*run)) for run in runs}

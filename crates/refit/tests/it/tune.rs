@@ -337,10 +337,9 @@ fn reading_texts_stops_when_asked() {
         sandbox.done(&format!("{args} --out {out}"));
         let run = std::fs::read_to_string(sandbox.path().join(&out).join("run.json")).unwrap();
         let mut run: Value = serde_json::from_str(&run).unwrap();
-        for (key, file) in [("data", "questions.tsv")] {
-            run["settings"]["fit"][key] = sandbox.path().join(file).display().to_string().into();
-        }
-        run["settings"]["model"] = sandbox.path().join(ENCODER).display().to_string().into();
+        let place = |file: &str| Value::from(sandbox.path().join(file).display().to_string());
+        run["settings"]["fit"]["data"] = place("questions.tsv");
+        run["settings"]["model"] = place(ENCODER);
         let settings = serde_json::from_value(run["settings"].take()).unwrap();
         let tuning = refit::tuning::Tuning::new(settings).unwrap();
         let stopped = tuning

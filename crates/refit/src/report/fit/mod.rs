@@ -277,7 +277,8 @@ pub(super) fn work(h: &mut Html, run: &RunFiles) {
     table(
         h,
         "Work",
-        "Rows, as often as each was passed.",
+        "Rows, as often as each was passed. Values and draws are one propagation each, the others two; products of a \
+         model of which nothing is kept stand here twice.",
         &columns,
         |h| {
             for arm in &fit.arms {
