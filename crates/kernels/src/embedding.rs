@@ -1,8 +1,9 @@
 //! Embedding: rows of a table by index, and the sum of gradient rows back into the table.
 
-use crate::memory::{buffer, contiguous, floats, indices, tensor, width};
+use crate::memory::{buffer, contiguous, floats, halves, indices, tensor, width};
 use crate::parallel::for_row_blocks;
-use crate::route::{is_host, is_host_f32};
+use crate::route::{is_half, is_host, is_host_f32, is_plain_half};
+use crate::simd::vectorized;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -10,13 +11,14 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Int, Shape, Tensor, module};
+use burn::tensor::{DType, Int, Shape, Tensor, module};
 use std::sync::Arc;
 
 /// Rows of a table.
 ///
 /// # Shapes
-/// `table [vocabulary, d]`, `ids [b, n]` with values in `0..vocabulary` -> `[b, n, d]`.
+/// `table [vocabulary, d]`, `ids [b, n]` with values in `0..vocabulary` -> `[b, n, d]`; rows of half precision are
+/// widened to `f32`.
 /// # Panics
 /// If an id is not a row of the table.
 /// # Cost
@@ -30,11 +32,13 @@ use std::sync::Arc;
 /// assert_eq!(rows.into_data().try_to_vec::<f32>().unwrap(), [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
 /// ```
 pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+    let half = is_half(table.dtype());
     let (table, ids) = (table.into_dispatch(), ids.into_dispatch());
-    if is_host_f32([&table]) && is_host(&ids) {
+    if is_host(&ids) && (is_host_f32([&table]) || is_plain_half(&table)) {
         return Tensor::from_dispatch(<Dispatch as EmbeddingExtension>::look_up(table, ids));
     }
-    module::embedding(Tensor::from_dispatch(table), Tensor::from_dispatch(ids))
+    let rows = module::embedding(Tensor::from_dispatch(table), Tensor::from_dispatch(ids));
+    if half { rows.cast(DType::F32) } else { rows }
 }
 
 /// The look-up as one operator of the backend.
@@ -78,8 +82,22 @@ impl Backward<Flex, 1> for LookUp {
 }
 
 fn forward(table: &FlexTensor, rows: &[usize], ids: &Shape) -> FlexTensor {
-    let (source, d) = (floats(table), width(table));
+    let d = width(table);
     let mut y = buffer(rows.len() * d);
+    if is_half(table.dtype()) {
+        let (bits, kind) = halves(table);
+        for_row_blocks(&mut y, d, |first, block| {
+            for (y, &row) in block.chunks_exact_mut(d).zip(&rows[first..]) {
+                let bits = &bits[row * d..][..d];
+                vectorized(
+                    #[inline(always)]
+                    || kind.widen(bits, y),
+                );
+            }
+        });
+        return tensor(y, Shape::from([ids[0], ids[1], d]));
+    }
+    let source = floats(table);
     for_row_blocks(&mut y, d, |first, block| {
         for (y, &row) in block.chunks_exact_mut(d).zip(&rows[first..]) {
             y.copy_from_slice(&source[row * d..][..d]);
@@ -134,6 +152,19 @@ mod tests {
             flat(embedding(shaped(&x[0], [5, 4]).swap_dims(0, 1), ids))
         };
         battery(op, &[normal(2, 20)], 5e-7);
+    }
+
+    #[test]
+    fn rows_of_half_precision_come_back_widened() {
+        let device = burn::tensor::Device::flex();
+        for dtype in [DType::F16, DType::BF16] {
+            let table = Tensor::<2>::from_floats([[1.0, -2.0], [0.5, 3.0]], &device).cast(dtype);
+            let ids = Tensor::<2, Int>::from_ints([[1, 0, 1]], &device);
+            let rows = embedding(table, ids);
+            assert_eq!(rows.dtype(), DType::F32);
+            let rows = rows.into_data().try_to_vec::<f32>().unwrap();
+            assert_eq!(rows, [0.5, 3.0, 1.0, -2.0, 0.5, 3.0]);
+        }
     }
 
     #[test]

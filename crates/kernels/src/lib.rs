@@ -28,6 +28,7 @@ pub use attention::{AttentionMask, attention};
 pub use conv2d::conv2d;
 pub use cross_entropy::cross_entropy;
 pub use embedding::embedding;
+pub use gemm::{HalfKind, widen};
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
 pub use prefetch::prefetch;

@@ -1,23 +1,27 @@
 //! Affine maps `y = x W' + b`, through one matrix product for each of `y`, `dx` and `dW`.
 
-use crate::gemm::{Mat, product};
-use crate::memory::{buffer, contiguous, floats, tensor, width};
+use crate::gemm::{Halves, Mat, product};
+use crate::memory::{buffer, contiguous, floats, halves, tensor, width};
 use crate::parallel::sum_rows;
-use crate::route::is_host_f32;
+use crate::route::{is_half, is_host_f32, is_plain_half};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+use burn::backend::{
+    Autodiff, Backend, Dispatch, DispatchTensor, DispatchTensorKind, Flex, TensorMetadata,
+    backend_extension,
+};
 use burn::tensor::{Shape, Tensor, module};
 
 /// Affine map of the last axis: `y = x W' + b`.
 ///
 /// # Shapes
 /// `x [.., in]`, `weight [out, in]`, `bias [out]` -> `[.., out]`. A transposed view of a weight stored
-/// as `[in, out]` is read in place.
+/// as `[in, out]` is read in place. A weight of half precision beside an `x` of `f32` is a constant: it is widened in the
+/// cache on the CPU (rows one after the other, `x` outside of any graph), otherwise before the product.
 /// # Panics
 /// If the shapes do not fit.
 /// # Cost
@@ -38,6 +42,9 @@ pub fn linear<const D: usize>(
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
     let fits = fits(&x.dims(), weight.dims(), bias.as_ref().map(Tensor::dims));
+    if is_half(weight.dtype()) && !is_half(x.dtype()) {
+        return by_half(x, weight, bias, fits);
+    }
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     let bias = bias.map(Tensor::into_dispatch);
     if fits && is_host_f32([&x, &weight].into_iter().chain(&bias)) {
@@ -55,6 +62,33 @@ pub fn linear<const D: usize>(
         return Tensor::empty(shape, (&x.device(), x.dtype()));
     }
     module::linear(x, weight, bias.map(Tensor::from_dispatch))
+}
+
+/// [`linear`] by a weight of half precision.
+fn by_half<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    fits: bool,
+) -> Tensor<D> {
+    let dtype = x.dtype();
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let bias = bias.map(Tensor::into_dispatch);
+    let plain = |t: &DispatchTensor| matches!(t.kind, DispatchTensorKind::Flex(_));
+    let is_plain =
+        is_host_f32([&x].into_iter().chain(&bias)) && [&x].into_iter().chain(&bias).all(plain);
+    if fits && is_plain && is_plain_half(&weight) {
+        return Tensor::from_dispatch(match bias {
+            Some(bias) => <Dispatch as LinearExtension>::affine(x, weight, bias),
+            None => <Dispatch as LinearExtension>::product(x, weight),
+        });
+    }
+    let weight = Tensor::<2>::from_dispatch(weight).cast(dtype);
+    linear(
+        Tensor::from_dispatch(x),
+        weight,
+        bias.map(Tensor::from_dispatch),
+    )
 }
 
 fn fits(x: &[usize], weight: [usize; 2], bias: Option<[usize; 1]>) -> bool {
@@ -157,17 +191,19 @@ fn rows(t: &FlexTensor) -> Mat<'_> {
 }
 
 fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
-    let (input, weight) = (rows(x), matrix(weight));
-    let dims = [input.dims()[0], weight.dims()[0]];
-    let mut y = buffer(dims[0] * dims[1]);
+    let input = rows(x);
+    let [outputs, inner] = [weight.shape()[0], weight.shape()[1]];
+    let mut y = buffer(input.dims()[0] * outputs);
     let bias = bias.map(contiguous);
-    product(
-        &mut y,
-        input,
-        weight.transposed(),
-        bias.as_ref().map(floats),
-    );
-    tensor(y, with_width(x.shape(), dims[1]))
+    let bias = bias.as_ref().map(floats);
+    if is_half(weight.dtype()) {
+        let weight = contiguous(weight.clone());
+        let (bits, kind) = halves(&weight);
+        product(&mut y, input, Halves::new(bits, kind, outputs, inner), bias);
+    } else {
+        product(&mut y, input, matrix(weight).transposed(), bias);
+    }
+    tensor(y, with_width(x.shape(), outputs))
 }
 
 fn with_width(mut shape: Shape, width: usize) -> Shape {
@@ -272,6 +308,50 @@ mod tests {
             flat(linear(input, weight, None))
         };
         battery(op, &[normal(1, 30), normal(2, 12)], 2e-6);
+    }
+
+    #[test]
+    fn a_weight_of_half_precision_is_the_one_it_is_widened_to() {
+        use burn::tensor::{DType, Device};
+        let device = Device::flex();
+        for dtype in [DType::F16, DType::BF16] {
+            let sizes = SIZES.into_iter().filter(|size| size[2] > 0);
+            for [n, k, o] in sizes.chain([[1, 1100, 70], [40, 1100, 70]]) {
+                let x = crate::testing::tensors(&inputs([n, k, o]), DType::F32, &device);
+                let (input, bias) = (shaped::<2>(&x[0], [n, k]), x[2].clone());
+                let half = shaped::<2>(&x[1], [o, k]).cast(dtype);
+                // Rows of a joint weight are a view of it.
+                let views = [half.clone(), half.clone().narrow(0, o / 2, o - o / 2)];
+                for half in views {
+                    let bias = bias.clone().narrow(0, 0, half.dims()[0]);
+                    let wide = half.clone().cast(DType::F32);
+                    for bias in [None, Some(bias)] {
+                        let expected =
+                            host(&flat(linear(input.clone(), wide.clone(), bias.clone())));
+                        let found = host(&flat(linear(input.clone(), half.clone(), bias.clone())));
+                        close_in_norm(&found, &expected, 1e-6, 1e-12).unwrap();
+                        // In a graph it is widened first.
+                        let tracked = input.clone().autodiff().require_grad();
+                        let bias = bias.map(Tensor::autodiff);
+                        let y = linear(tracked, half.clone().autodiff(), bias).inner();
+                        close_in_norm(host(&flat(y)), &expected, 1e-6, 1e-12).unwrap();
+                    }
+                }
+                let turned = half_of_turned(&x[1], [o, k], dtype);
+                let expected = host(&flat(linear(
+                    input.clone(),
+                    turned.clone().cast(DType::F32),
+                    None,
+                )));
+                let found = host(&flat(linear(input, turned, None)));
+                close_in_norm(found, expected, 1e-6, 1e-12).unwrap();
+            }
+        }
+    }
+
+    /// The transposed view of a weight stored the other way.
+    fn half_of_turned(x: &Tensor<1>, [o, k]: [usize; 2], dtype: burn::tensor::DType) -> Tensor<2> {
+        shaped::<2>(x, [k, o]).cast(dtype).transpose()
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Host memory behind tensors: read as slices, taken over when nobody else holds it.
 
+use crate::gemm::HalfKind;
 use crate::pool;
 pub(crate) use crate::pool::buffer;
 use burn::backend::flex::{FlexTensor, Layout};
@@ -48,6 +49,17 @@ pub(crate) fn contiguous(t: FlexTensor) -> FlexTensor {
 /// The entries of a tensor that [`contiguous`] returned.
 pub(crate) fn floats(t: &FlexTensor) -> &[f32] {
     t.as_slice().expect("invariant: row-major f32")
+}
+
+/// The bits of a tensor of half precision that [`contiguous`] returned, and what they mean.
+pub(crate) fn halves(t: &FlexTensor) -> (&[u16], HalfKind) {
+    let kind = match t.dtype() {
+        DType::F16 => HalfKind::F16,
+        _ => HalfKind::BF16,
+    };
+    let (start, len) = (t.layout().start_offset(), t.layout().num_elements());
+    let bytes = &t.bytes()[start * size_of::<u16>()..][..len * size_of::<u16>()];
+    (bytemuck::cast_slice(bytes), kind)
 }
 
 /// The tensor in row-major order and in memory of its own: the same memory when nobody shares it.

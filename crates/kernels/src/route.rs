@@ -10,6 +10,16 @@ pub(crate) fn is_host_f32<'a>(tensors: impl IntoIterator<Item = &'a DispatchTens
         .all(|t| t.dtype() == DType::F32 && is_host(t))
 }
 
+/// Whether the tensor is of half precision, on the CPU, and part of no graph.
+pub(crate) fn is_plain_half(t: &DispatchTensor) -> bool {
+    is_half(t.dtype()) && matches!(t.kind, DispatchTensorKind::Flex(_))
+}
+
+/// Whether a type is one of half precision.
+pub(crate) fn is_half(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16)
+}
+
 /// Whether the tensor, of any type, is on the CPU.
 pub(crate) fn is_host(t: &DispatchTensor) -> bool {
     match &t.kind {

@@ -2,7 +2,7 @@
 //! of this processor runs.
 
 use super::error::ConvertError;
-use refit_core::DType;
+use refit_core::{DType, bf16_to_f32, f16_to_f32};
 
 /// Reads little-endian weights of type `dtype` into `out`.
 ///
@@ -76,26 +76,6 @@ pub(super) fn each<const N: usize, T>(bytes: &[u8], out: &mut [T], read: impl Fn
     for (value, word) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
         *value = read(*word);
     }
-}
-
-/// Exact for every pattern, payloads of NaN included.
-#[inline(always)]
-pub(super) fn bf16_to_f32(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
-}
-
-/// Half precision without branches: shift the exponent into place, rescale, and mend infinities and NaN.
-#[inline(always)]
-pub(super) fn f16_to_f32(half: u16) -> f32 {
-    const TWO_POW_112: f32 = f32::from_bits(0x7780_0000); // the difference of the two exponent biases
-    let bits = u32::from(half);
-    let magnitude = (f32::from_bits((bits & 0x7fff) << 13) * TWO_POW_112).to_bits();
-    let special = if bits & 0x7c00 == 0x7c00 {
-        0x7f80_0000
-    } else {
-        0
-    };
-    f32::from_bits(magnitude | special | (bits & 0x8000) << 16)
 }
 
 #[cfg(test)]

@@ -5,8 +5,11 @@
     reason = "`gemm` takes pointers; bounds are checked where views are made"
 )]
 
+mod halves;
 mod product;
 
+pub(crate) use halves::Halves;
+pub use halves::{HalfKind, widen};
 pub(crate) use product::product;
 
 use gemm::Parallelism;

@@ -35,17 +35,17 @@ const ROW_CHUNK: usize = 1020;
 /// The same where those rows are packed too, which bounds the memory of a task (2.3 MiB).
 const PACKED_ROWS: usize = 384;
 /// Multiply-adds that pay for waking another thread.
-const WORK: usize = 1 << 18;
+pub(super) const WORK: usize = 1 << 18;
 /// Fewest rows of a task when there are several.
 const LEAST_ROWS: usize = 8 * ROWS;
 /// With fewer rows, packing `b` costs more than it saves.
-const FEW_ROWS: usize = 8;
+pub(super) const FEW_ROWS: usize = 8;
 
 /// `y = a b` or `y = bias + a b`, with one bias for each column.
 ///
 /// # Panics
 /// If the dimensions do not fit.
-pub(crate) fn product(y: &mut [f32], a: Mat, b: Mat, bias: Option<&[f32]>) {
+pub(crate) fn product<B: Right>(y: &mut [f32], a: Mat, b: B, bias: Option<&[f32]>) {
     let ([rows, inner], [_, cols]) = (a.dims(), b.dims());
     let fits = b.dims()[0] == inner && y.len() == rows * cols;
     assert!(
@@ -56,7 +56,7 @@ pub(crate) fn product(y: &mut [f32], a: Mat, b: Mat, bias: Option<&[f32]>) {
         return;
     }
     if rows < FEW_ROWS || inner == 0 {
-        return product_of_few_rows(y, a, b, bias);
+        return b.product_of_few_rows(y, a, bias);
     }
     let arch = Arch::new();
     let shape = arch.dispatch(PanelShape::default());
@@ -102,7 +102,11 @@ pub(crate) fn product(y: &mut [f32], a: Mat, b: Mat, bias: Option<&[f32]>) {
     } else {
         let costs = [
             if adjacent { 0 } else { 2 * rows },
-            if b.col_stride == 1 { cols } else { 2 * cols },
+            if b.is_packed_as_it_lies() {
+                cols
+            } else {
+                2 * cols
+            },
         ];
         let parts = parts(
             costs,
@@ -117,6 +121,46 @@ pub(crate) fn product(y: &mut [f32], a: Mat, b: Mat, bias: Option<&[f32]>) {
             })
         });
         for_each(blocks, task);
+    }
+}
+
+/// The right factor of a product, `[inner, cols]`.
+pub(crate) trait Right: Copy + Sync {
+    fn dims(&self) -> [usize; 2];
+
+    /// `dims` entries from `(start[0], start[1])` on.
+    fn part(self, start: [usize; 2], dims: [usize; 2]) -> Self;
+
+    /// Whether a panel is a copy of rows; otherwise rows become columns.
+    fn is_packed_as_it_lies(&self) -> bool;
+
+    /// Writes the rows, `width` entries each, with zeros for missing columns.
+    fn pack_panel(self, width: usize, out: &mut [f32]);
+
+    /// `y = a b` or `y = bias + a b`, for which packing does not pay.
+    fn product_of_few_rows(self, y: &mut [f32], a: Mat, bias: Option<&[f32]>);
+}
+
+impl Right for Mat<'_> {
+    fn dims(&self) -> [usize; 2] {
+        Mat::dims(self)
+    }
+
+    fn part(self, start: [usize; 2], dims: [usize; 2]) -> Self {
+        Mat::part(self, start, dims)
+    }
+
+    fn is_packed_as_it_lies(&self) -> bool {
+        self.col_stride == 1
+    }
+
+    #[inline(always)]
+    fn pack_panel(self, width: usize, out: &mut [f32]) {
+        pack_panel(self, width, out);
+    }
+
+    fn product_of_few_rows(self, y: &mut [f32], a: Mat, bias: Option<&[f32]>) {
+        product_of_few_rows(y, a, self, bias);
     }
 }
 
@@ -185,10 +229,10 @@ fn chunk(rows: usize, most: usize) -> usize {
 }
 
 /// One block of the result.
-struct Task<'a> {
+struct Task<'a, B> {
     y: MatMut<'a>,
     a: Mat<'a>,
-    b: Mat<'a>,
+    b: B,
     bias: Option<&'a [f32]>,
     shape: PanelShape,
     /// Room for one panel.
@@ -197,7 +241,7 @@ struct Task<'a> {
     packed: Option<&'a mut [f32]>,
 }
 
-impl WithSimd for Task<'_> {
+impl<B: Right> WithSimd for Task<'_, B> {
     type Output = ();
 
     #[inline(always)]
@@ -216,7 +260,7 @@ impl WithSimd for Task<'_> {
                 if let Some(packed) = &mut self.packed {
                     pack_rows(a, packed);
                 }
-                for col in (0..self.b.cols).step_by(self.shape.width) {
+                for col in (0..self.b.dims()[1]).step_by(self.shape.width) {
                     self.run_panel(simd, a, [row, first, col]);
                 }
             }
@@ -224,16 +268,17 @@ impl WithSimd for Task<'_> {
     }
 }
 
-impl Task<'_> {
+impl<B: Right> Task<'_, B> {
     /// One pass: the rows of `a`, which begin at `(row, first)` of the block, times the panel of `b`
     /// that begins at column `col`.
     #[inline(always)]
     fn run_panel<S: Simd>(&mut self, simd: S, a: Mat, [row, first, col]: [usize; 3]) {
         let [rows, depth] = a.dims();
-        let cols = self.shape.width.min(self.b.cols - col);
+        let cols = self.shape.width.min(self.b.dims()[1] - col);
         let width = cols.next_multiple_of(self.shape.lanes);
         let panel = &mut self.panel[..depth * width];
-        pack_panel(self.b.part([first, col], [depth, cols]), width, panel);
+        let b = self.b.part([first, col], [depth, cols]);
+        b.pack_panel(width, panel);
         let start = match self.bias {
             _ if first > 0 => Start::Add,
             Some(bias) => Start::Bias(&bias[col..col + cols]),

@@ -17,7 +17,7 @@ impl Embedding {
     /// # Errors
     /// A missing or misshapen tensor.
     pub fn bind(scope: &Scope<'_>, rows: usize, d: usize) -> Result<Self, NnError> {
-        let weight = scope.tensor("weight", [rows, d], Init::Normal(DEVIATION))?;
+        let weight = scope.matrix("weight", [rows, d], Init::Normal(DEVIATION))?;
         Ok(Self { weight })
     }
 

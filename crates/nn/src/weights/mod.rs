@@ -11,7 +11,7 @@ pub use scope::Scope;
 
 use crate::NnError;
 use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
-use read::read_f32;
+use read::read;
 use refit_core::{DType, ParamPath, Seed, Sink, Source, TensorMeta};
 use refit_kernels::dual::Dual;
 use scope::{Created, Loading, Mode};
@@ -93,9 +93,34 @@ impl Weights {
         device: &Device,
         bind: impl FnOnce(&Scope<'_>) -> Result<M, NnError>,
     ) -> Result<Self, NnError> {
+        Self::read(source, device, bind, false)
+    }
+
+    /// [`load`](Self::load) for models that stay what they are: matrices of maps and tables of words that the file holds
+    /// in half precision are kept so, which takes half of the memory, and of the time where reading them is what takes
+    /// it. Products widen them; all other values are f32. With such weights nothing can be trained.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_as_stored<M, S: Source>(
+        source: &S,
+        device: &Device,
+        bind: impl FnOnce(&Scope<'_>) -> Result<M, NnError>,
+    ) -> Result<Self, NnError> {
+        Self::read(source, device, bind, true)
+    }
+
+    fn read<M, S: Source>(
+        source: &S,
+        device: &Device,
+        bind: impl FnOnce(&Scope<'_>) -> Result<M, NnError>,
+        as_stored: bool,
+    ) -> Result<Self, NnError> {
         let stored = source.tensors().iter().enumerate();
         let stored: HashMap<&str, usize> = stored.map(|(i, m)| (m.path.as_str(), i)).collect();
-        let read = |at, shape: &[usize]| read_f32(source, at, shape, device);
+        let read = |at, shape: &[usize], is_matrix| {
+            read(source, at, shape, as_stored && is_matrix, device)
+        };
         let mode = Mode::Load(Box::new(Loading {
             stored: &stored,
             read: &read,

@@ -2,7 +2,7 @@
 
 use super::{Addition, Init, ParamLayout, ParamSpec, Role, Weights};
 use crate::NnError;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
 use refit_core::{ParamPath, Seed};
 use refit_kernels::dual::Dual;
 use std::{cell::RefCell, collections::HashMap};
@@ -14,8 +14,8 @@ pub(super) struct Created {
     pub(super) values: Vec<Dual<1>>,
 }
 
-/// Reads the stored tensor at a place, of an expected shape.
-pub(super) type Read<'a> = &'a dyn Fn(usize, &[usize]) -> Result<Tensor<1>, NnError>;
+/// Reads the stored tensor at a place, of an expected shape, and perhaps a matrix as it is stored.
+pub(super) type Read<'a> = &'a dyn Fn(usize, &[usize], bool) -> Result<Tensor<1>, NnError>;
 
 pub(super) struct Loading<'a> {
     pub(super) stored: &'a HashMap<&'a str, usize>,
@@ -97,7 +97,27 @@ impl Scope<'_> {
                 return Ok((matrix, Some(addition.clone())));
             }
         }
-        Ok((self.tensor(name, dims, init)?, None))
+        Ok((self.matrix(name, dims, init)?, None))
+    }
+
+    /// The trained matrix `name` of shape `dims` of a map or a table of words, which may be of half precision
+    /// ([`Weights::load_as_stored`]).
+    ///
+    /// # Errors
+    /// When it is missing or has another shape.
+    pub(crate) fn matrix(
+        &self,
+        name: &str,
+        dims: [usize; 2],
+        init: Init,
+    ) -> Result<Dual<2>, NnError> {
+        let path = self.prefix.join(name);
+        let value = match self.mode {
+            Mode::Create(_) => return self.tensor(name, dims, init),
+            Mode::Load(loading) => loading.take(path, &dims, Role::Weight, true)?,
+            Mode::Bind(weights) => weights.summed(weights.place(&path, &dims)?),
+        };
+        Ok(value.reshape(dims))
     }
 
     /// The running statistic `name` of length `len`.
@@ -158,7 +178,7 @@ impl Scope<'_> {
         let path = self.prefix.join(name);
         match self.mode {
             Mode::Create(created) => created.borrow_mut().make(path, dims, init, role),
-            Mode::Load(loading) => loading.take(path, dims, role),
+            Mode::Load(loading) => loading.take(path, dims, role, false),
             Mode::Bind(weights) => weights.find(&path, dims),
         }
     }
@@ -167,10 +187,16 @@ impl Scope<'_> {
 impl Loading<'_> {
     /// Reads a tensor. One that is missing is noted and stands as zeros, so that all of them can be told together;
     /// a configuration that asks for more than the checkpoint is large ends at once.
-    fn take(&self, path: ParamPath, dims: &[usize], role: Role) -> Result<Dual<1>, NnError> {
+    fn take(
+        &self,
+        path: ParamPath,
+        dims: &[usize],
+        role: Role,
+        is_matrix: bool,
+    ) -> Result<Dual<1>, NnError> {
         let mut taken = self.taken.borrow_mut();
         let value = if let Some(&at) = self.stored.get(path.as_str()) {
-            (self.read)(at, dims)?
+            (self.read)(at, dims, is_matrix)?
         } else {
             taken.missing.push((path.clone(), dims.to_vec()));
             let len = dims
@@ -218,13 +244,20 @@ impl Weights {
         self.place(path, dims).map(|at| self.whole(at))
     }
 
-    /// A tensor with what is added to it.
+    /// A tensor with what is added to it, as f32.
     pub(super) fn whole(&self, at: usize) -> Dual<1> {
+        wide(self.summed(at))
+    }
+
+    /// A tensor with what is added to it; of half precision, where nothing is.
+    fn summed(&self, at: usize) -> Dual<1> {
         let value = self.values[at].clone();
-        match self.additions.get(&at) {
-            Some(addition) => value.clone() + addition.product().reshape(value.dims()),
-            None => value,
-        }
+        let Some(addition) = self.additions.get(&at) else {
+            return value;
+        };
+        let value = wide(value);
+        let dims = value.dims();
+        value + addition.product().reshape(dims)
     }
 
     /// Where a tensor of this name and shape stands.
@@ -245,5 +278,13 @@ impl Weights {
             });
         }
         Ok(at)
+    }
+}
+
+/// A constant of half precision as f32; anything else as it is.
+fn wide(value: Dual<1>) -> Dual<1> {
+    match value.value().dtype() {
+        BurnDType::F16 | BurnDType::BF16 => Dual::constant(value.into_value().cast(BurnDType::F32)),
+        _ => value,
     }
 }

@@ -3,11 +3,15 @@
 use burn::tensor::{Device, Distribution, Tensor};
 use refit_core::{DType, Seed, Sink, Source, TensorMeta};
 use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions};
+use refit_kernels::dual::Dual;
 use refit_nn::{
     Addition, ImageConfig, NnError, Pass, Weights,
     blocks::{Embedding, Linear},
     to_host,
-    zoo::{CifarResNetConfig, ConvNetConfig, MlpConfig, Pooling, VitConfig},
+    zoo::{
+        CifarResNetConfig, ConvNetConfig, MlpConfig, Pooling, Side, TextConfig, TextModel,
+        TokenBatch, VitConfig,
+    },
 };
 
 fn tiny_vit() -> ImageConfig {
@@ -102,6 +106,53 @@ fn a_saved_model_loads_with_the_same_bits_and_halves_lose_only_precision() {
 }
 
 #[test]
+fn halves_that_stay_as_they_are_compute_what_they_would_as_f32() {
+    // Words of a small model, some of them in a text of their own.
+    let keys = serde_json::json!({
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 60, "hidden_size": 16,
+        "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 64, "tie_word_embeddings": true
+    });
+    let config = TextConfig::read(keys.as_object().unwrap()).unwrap();
+    let device = Device::flex();
+    let fresh = Weights::create(Seed::new(3), &device, |s| config.bind(s)).unwrap();
+    for dtype in [DType::F16, DType::BF16] {
+        let stored = save(&fresh, dtype, &[]);
+        let wide = Weights::load(&stored, &device, |s| config.bind(s)).unwrap();
+        let kept = Weights::load_as_stored(&stored, &device, |s| config.bind(s)).unwrap();
+        // The table and 7 maps of each layer; norms are f32.
+        let halves = kept
+            .values()
+            .iter()
+            .filter(|v| v.value().dtype() != burn::tensor::DType::F32);
+        assert_eq!(halves.count(), 1 + 2 * 7);
+        assert_eq!(kept.to_host(), wide.to_host());
+        let ids: Vec<u32> = (0..23).map(|i| (7 * i + 3) % 60).collect();
+        let batch = TokenBatch::new(&[&ids[..], &ids[5..11]], 0, Side::Right);
+        let words = |weights: &Weights| {
+            let model: TextModel = weights.bind(|s| config.bind(s)).unwrap();
+            let words = to_host(model.forward(&batch).unwrap().into_value());
+            words.into_iter().map(f64::from).collect::<Vec<f64>>()
+        };
+        refit_testkit::close_in_norm(words(&kept), words(&wide), 1e-5, 0.0).unwrap();
+        // What is added to a map stands beside it.
+        let at = kept
+            .layout()
+            .position("model.layers.1.self_attn.q_proj.weight")
+            .unwrap();
+        let mut both = [kept, wide];
+        for weights in &mut both {
+            let ones = |dims| Dual::constant(Tensor::<2>::ones(dims, &device) * 0.1);
+            let (left, right) = (ones([16, 1]), ones([1, 16]));
+            weights.add(at, Addition { left, right });
+        }
+        let [kept, wide] = both;
+        refit_testkit::close_in_norm(words(&kept), words(&wide), 1e-5, 0.0).unwrap();
+        assert_ne!(words(&kept), words(&fresh));
+    }
+}
+
+#[test]
 fn counters_are_left_aside_but_unknown_weights_are_named() {
     let (config, weights) = (tiny_vit(), create(&tiny_vit()));
     let meta = |dtype| TensorMeta {
@@ -146,11 +197,24 @@ fn weights_that_are_not_finite_are_refused_by_name() {
     let at = weights.layout().position("layernorm.bias").unwrap();
     let device = Device::flex();
     weights.set(at, burn::tensor::Tensor::<1>::full([8], f32::NAN, &device));
-    let error = load(&save(&weights, DType::F32, &[]), &tiny_vit()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "tensor `layernorm.bias` holds a value that is not finite"
-    );
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        let error = load(&save(&weights, dtype, &[]), &tiny_vit()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "tensor `layernorm.bias` holds a value that is not finite"
+        );
+    }
+    // The same where a matrix is left in half precision.
+    let config = tiny_vit();
+    let mut weights = create(&config);
+    let name = "classifier.weight";
+    let at = weights.layout().position(name).unwrap();
+    weights.set(at, Tensor::<1>::full([3 * 8], f32::INFINITY, &device));
+    for dtype in [DType::F16, DType::BF16] {
+        let stored = save(&weights, dtype, &[]);
+        let error = Weights::load_as_stored(&stored, &device, |s| config.bind(s)).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }
 
 #[test]

@@ -177,6 +177,15 @@ impl TextFolder {
         let bind = |scope: &refit_nn::Scope<'_>| self.config.bind(scope);
         Ok(Weights::load(&self.checkpoint, device, bind)?)
     }
+
+    /// Reads the weights of a model that stays what it is: matrices of half precision are kept so.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_as_stored(&self, device: &Device) -> Result<Weights, TextModelError> {
+        let bind = |scope: &refit_nn::Scope<'_>| self.config.bind(scope);
+        Ok(Weights::load_as_stored(&self.checkpoint, device, bind)?)
+    }
 }
 
 /// What sentence encoders say beside the model.

@@ -23,7 +23,7 @@ impl Reader {
     /// # Errors
     /// When they do not fit the architecture or are not finite.
     pub(crate) fn load(folder: TextFolder, device: &Device) -> Result<Self, TextModelError> {
-        let weights = folder.load(device)?;
+        let weights = folder.load_as_stored(device)?;
         let model = weights.bind(|scope| folder.config.bind(scope))?;
         Ok(Self { folder, model })
     }

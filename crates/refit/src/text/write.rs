@@ -147,7 +147,7 @@ impl Writing {
     /// # Errors
     /// When they do not fit the architecture or are not finite.
     pub fn load(self, device: &Device) -> Result<Writer, TextModelError> {
-        let weights = self.folder.load(device)?;
+        let weights = self.folder.load_as_stored(device)?;
         let model = weights.bind(|scope| self.folder.config.bind(scope))?;
         Ok(Writer { job: self, model })
     }

@@ -1,8 +1,8 @@
 //! Block formats of GGUF: a few values share a scale, sometimes a minimum, in half precision.
 //! Source: the public description of the formats in ggml; layouts and formulas only.
 
-use crate::ckpt::decode::{bf16_to_f32, each, f16_to_f32};
-use refit_core::DType;
+use crate::ckpt::decode::each;
+use refit_core::{DType, bf16_to_f32, f16_to_f32};
 
 /// Values of a block of the K formats.
 const K: usize = 256;

@@ -7,11 +7,10 @@
 
 use super::{Place, TensorReader, Values, plain};
 use crate::ckpt::{
-    decode::f16_to_f32,
     error::CkptError,
     scheme::{Method, Scheme},
 };
-use refit_core::{DType, TensorMeta};
+use refit_core::{DType, TensorMeta, f16_to_f32};
 use std::{collections::HashMap, ops::Range};
 
 /// A weight and the stored tensors it is computed from.

@@ -1,0 +1,258 @@
+//! Weights of half precision as the right factor of a product: they are widened in the cache, and half as many bytes come
+//! from memory as with `f32`.
+
+use super::{
+    Mat, Shared,
+    product::{Right, WORK},
+};
+use crate::{
+    parallel::{for_each, for_row_blocks},
+    simd::{sum2, vectorized},
+    transpose::transpose,
+};
+use refit_core::{bf16_to_f32, f16_to_f32};
+
+/// Entries that are widened at once: 4 KiB, in the first-level cache.
+const STRETCH: usize = 1024;
+/// Columns of a panel that are widened together, and entries of each: 16 KiB.
+const TILE: [usize; 2] = [64, 64];
+/// Outputs of a task where rows are few.
+const OUTPUTS: usize = 32;
+
+/// What the bits of a number of half precision mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfKind {
+    /// IEEE 754 `binary16`.
+    F16,
+    /// `bfloat16`.
+    BF16,
+}
+
+impl HalfKind {
+    /// The values of `bits`.
+    #[inline(always)]
+    pub(crate) fn widen(self, bits: &[u16], out: &mut [f32]) {
+        let pairs = out.iter_mut().zip(bits);
+        match self {
+            Self::F16 => pairs.for_each(|(out, &bits)| *out = f16_to_f32(bits)),
+            Self::BF16 => pairs.for_each(|(out, &bits)| *out = bf16_to_f32(bits)),
+        }
+    }
+}
+
+/// Widens little-endian numbers of half precision, on all threads.
+///
+/// # Panics
+/// If there are not two bytes for each value.
+///
+/// ```
+/// use refit_kernels::{HalfKind, widen};
+/// let mut values = [0.0; 2];
+/// widen(HalfKind::BF16, &[0x80, 0x3f, 0x00, 0xbf], &mut values);
+/// assert_eq!(values, [1.0, -0.5]);
+/// ```
+pub fn widen(kind: HalfKind, bytes: &[u8], values: &mut [f32]) {
+    assert_eq!(bytes.len(), 2 * values.len(), "two bytes for each value");
+    let words = bytes.as_chunks::<2>().0;
+    for_row_blocks(values, 1, |first, block| {
+        let words = &words[first..][..block.len()];
+        vectorized(
+            #[inline(always)]
+            || match kind {
+                HalfKind::F16 => {
+                    for (value, word) in block.iter_mut().zip(words) {
+                        *value = f16_to_f32(u16::from_le_bytes(*word));
+                    }
+                }
+                HalfKind::BF16 => {
+                    for (value, word) in block.iter_mut().zip(words) {
+                        *value = bf16_to_f32(u16::from_le_bytes(*word));
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// The transposed view `[inner, cols]` of rows of half precision, stored one after the other.
+#[derive(Clone, Copy)]
+pub(crate) struct Halves<'a> {
+    /// From the first entry on.
+    bits: &'a [u16],
+    kind: HalfKind,
+    dims: [usize; 2],
+    /// Entries from the beginning of a stored row to that of the next.
+    stride: usize,
+}
+
+impl<'a> Halves<'a> {
+    /// `bits` as `outputs` rows of `inner` entries.
+    ///
+    /// # Panics
+    /// If these are not as many.
+    pub(crate) fn new(bits: &'a [u16], kind: HalfKind, outputs: usize, inner: usize) -> Self {
+        assert_eq!(bits.len(), outputs * inner, "invariant: whole rows");
+        Self {
+            bits,
+            kind,
+            dims: [inner, outputs],
+            stride: inner,
+        }
+    }
+
+    /// The stored row behind column `j`.
+    #[inline(always)]
+    fn column(&self, j: usize) -> &'a [u16] {
+        &self.bits[j * self.stride..][..self.dims[0]]
+    }
+
+    /// `a^T b_j` for each row of `a`: rows of `a` are adjacent.
+    #[inline(always)]
+    fn products(&self, j: usize, a: Mat<'_>, out: &mut [f32]) {
+        out.fill(0.0);
+        let mut wide = [0.0; STRETCH];
+        for (at, bits) in self.column(j).chunks(STRETCH).enumerate() {
+            let wide = &mut wide[..bits.len()];
+            self.kind.widen(bits, wide);
+            for (i, out) in out.iter_mut().enumerate() {
+                let a = &a.row(i)[at * STRETCH..][..bits.len()];
+                *out += sum2(a, wide, |a, b| a * b);
+            }
+        }
+    }
+}
+
+impl Right for Halves<'_> {
+    fn dims(&self) -> [usize; 2] {
+        self.dims
+    }
+
+    fn part(self, [first, col]: [usize; 2], dims: [usize; 2]) -> Self {
+        let inside = first + dims[0] <= self.dims[0] && col + dims[1] <= self.dims[1];
+        assert!(inside, "invariant: a part lies inside its matrix");
+        let start = (col * self.stride + first).min(self.bits.len());
+        Self {
+            bits: &self.bits[start..],
+            dims,
+            ..self
+        }
+    }
+
+    fn is_packed_as_it_lies(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn pack_panel(self, width: usize, out: &mut [f32]) {
+        let [depth, cols] = self.dims;
+        let [most, long] = TILE;
+        assert!(cols <= most, "invariant: a panel is at most so wide");
+        let mut wide = [0.0; TILE[0] * TILE[1]];
+        for first in (0..depth).step_by(long) {
+            let len = long.min(depth - first);
+            for (j, wide) in wide.chunks_exact_mut(long).take(cols).enumerate() {
+                self.kind.widen(&self.column(j)[first..][..len], wide);
+            }
+            transpose(&wide, long, cols, len, &mut out[first * width..], width);
+        }
+    }
+
+    fn product_of_few_rows(self, y: &mut [f32], a: Mat, bias: Option<&[f32]>) {
+        let ([rows, inner], cols) = (a.dims(), self.dims[1]);
+        if inner == 0 {
+            let fill = |y: &mut [f32]| match bias {
+                Some(bias) => y.copy_from_slice(bias),
+                None => y.fill(0.0),
+            };
+            return y.chunks_exact_mut(cols).for_each(fill);
+        }
+        let result = Shared::new(y);
+        let task = |first: usize| {
+            let count = OUTPUTS.min(cols - first);
+            // SAFETY: tasks write columns of their own.
+            let mut y = unsafe { result.matrix(first, [rows, count], cols) };
+            vectorized(
+                #[inline(always)]
+                || {
+                    let mut products = [0.0; super::product::FEW_ROWS];
+                    for j in 0..count {
+                        let products = &mut products[..rows];
+                        self.products(first + j, a, products);
+                        let start = bias.map_or(0.0, |bias| bias[first + j]);
+                        for (i, &product) in products.iter().enumerate() {
+                            y.row(i)[j] = start + product;
+                        }
+                    }
+                },
+            );
+        };
+        let tasks = (0..cols).step_by(OUTPUTS);
+        if rows * inner * cols < WORK {
+            tasks.for_each(task);
+        } else {
+            for_each(tasks, task);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{gemm::product, testing::normal};
+    use refit_testkit::{close_in_norm, reference};
+
+    /// The bits of the nearest `bfloat16` below, and of a `binary16` that is exact.
+    fn bits(kind: HalfKind, value: f64) -> u16 {
+        match kind {
+            HalfKind::BF16 => ((value as f32).to_bits() >> 16) as u16,
+            // Sign, exponent 15 + e and ten bits, of numbers that are not too small.
+            HalfKind::F16 => {
+                let bits = (value as f32).to_bits();
+                let exponent = ((bits >> 23) & 0xff).saturating_sub(112).clamp(1, 30);
+                ((bits >> 16 & 0x8000) | exponent << 10 | (bits >> 13 & 0x3ff)) as u16
+            }
+        }
+    }
+
+    #[test]
+    fn products_agree_with_f64_for_few_and_many_rows() {
+        for kind in [HalfKind::F16, HalfKind::BF16] {
+            for [n, k, m] in [
+                [1, 1, 1],
+                [1, 1500, 37],
+                [3, 70, 65],
+                [7, 2100, 130],
+                [9, 5, 65],
+                [50, 1700, 129],
+                [400, 270, 70],
+                [12, 0, 3],
+                [1, 0, 3],
+                [0, 4, 3],
+            ] {
+                let (a, b, bias) = (normal(1, n * k), normal(2, m * k), normal(3, m));
+                let stored: Vec<u16> = b.iter().map(|&b| bits(kind, b)).collect();
+                let mut wide = vec![0.0; stored.len()];
+                kind.widen(&stored, &mut wide);
+                let b: Vec<f64> = wide.iter().map(|&b| f64::from(b)).collect();
+                let a_single: Vec<f32> = a.iter().map(|&a| a as f32).collect();
+                let a: Vec<f64> = a_single.iter().map(|&a| f64::from(a)).collect();
+                let bias: Vec<f32> = bias.iter().map(|&b| b as f32).collect();
+                let plain = reference::matmul(&a, &reference::transpose(&b, [m, k]), [n, k, m]);
+                for biased in [true, false] {
+                    let mut y = vec![f32::NAN; n * m];
+                    let right = Halves::new(&stored, kind, m, k);
+                    let left = Mat::rows(&a_single, [n, k]);
+                    product(&mut y, left, right, biased.then_some(&bias[..]));
+                    let shift = |i: usize| if biased { f64::from(bias[i % m]) } else { 0.0 };
+                    let expected: Vec<f64> = plain
+                        .iter()
+                        .enumerate()
+                        .map(|(i, y)| y + shift(i))
+                        .collect();
+                    let found: Vec<f64> = y.iter().map(|&y| f64::from(y)).collect();
+                    close_in_norm(found, expected, 1e-6, 0.0).unwrap();
+                }
+            }
+        }
+    }
+}
