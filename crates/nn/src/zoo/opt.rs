@@ -29,6 +29,8 @@ pub(super) struct OptConfig {
     order: NormOrder,
     last_norm: bool,
     bias: bool,
+    /// Whether a token sees those before it alone.
+    pub(super) causal: bool,
     tied: bool,
     /// The word that fills texts up.
     padding: Option<u32>,
@@ -66,6 +68,7 @@ impl OptConfig {
             },
             last_norm: before && !settings.get("_remove_final_layer_norm", false)?,
             bias: settings.get("enable_bias", true)?,
+            causal: settings.get("is_causal", true)?,
             tied: settings.get("tie_word_embeddings", true)?,
             padding: settings.padding(Some(1))?,
         })
@@ -116,6 +119,7 @@ impl OptConfig {
             head: head(scope, task, &words, [self.word, self.words], self.tied)?,
             labels: labels(scope, task, self.word, "score", self.padding)?,
             words,
+            causal: self.causal,
             window: None,
         })
     }
