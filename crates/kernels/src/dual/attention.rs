@@ -6,10 +6,6 @@ use burn::tensor::{Bool, Device, Tensor};
 
 /// [`crate::AttentionMask`], whose added scores may carry a tangent too (learned position biases do).
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one per call; a box would be in every caller's way"
-)]
 pub enum AttentionMask {
     /// Every key.
     None,

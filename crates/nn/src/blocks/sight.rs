@@ -70,7 +70,7 @@ impl Sight<'_> {
         let first = self.keys - self.queries;
         let shared = self.padding.is_empty() || (self.causal && self.trails());
         let real = if shared {
-            vec![0..self.keys]
+            std::iter::once(0..self.keys).collect()
         } else {
             let rows = self.padding.chunks(self.keys);
             rows.map(unbroken).collect::<Option<Vec<_>>>()?

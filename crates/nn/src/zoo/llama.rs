@@ -28,6 +28,10 @@ pub(super) enum Variant {
 
 /// What a Llama is made of.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "as many keys of the file say yes or no"
+)]
 pub(super) struct LlamaConfig {
     words: usize,
     hidden: usize,

@@ -208,8 +208,11 @@ fn patch(side: usize, image: usize) -> Result<(), ConfigError> {
 
 /// Leaves `heads` out of a model that is read for its states: their tensors stand in files that were saved with one.
 fn leave_out_heads(scope: &Scope<'_>, task: TextTask, heads: &[&str]) {
-    if task == TextTask::States {
-        heads.iter().for_each(|head| scope.leave_out(head));
+    if task != TextTask::States {
+        return;
+    }
+    for head in heads {
+        scope.leave_out(head);
     }
 }
 

@@ -16,6 +16,10 @@ use refit_core::ConfigError;
 
 /// What an OPT is made of.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "as many keys of the file say yes or no"
+)]
 pub(super) struct OptConfig {
     words: usize,
     /// Width of a word; differs from `hidden` in one of the published sizes.

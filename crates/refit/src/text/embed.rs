@@ -82,8 +82,8 @@ impl Embedder {
     /// is added before it.
     fn lead(&self, prompt: &str) -> Result<usize, TextModelError> {
         let folder = &self.0.folder;
-        // The first token stands for a text whatever it is.
-        if prompt.is_empty() || !folder.prompts.left_out() || folder.pool == Pool::First {
+        // The last token stands for a text whatever is before it.
+        if prompt.is_empty() || !folder.prompts.left_out() || folder.pool == Pool::Last {
             return Ok(0);
         }
         let tokens = folder.tokenizer.encode(prompt, None)?;

@@ -20,16 +20,10 @@ pub enum TextRole {
     Document,
 }
 
-impl TextRole {
-    /// The names of prompts for it.
-    fn prompts(self) -> &'static [&'static str] {
-        match self {
-            Self::Text => &[],
-            Self::Query => &["query"],
-            Self::Document => &["document", "passage", "corpus"],
-        }
-    }
-}
+/// The name of the prompt for queries.
+const QUERY: &str = "query";
+/// The names that those for documents have; the first that is there is meant.
+const DOCUMENT: [&str; 3] = ["document", "passage", "corpus"];
 
 /// What goes in front of texts before they become vectors, as `config_sentence_transformers.json` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,13 +34,15 @@ pub struct TextPrompts {
 }
 
 impl TextPrompts {
-    /// The prompt of a text: that of its role, else the one that goes before all; nothing where there is none.
+    /// The prompt of a text; nothing where there is none. A query or a document has that of its role alone.
     pub fn of(&self, role: TextRole) -> &str {
-        let of_role = role.prompts().iter().copied();
-        let mut names = of_role.chain(self.default.as_deref());
-        names
-            .find_map(|name| self.by_name.get(name))
-            .map_or("", String::as_str)
+        let find = |name: &str| self.by_name.get(name);
+        let found = match role {
+            TextRole::Text => self.default.as_deref().and_then(find),
+            TextRole::Query => find(QUERY),
+            TextRole::Document => DOCUMENT.into_iter().find_map(find),
+        };
+        found.map_or("", String::as_str)
     }
 
     /// Whether the vector of a text is made without the tokens of its prompt, which are read all the same.
@@ -60,8 +56,10 @@ impl TextPrompts {
         let failed = setting(&file);
         let mut found = Self::default();
         if let Some(prompts) = keys.get("prompts").filter(|value| !value.is_null()) {
-            let text =
-                |(name, text): (&String, &Value)| Some((name.clone(), text.as_str()?.to_owned()));
+            let text = |(name, text): (&String, &Value)| {
+                let text = if text.is_null() { "" } else { text.as_str()? };
+                Some((name.clone(), text.to_owned()))
+            };
             let all = prompts.as_object().map(|prompts| prompts.iter().map(text));
             found.by_name = all.and_then(Iterator::collect).ok_or_else(|| {
                 failed(ConfigError::range(
@@ -76,9 +74,11 @@ impl TextPrompts {
             .filter(|value| !value.is_null());
         found.default = default
             .map(|name| {
-                let known = name
-                    .as_str()
-                    .filter(|name| found.by_name.contains_key(*name));
+                // Queries and documents have a prompt of nothing where none is named.
+                let known = |name: &&str| {
+                    found.by_name.contains_key(*name) || [QUERY, DOCUMENT[0]].contains(name)
+                };
+                let known = name.as_str().filter(known);
                 let wrong = || ConfigError::range("default_prompt_name", name, "one of `prompts`");
                 known.map(str::to_owned).ok_or_else(wrong)
             })
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prompt_of_a_role_goes_before_the_one_for_all() {
+    fn a_role_has_its_own_prompt_or_none() {
         let prompts = TextPrompts {
             by_name: [("passage", "p: "), ("all", "a: ")]
                 .map(|(name, text)| (name.to_owned(), text.to_owned()))
@@ -263,7 +263,7 @@ mod tests {
             left_out: false,
         };
         let roles = [TextRole::Text, TextRole::Query, TextRole::Document];
-        assert_eq!(roles.map(|role| prompts.of(role)), ["a: ", "a: ", "p: "]);
+        assert_eq!(roles.map(|role| prompts.of(role)), ["a: ", "", "p: "]);
         assert_eq!(TextPrompts::default().of(TextRole::Query), "");
     }
 }
