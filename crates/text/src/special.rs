@@ -5,8 +5,8 @@ use refit_io::file::read_file;
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, path::Path};
 
-/// More than any published file of settings takes.
-pub(crate) const LARGEST_FILE: u64 = 4 << 20;
+/// More than any published file of settings takes: some describe each of a hundred thousand tokens.
+pub(crate) const LARGEST_FILE: u64 = 64 << 20;
 /// Where models name such tokens; the first file that names one is meant.
 const FILES: [&str; 2] = [SETTINGS, "special_tokens_map.json"];
 pub(crate) const SETTINGS: &str = "tokenizer_config.json";
