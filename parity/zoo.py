@@ -65,6 +65,9 @@ def families():
     rope = lambda **keys: dict(rope_parameters=dict(rope_theta=1000.0, **keys))
     llama3 = rope(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=20)
     yield "bert", t.BertModel(bert)
+    yield "bert-gamma", t.BertModel(bert)
+    yield "bert-half", t.BertModel(bert)
+    yield "bert-sharded", t.BertModel(bert)
     yield "bert-sequence", t.BertForSequenceClassification(t.BertConfig(**small, num_labels=3))
     yield "bert-words", t.BertForMaskedLM(bert)
     yield "bert-span", t.BertForQuestionAnswering(bert)
@@ -77,6 +80,7 @@ def families():
     yield "distilbert-words", t.DistilBertForMaskedLM(distil)
     yield "gpt2", t.GPT2LMHeadModel(t.GPT2Config(**gpt2))
     yield "gpt2-states", t.GPT2Model(t.GPT2Config(**gpt2))
+    yield "gpt2-inner", t.GPT2LMHeadModel(t.GPT2Config(**gpt2, n_inner=56))
     yield "opt", t.OPTForCausalLM(t.OPTConfig(**opt))
     yield "opt-after", t.OPTForCausalLM(t.OPTConfig(**dict(opt, word_embed_proj_dim=16, do_layer_norm_before=False)))
     yield "llama", t.LlamaForCausalLM(t.LlamaConfig(**llama))
@@ -84,9 +88,24 @@ def families():
     yield "llama-linear", t.LlamaForCausalLM(t.LlamaConfig(**llama, **rope(rope_type="linear", factor=2.0)))
     yield "llama-llama3", t.LlamaForCausalLM(t.LlamaConfig(**llama, **llama3))
     yield "llama-yarn", t.LlamaForCausalLM(t.LlamaConfig(**dict(llama, head_dim=16), **rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=20)))
+    yarn = lambda **keys: t.LlamaForCausalLM(t.LlamaConfig(**dict(llama, head_dim=16), **rope(rope_type="yarn", **keys)))
+    yield "llama-yarn-gain", yarn(factor=4.0, attention_factor=0.8, original_max_position_embeddings=20)
+    yield "llama-yarn-scales", yarn(factor=4.0, mscale=0.7, mscale_all_dim=0.4, beta_fast=8, beta_slow=2, truncate=False, original_max_position_embeddings=20)
+    yield "llama-yarn-short", yarn(factor=4.0, original_max_position_embeddings=4)  # no pair turns often: none is slowed
+    yield "llama-yarn-ratio", yarn(factor=None, original_max_position_embeddings=20)
+    yield "llama-dynamic", t.LlamaForCausalLM(t.LlamaConfig(**llama, **rope(rope_type="dynamic", factor=2.0)))
+    # As older files say it: by `type`, and the length it was trained for beside the map.
+    old = t.LlamaForCausalLM(t.LlamaConfig(**llama, **llama3))
+    yield "llama-rope-old", old
     yield "mistral", t.MistralForCausalLM(t.MistralConfig(**llama, sliding_window=4))
     yield "qwen2", t.Qwen2ForCausalLM(t.Qwen2Config(**llama))
     yield "qwen3", t.Qwen3ForCausalLM(t.Qwen3Config(**llama, head_dim=8))
+    both_ways = dict(is_causal=False)  # decoders that make vectors of texts
+    yield "gpt2-both-ways", t.GPT2Model(t.GPT2Config(**gpt2, **both_ways))
+    yield "opt-both-ways", t.OPTModel(t.OPTConfig(**opt, **both_ways))
+    yield "llama-both-ways", t.LlamaModel(t.LlamaConfig(**llama, **both_ways))
+    yield "mistral-both-ways", t.MistralModel(t.MistralConfig(**llama, **both_ways, sliding_window=2))
+    yield "qwen2-both-ways", t.Qwen2Model(t.Qwen2Config(**llama, **both_ways))
     padded = dict(pad_token_id=1, num_labels=3)
     yield "gpt2-sequence", t.GPT2ForSequenceClassification(t.GPT2Config(**gpt2, **padded))
     yield "gpt2-token", t.GPT2ForTokenClassification(t.GPT2Config(**gpt2, **padded))
@@ -100,6 +119,7 @@ def families():
     mixtral = t.MixtralConfig(**llama, num_local_experts=5, num_experts_per_tok=2)
     yield "mixtral", t.MixtralForCausalLM(mixtral)
     yield "mixtral-fused", t.MixtralForCausalLM(mixtral)
+    yield "mixtral-window", t.MixtralForCausalLM(t.MixtralConfig(**llama, num_local_experts=4, num_experts_per_tok=2, sliding_window=4))
     yield "mixtral-sequence", t.MixtralForSequenceClassification(t.MixtralConfig(**llama, **padded, num_local_experts=4, num_experts_per_tok=3))
     long = dict(llama, num_hidden_layers=1, max_position_embeddings=4200)
     yield "llama-long", t.LlamaForCausalLM(t.LlamaConfig(**long))
@@ -109,6 +129,8 @@ def families():
     flan = t.T5ForConditionalGeneration(t.T5Config(**t5, feed_forward_proj="gated-gelu", tie_word_embeddings=False))
     flan.lm_head.weight = torch.nn.Parameter(torch.randn_like(flan.lm_head.weight))
     yield "t5-flan", flan
+    yield "t5-gelu", t.T5ForConditionalGeneration(t.T5Config(**t5, feed_forward_proj="gelu"))
+    yield "t5-gated-silu", t.T5ForConditionalGeneration(t.T5Config(**t5, feed_forward_proj="gated-silu"))
     yield "t5-encoder", t.T5EncoderModel(t.T5Config(**t5))
 
 
@@ -155,6 +177,8 @@ def make_all(out):
             for name_of, buffer in model.named_buffers():
                 if "running" in name_of:
                     buffer += torch.rand_like(buffer)
+            if name.endswith("-half"):
+                model.bfloat16().float()  # what the file can hold
             make(out / kind / name, model.eval())
             print(name, file=sys.stderr)
 
@@ -234,8 +258,29 @@ def make_text(folder, model):
 
 
 def save(model, folder):
-    """As transformers saves; the weights of a `-fused` model by the names they have in memory."""
-    model.save_pretrained(folder, save_original_format=not folder.name.endswith("-fused"))
+    """As transformers saves; the weights of a `-fused` model by the names they have in memory, those of a `-half` one in
+    bfloat16, those of a `-sharded` one in several files. A `-gamma` model has norms, and a `-rope-old` one a configuration,
+    as older versions saved them.
+    """
+    import json
+    from safetensors.torch import load_file, save_file
+
+    kind = folder.name.rpartition("-")[2]
+    if kind == "half":
+        model.bfloat16()
+    model.save_pretrained(folder, save_original_format=kind != "fused", max_shard_size="20KB" if kind == "sharded" else "5GB")
+    if kind == "half":
+        model.float()
+    if kind == "gamma":
+        tensors = load_file(folder / "model.safetensors")
+        older = lambda name: name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        save_file({older(name): tensor for name, tensor in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
+    if folder.name.endswith("-rope-old"):
+        keys = json.loads((folder / "config.json").read_text())
+        rope = keys.pop("rope_parameters")
+        keys |= dict(rope_theta=rope.pop("rope_theta"), original_max_position_embeddings=rope.pop("original_max_position_embeddings"))
+        keys |= dict(rope_scaling=dict(rope, type=rope.pop("rope_type")))
+        (folder / "config.json").write_text(json.dumps(keys))
 
 
 def make_picture(folder, model):
@@ -274,9 +319,9 @@ def gradients(model, folder):
     for buffer in model.buffers():
         if buffer.is_floating_point():
             buffer.fill_(float("nan"))
-    place = folder / f"gradients-{folder.name}"
+    place = folder / f"gradients-{folder.name.removesuffix('-half')}"  # gradients keep all their digits
     save(model, place)
-    found = load_file(place / "model.safetensors")
+    found = {key: value for file in place.glob("*.safetensors") for key, value in load_file(file).items()}
     shutil.rmtree(place)
     return {f"grad.{key}": value for key, value in found.items() if value.is_floating_point() and not value.isnan().any()}
 

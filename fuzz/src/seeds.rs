@@ -49,6 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     write_pickles(&corpus.join("pickle"))?;
     write_gguf(&corpus.join("gguf_header"))?;
     write_libsvm(&corpus.join("libsvm"))?;
+    write_text_rows(&corpus.join("text_rows"))?;
     write_archives(&corpus.join("npz"))
 }
 
@@ -60,6 +61,22 @@ fn write_libsvm(folder: &Path) -> Result<(), Box<dyn Error>> {
         ("dense", "1 1:1 2:2\n2 1:3 2:-4\n"),
         ("zero", "1 0:1 1:nan\n"),
         ("query", "1 qid:1 3:1 2:1 2:1\n"),
+    ];
+    for (name, text) in files {
+        let file = folder.join(name).with_extension("txt");
+        write_file(file, text.as_bytes(), Overwrite::Replace)?;
+    }
+    Ok(())
+}
+
+/// Every layout of rows, and mistakes.
+fn write_text_rows(folder: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let files = [
+        ("plain", "good\ta fine film\nbad\ttoo\tlong\n"),
+        ("header", "\u{feff}split\tLabel\tsentence\r\ntrain\t1\tx\n\ntest\t2\ty\n"),
+        ("objects", "{\"label\": 1, \"text\": \"x\"}\n{\"label\": null, \"text\": \"y\", \"text_b\": \"z\"}\n"),
+        ("tagged", "# id 1\nAda\tB-person\n# O\n\n-DOCSTART- O\nHi O\n"),
     ];
     for (name, text) in files {
         let file = folder.join(name).with_extension("txt");

@@ -24,7 +24,7 @@ mod testing;
 mod transpose;
 
 pub use activation::{gelu, gelu_tanh, silu};
-pub use attention::{AttentionMask, attention};
+pub use attention::{AttentionMask, Spans, attention};
 pub use conv2d::conv2d;
 pub use cross_entropy::cross_entropy;
 pub use embedding::embedding;

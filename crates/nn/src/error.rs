@@ -16,10 +16,12 @@ pub enum NnError {
         expected: Vec<usize>,
     },
     /// The configuration names several tensors that the checkpoint lacks.
-    #[error("{count} tensors are missing: {listed}")]
+    #[error("{}{count} tensors are missing: {listed}", if *.more { "at least " } else { "" })]
     MissingMany {
         /// How many.
         count: usize,
+        /// Whether there may be others that were not looked for.
+        more: bool,
         /// The first of them with their shapes.
         listed: String,
     },
@@ -108,6 +110,12 @@ pub enum NnError {
         /// Channels, least height and least width.
         expected: [usize; 3],
     },
+    /// Scores from which no word can be chosen.
+    #[error("the scores after text {row} are not finite")]
+    Scores {
+        /// Which of the texts that are read together, counted from 1.
+        row: usize,
+    },
     /// A setting of the model is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -126,8 +134,8 @@ impl NnError {
         Err(Self::Pictures { found, expected })
     }
 
-    /// The error of tensors that a checkpoint lacks; there is at least one.
-    pub(crate) fn missing(mut paths: Vec<(ParamPath, Vec<usize>)>) -> Self {
+    /// The error of tensors that a checkpoint lacks; there is at least one, and `more` may be lacking.
+    pub(crate) fn missing(mut paths: Vec<(ParamPath, Vec<usize>)>, more: bool) -> Self {
         if paths.len() == 1 {
             let (path, expected) = paths.remove(0);
             return Self::Missing { path, expected };
@@ -137,6 +145,7 @@ impl NnError {
             .map(|(path, shape)| format!("`{path}` {shape:?}"));
         Self::MissingMany {
             count: paths.len(),
+            more,
             listed: listed(named),
         }
     }
@@ -172,6 +181,9 @@ impl Hint for NnError {
             ),
             Self::NotFinite { .. } => {
                 Some("run `refit info` to see which tensors are affected".into())
+            }
+            Self::Scores { .. } => {
+                Some("weights of a type that holds too small numbers do that".into())
             }
             Self::Token { .. } => Some("use the tokenizer that belongs to the model".into()),
             Self::Pictures { .. } => {

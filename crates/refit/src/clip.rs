@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use refit_core::{ConfigError, Progress, Source};
 use refit_io::{
-    ckpt::Checkpoint,
+    ckpt::{Checkpoint, refuse_packed},
     data::{PictureSize, read_picture},
 };
 use refit_nn::{
@@ -60,8 +60,10 @@ impl ClipFolder {
                 expected: text.words,
             });
         }
+        let checkpoint = Checkpoint::open(path)?;
+        refuse_packed(path, checkpoint.tensors())?;
         Ok(Self {
-            checkpoint: Checkpoint::open(path)?,
+            checkpoint,
             size: size(path, config.image_size())?,
             config,
             tokenizer,

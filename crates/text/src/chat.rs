@@ -1,14 +1,19 @@
 //! Conversations as the text that a model was trained on, by the template that its publisher put beside it.
 
-use crate::TextError;
+use crate::{
+    TextError,
+    special::{LARGEST_FILE, SETTINGS, keys, special_tokens},
+};
 use minijinja::{Environment, Error, ErrorKind, context, syntax::SyntaxConfig, value::Serde};
 use refit_io::file::read_file;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use serde_json::Value;
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-/// More than any published template takes.
-const LARGEST_FILE: u64 = 4 << 20;
 /// Steps after which a template is stopped: some hundred times what the longest published ones need.
 const FUEL: u64 = 10_000_000;
 /// The template where a file names several.
@@ -42,7 +47,8 @@ impl Message {
     }
 }
 
-/// The Jinja template of a model: `chat_template.jinja`, or the key `chat_template` of `tokenizer_config.json`.
+/// The Jinja template of a model: `chat_template.jinja`, or the key `chat_template` of `tokenizer_config.json` or of
+/// `chat_template.json`. What it marks as `generation` is rendered as it stands there.
 ///
 /// A template comes from whoever published the model and is run for a bounded number of steps, without files, network or clock:
 /// `strftime_now` is not defined, which published templates ask for before they call it, so that a prompt does not
@@ -52,7 +58,7 @@ pub struct ChatTemplate {
     path: PathBuf,
     source: String,
     /// Tokens that the template may name, such as `bos_token`.
-    tokens: Map<String, Value>,
+    tokens: BTreeMap<String, String>,
 }
 
 impl ChatTemplate {
@@ -74,40 +80,13 @@ impl ChatTemplate {
     /// ```
     pub fn open(folder: impl AsRef<Path>) -> Result<Option<Self>, TextError> {
         let folder = folder.as_ref();
-        let settings = folder.join("tokenizer_config.json");
-        let keys = match read_file(&settings, LARGEST_FILE) {
-            Err(error) if error.is_not_found() => Map::new(),
-            Err(error) => return Err(error.into()),
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| wrong(&settings, e))?,
+        let Some((path, source)) = find(folder)? else {
+            return Ok(None);
         };
-        let file = folder.join("chat_template.jinja");
-        let (path, source) = match read_file(&file, LARGEST_FILE) {
-            Ok(bytes) => {
-                let text = String::from_utf8(bytes).map_err(|_| wrong(&file, "it is not UTF-8"))?;
-                (file, text)
-            }
-            Err(error) if error.is_not_found() => {
-                let Some(found) = keys.get("chat_template").filter(|value| !value.is_null()) else {
-                    return Ok(None);
-                };
-                let source = named(found).ok_or_else(|| {
-                    let problem =
-                        "`chat_template` is neither a text nor a list with one called `default`";
-                    wrong(&settings, problem)
-                })?;
-                (settings, source.to_owned())
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let tokens = keys.iter().filter(|(key, _)| key.ends_with("_token"));
-        let tokens = tokens.filter_map(|(key, value)| {
-            let token = value.get("content").unwrap_or(value).as_str()?;
-            Some((key.clone(), token.into()))
-        });
         let template = Self {
+            source: without_marks(&source).into_owned(),
             path,
-            source,
-            tokens: tokens.collect(),
+            tokens: special_tokens(folder)?,
         };
         template.environment()?; // says what is wrong before anything else is done
         Ok(Some(template))
@@ -153,6 +132,68 @@ impl ChatTemplate {
 
     fn failed(&self, error: &Error) -> TextError {
         wrong(&self.path, error)
+    }
+}
+
+/// Where the template of a model stands, and its text.
+fn find(folder: &Path) -> Result<Option<(PathBuf, String)>, TextError> {
+    let file = folder.join("chat_template.jinja");
+    match read_file(&file, LARGEST_FILE) {
+        Ok(bytes) => {
+            let text = String::from_utf8(bytes).map_err(|_| wrong(&file, "it is not UTF-8"))?;
+            return Ok(Some((file, text)));
+        }
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error.into()),
+    }
+    for name in [SETTINGS, "chat_template.json"] {
+        let file = folder.join(name);
+        let keys = keys(&file)?.unwrap_or_default();
+        let Some(found) = keys.get("chat_template").filter(|value| !value.is_null()) else {
+            continue;
+        };
+        let source = named(found).ok_or_else(|| {
+            let problem = "`chat_template` is neither a text nor a list with one called `default`";
+            wrong(&file, problem)
+        })?;
+        return Ok(Some((file, source.to_owned())));
+    }
+    Ok(None)
+}
+
+/// The template without its marks of what the model says, `{% generation %}` and `{% endgeneration %}`, which are of use in
+/// training alone: blocks that are always rendered stand in their place, so that white space around them stays what it was.
+fn without_marks(source: &str) -> Cow<'_, str> {
+    let mark = |block: &str| {
+        let word = block
+            .trim_start_matches(['-', '+'])
+            .trim_end_matches(['-', '+']);
+        match word.trim() {
+            "generation" => Some(block.replace("generation", "if true")),
+            "endgeneration" => Some(block.replace("endgeneration", "endif")),
+            _ => None,
+        }
+    };
+    let mut found = Cow::Borrowed(source);
+    let (mut from, mut written) = (0, 0);
+    while let Some(open) = source[from..].find("{%") {
+        let start = from + open + 2;
+        let Some(length) = source[start..].find("%}") else {
+            break;
+        };
+        from = start + length + 2;
+        if let Some(block) = mark(&source[start..start + length]) {
+            let done = match found {
+                Cow::Borrowed(_) => String::new(),
+                Cow::Owned(done) => done,
+            };
+            found = Cow::Owned(done + &source[written..start] + &block);
+            written = start + length;
+        }
+    }
+    match found {
+        Cow::Borrowed(_) => found,
+        Cow::Owned(done) => Cow::Owned(done + &source[written..]),
     }
 }
 
@@ -244,6 +285,70 @@ mod tests {
         )
         .unwrap();
         assert_eq!(render(), "file"); // as Jinja does
+    }
+
+    #[test]
+    fn a_token_that_only_the_list_of_special_ones_names_is_there() {
+        let home = folder(
+            &json!({ "chat_template": "{{ bos_token }}|{{ eos_token }}", "eos_token": "</s>" }),
+        );
+        let render = || {
+            let template = ChatTemplate::open(home.path()).unwrap().unwrap();
+            template.render(&[]).unwrap()
+        };
+        assert_eq!(render(), "|</s>");
+        let map = br#"{"bos_token": {"content": "<s>", "lstrip": false}, "eos_token": "<end>"}"#;
+        let path = home.path().join("special_tokens_map.json");
+        write_file(path, map, Overwrite::Refuse).unwrap();
+        assert_eq!(render(), "<s>|</s>");
+    }
+
+    #[test]
+    fn a_template_may_stand_in_a_file_of_its_own() {
+        let home = folder(&json!({ "bos_token": "<s>" }));
+        let own = br#"{"chat_template": "{{ bos_token }}own"}"#;
+        let path = home.path().join("chat_template.json");
+        write_file(path, own, Overwrite::Refuse).unwrap();
+        let render = || {
+            let template = ChatTemplate::open(home.path()).unwrap().unwrap();
+            template.render(&[]).unwrap()
+        };
+        assert_eq!(render(), "<s>own");
+        let settings = home.path().join("tokenizer_config.json");
+        let text = br#"{"chat_template": "settings"}"#;
+        write_file(settings, text, Overwrite::Replace).unwrap();
+        assert_eq!(render(), "settings");
+    }
+
+    #[test]
+    fn marks_of_what_the_model_says_change_nothing() {
+        let turns = "{% for turn in messages %}
+{{ turn.role }}:
+{%- generation %}
+  {{ turn.content }}
+{% endgeneration -%}
+
+{% endfor %}";
+        let template = open(&json!({ "chat_template": turns })).unwrap().unwrap();
+        let found = template.render(&[Message::user("a"), Message::user("b")]);
+        assert_eq!(found.unwrap(), "user:  a\nuser:  b\n");
+        assert_eq!(
+            without_marks("{% if generation %}x"),
+            "{% if generation %}x"
+        );
+        assert_eq!(without_marks("{% a"), "{% a");
+    }
+
+    /// Python's formatting by `%` is no part of Jinja here: it is told, not guessed.
+    #[test]
+    fn a_percent_sign_between_texts_is_refused() {
+        let template = open(&json!({ "chat_template": "{{ '%s!' % messages[0].content }}" }));
+        let error = template.unwrap().unwrap().render(&[Message::user("a")]);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("tried to use % operator on unsupported types string and string"),
+            "{error}"
+        );
     }
 
     #[test]

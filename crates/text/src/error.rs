@@ -25,6 +25,14 @@ pub enum TextError {
         /// What its reader says.
         problem: String,
     },
+    /// A file of settings that is no JSON object.
+    #[error("`{}` is no JSON object: {problem}", path.display())]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// What its reader says.
+        problem: String,
+    },
     /// A chat template that cannot be used, or will not have the conversation.
     #[error("the chat template of `{}` fails: {problem}", path.display())]
     ChatTemplate {

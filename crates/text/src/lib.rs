@@ -7,6 +7,7 @@
 mod answer;
 mod chat;
 mod error;
+mod special;
 mod tokenizer;
 
 pub use answer::Answer;

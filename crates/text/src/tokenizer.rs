@@ -1,13 +1,16 @@
 //! Tokenizers, from the files of a model.
 
-use crate::TextError;
+use crate::{TextError, special};
 use refit_io::file::read_file;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::Path;
 use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
 
 /// More than the largest published vocabularies take.
 const LARGEST_FILE: u64 = 256 << 20;
+
+/// More tokens than any model reads.
+const MOST_TOKENS: f64 = (1u64 << 32) as f64;
 
 /// Cuts texts into the tokens of a model and joins them again.
 ///
@@ -107,8 +110,24 @@ impl Tokenizer {
             direction: TruncationDirection::Right,
         };
         inner.with_truncation(Some(truncation)).map_err(broken)?;
-        let pad = padding(folder, &inner);
+        let tokens = special::special_tokens(folder)?;
+        let pad = tokens.get("pad_token");
+        let pad = pad.and_then(|token| inner.token_to_id(token)).unwrap_or(0);
         Ok(Self { inner, pad })
+    }
+
+    /// The most tokens of a text by the tokenizer's own settings in the folder of a model; `None` where it names none, or a
+    /// number so large that it stands for none.
+    ///
+    /// # Errors
+    /// A damaged file.
+    pub fn longest(folder: impl AsRef<Path>) -> Result<Option<usize>, TextError> {
+        let keys = special::keys(&folder.as_ref().join(special::SETTINGS))?.unwrap_or_default();
+        // Some files write what stands for no limit as a whole number, others as a float.
+        let longest = keys.get("model_max_length").and_then(Value::as_f64);
+        Ok(longest
+            .filter(|longest| (1.0..=MOST_TOKENS).contains(longest))
+            .map(|longest| longest as usize))
     }
 
     /// The same tokenizer, which cuts no text short.
@@ -200,21 +219,6 @@ fn uncuttable(error: tokenizers::Error) -> TextError {
     TextError::Encode { problem }
 }
 
-/// The token for padding: as the tokenizer's configuration or the list of special tokens names it.
-fn padding(folder: &Path, inner: &tokenizers::Tokenizer) -> u32 {
-    let named = ["tokenizer_config.json", "special_tokens_map.json"]
-        .into_iter()
-        .find_map(|file| {
-            let bytes = read_file(&folder.join(file), LARGEST_FILE).ok()?;
-            let keys: Map<String, Value> = serde_json::from_slice(&bytes).ok()?;
-            // Either the token itself or an object that describes it.
-            let token = keys.get("pad_token")?;
-            let token = token.get("content").unwrap_or(token).as_str()?;
-            inner.token_to_id(token)
-        });
-    named.unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +270,25 @@ mod tests {
             [2, 4, 5, 3]
         );
         assert_eq!(tokenizer.pad(), 0);
+    }
+
+    #[test]
+    fn a_length_that_stands_for_none_is_none() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(Tokenizer::longest(home.path()).unwrap(), None);
+        for (text, expected) in [
+            (r#"{"model_max_length": 512}"#, Some(512)),
+            (
+                r#"{"model_max_length": 1000000000000000019884624838656}"#,
+                None,
+            ),
+            (r#"{"model_max_length": 1e30}"#, None),
+            (r#"{"model_max_length": null}"#, None),
+        ] {
+            let path = home.path().join("tokenizer_config.json");
+            write_file(path, text.as_bytes(), Overwrite::Replace).unwrap();
+            assert_eq!(Tokenizer::longest(home.path()).unwrap(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Labelled texts from files.
 
 use flate2::{Compression, write::GzEncoder};
+use parquet::basic::Compression as Packing;
 use proptest::prelude::*;
 use refit_io::{
     atomic::{Overwrite, write_file},
@@ -92,6 +93,51 @@ fn lines_that_are_no_rows_are_told_by_number() {
 }
 
 #[test]
+fn objects_have_the_columns_of_the_first_one() {
+    let pair = r#"{"label": 1, "text": "x", "text_b": "y"}"#;
+    let single = r#"{"label": 2, "text": "x", "text_b": null}"#;
+    let lines = |lines: &[&str]| lines.join("\n").into_bytes();
+    let late = TextProblem::LateColumn { name: "text_b" };
+    assert_eq!(problem(&lines(&[single, single, pair])), (3, late));
+    let missing = TextProblem::NoColumn { name: "text_b" };
+    assert_eq!(problem(&lines(&[pair, single])), (2, missing));
+    // A part that some rows name is not guessed for the others.
+    let part = r#"{"label": 1, "text": "x", "split": "test"}"#;
+    let late = TextProblem::LateColumn { name: "split" };
+    assert_eq!(problem(&lines(&[single, part])), (2, late));
+    let missing = TextProblem::NoColumn { name: "split" };
+    assert_eq!(problem(&lines(&[part, single])), (2, missing));
+}
+
+#[test]
+fn names_of_columns_are_known_in_any_case() {
+    let table = b"Label\tSENTENCE\na\tx\nb\ty\n";
+    let objects =
+        b"{\"Label\": \"a\", \"SENTENCE\": \"x\"}\n{\"LABEL\": \"b\", \"Sentence\": \"y\"}\n";
+    let found = read(objects, "train", None).unwrap();
+    assert_eq!(found, read(table, "train", None).unwrap());
+    // The name as it is asked for goes before one in another case.
+    let both = b"{\"Text\": \"no\", \"text\": \"x\", \"label\": \"a\"}\n{\"text\": \"y\", \"label\": \"b\"}\n";
+    assert_eq!(read(both, "train", None).unwrap().texts, ["x", "y"]);
+}
+
+#[test]
+fn a_mark_of_byte_order_is_no_text() {
+    let marked = |bytes: &[u8]| [b"\xef\xbb\xbf", bytes].concat();
+    let plain = read(ROWS, "train", None).unwrap();
+    assert_eq!(read(&marked(ROWS), "train", None).unwrap(), plain);
+    let objects = b"{\"label\": 10, \"text\": \"one\"}\n{\"label\": 9, \"text\": \"three\"}\n";
+    assert_eq!(read(&marked(objects), "train", None).unwrap(), plain);
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(&marked(ROWS)).unwrap();
+    let packed = packed.finish().unwrap();
+    assert_eq!(read(&packed, "train", None).unwrap(), plain);
+    // One mark goes, and only in front.
+    let twice = read(&marked(&marked(b"a\tx\nb\ty\n")), "train", None).unwrap();
+    assert_eq!(twice.labels, ["b", "\u{feff}a"]);
+}
+
+#[test]
 fn classes_that_cannot_be_fitted_are_refused() {
     let one = read(b"a\tx\na\ty\n", "train", None).unwrap_err();
     assert!(
@@ -127,6 +173,10 @@ proptest! {
 
 /// A Parquet file of texts, whole numbers, and a column that no text reader understands.
 fn parquet_file(texts: &[&str], labels: &[i64]) -> Vec<u8> {
+    parquet_packed(texts, labels, Packing::SNAPPY)
+}
+
+fn parquet_packed(texts: &[&str], labels: &[i64], packing: Packing) -> Vec<u8> {
     use parquet::{
         data_type::{ByteArray, ByteArrayType, Int64Type},
         file::{properties::WriterProperties, writer::SerializedFileWriter},
@@ -135,8 +185,7 @@ fn parquet_file(texts: &[&str], labels: &[i64]) -> Vec<u8> {
     let schema = "message rows { REQUIRED INT64 label; REQUIRED BYTE_ARRAY sentence (UTF8); REQUIRED BYTE_ARRAY raw; }";
     let schema = std::sync::Arc::new(parse_message_type(schema).unwrap());
     let mut bytes = Vec::new();
-    let properties =
-        WriterProperties::builder().set_compression(parquet::basic::Compression::SNAPPY);
+    let properties = WriterProperties::builder().set_compression(packing);
     let properties = std::sync::Arc::new(properties.build());
     let mut writer = SerializedFileWriter::new(&mut bytes, schema, properties).unwrap();
     let mut group = writer.next_row_group().unwrap();
@@ -158,6 +207,19 @@ fn parquet_file(texts: &[&str], labels: &[i64]) -> Vec<u8> {
     group.close().unwrap();
     writer.close().unwrap();
     bytes
+}
+
+#[test]
+fn pages_are_unpacked_or_their_packing_is_named() {
+    let expected = read(ROWS, "train", None).unwrap();
+    for packing in [
+        Packing::UNCOMPRESSED,
+        Packing::GZIP(parquet::basic::GzipLevel::default()),
+        Packing::ZSTD(parquet::basic::ZstdLevel::default()),
+    ] {
+        let file = parquet_packed(&["one", "three"], &[10, 9], packing);
+        assert_eq!(read(&file, "train", None).unwrap(), expected, "{packing:?}");
+    }
 }
 
 #[test]
@@ -220,6 +282,23 @@ fn tagged_words_are_sentences() {
         "{error}"
     );
     assert!(tagged(b"\n\n").is_err());
+}
+
+#[test]
+fn remarks_between_sentences_are_no_words() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("words");
+    let words = |text: &str| {
+        write_file(&path, text.as_bytes(), Overwrite::Replace).unwrap();
+        let found = read_tagged(&path).unwrap();
+        let words = found.into_iter().map(|sentence| sentence.words.join(" "));
+        words.collect::<Vec<_>>()
+    };
+    let tabs =
+        "# id 1\n#\n# text = Ada # sleeps\nAda\tO\n#\tO\nsleeps\tO\n\n# id 2\n#tag\tO\nHi\tO\n";
+    assert_eq!(words(tabs), ["Ada # sleeps", "#tag Hi"]);
+    let spaces = "# id = 1\nAda O\n# O\n\n# O\nHi O\n";
+    assert_eq!(words(spaces), ["Ada #", "# Hi"]); // what is built as a row is one
 }
 
 proptest! {

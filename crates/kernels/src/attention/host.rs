@@ -5,10 +5,12 @@
     reason = "tasks write interleaved columns of one output in place"
 )]
 
-use super::{AttentionMask, State};
+mod mask;
+
+use super::{AttentionMask, Spans, State};
 use crate::gemm::{Mat, Shared, Store, gemm, rows_mut};
 use crate::math::exp;
-use crate::memory::{buffer, floats, tensor, zeros};
+use crate::memory::{buffer, tensor, zeros};
 use crate::parallel::for_each;
 use crate::simd::{max, sum1, vectorized};
 use crate::softmax::{exp_row, softmax_gradient};
@@ -16,18 +18,10 @@ use crate::team::for_each_index;
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 use gemm::Parallelism;
+pub(super) use mask::HostMask;
 
 /// Queries per tile: with a few hundred keys the scores stay in the second-level cache.
 const TILE: usize = 64;
-
-/// [`AttentionMask`] in row-major memory.
-#[derive(Clone, Debug)]
-pub(super) enum HostMask {
-    None,
-    Causal,
-    Padding(FlexTensor),
-    Additive(FlexTensor),
-}
 
 /// The sizes of a call.
 #[derive(Clone, Copy, Debug)]
@@ -66,32 +60,8 @@ impl Problem {
         })
     }
 
-    /// Whether the mask has a shape that this problem allows.
-    pub(super) fn admits(&self, mask: &AttentionMask) -> bool {
-        match mask {
-            AttentionMask::None | AttentionMask::Causal => true,
-            AttentionMask::Padding(hidden) => hidden.dims() == [self.batch, self.keys],
-            AttentionMask::Additive(bias) => {
-                let [b, heads, n, m] = bias.dims();
-                (b == 1 || b == self.batch)
-                    && (heads == 1 || heads == self.heads)
-                    && [n, m] == [self.queries, self.keys]
-            }
-        }
-    }
-
     fn scale(&self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
-    }
-
-    /// Keys that the first `end` queries may see.
-    fn visible(&self, mask: &HostMask, end: usize) -> usize {
-        match mask {
-            HostMask::Causal => (end + self.keys)
-                .saturating_sub(self.queries)
-                .min(self.keys),
-            _ => self.keys,
-        }
     }
 
     /// The result, and the logarithm of the sum of powers for each batch entry, head and query.
@@ -109,12 +79,14 @@ impl Problem {
             let v = self.view(&state.v, b, self.group(h));
             let mut scores = vec![0.0; TILE.min(self.queries) * self.keys];
             for (first, log_sums) in (0..).step_by(TILE).zip(log_sums.chunks_mut(TILE)) {
-                let keys = self.visible(&state.mask, first + log_sums.len());
+                let seen = self.visible(&state.mask, b, first..first + log_sums.len());
+                let keys = seen.len();
                 let dims = [log_sums.len(), keys];
                 let scores = &mut scores[..dims[0] * keys];
-                let (q, k) = (
+                let (q, k, v) = (
                     q.row_range(first, dims[0]),
-                    k.row_range(0, keys).transposed(),
+                    k.row_range(seen.start, keys).transposed(),
+                    v.row_range(seen.start, keys),
                 );
                 multiply(scores, dims, self.scale(), q, k);
                 vectorized(
@@ -122,7 +94,7 @@ impl Problem {
                     || {
                         for (i, log_sum) in log_sums.iter_mut().enumerate() {
                             let row = &mut scores[i * keys..(i + 1) * keys];
-                            self.mask_row(row, &state.mask, [b, h, first + i]);
+                            self.mask_row(row, &state.mask, [b, h, first + i], seen.clone());
                             *log_sum = normalise(row);
                         }
                     },
@@ -131,14 +103,7 @@ impl Problem {
                 // SAFETY: each task writes the columns of its own head and batch entry.
                 let mut y = unsafe { shared.matrix(offset, [dims[0], self.dim], width) };
                 let p = Mat::rows(scores, dims);
-                gemm(
-                    &mut y,
-                    Store::Set,
-                    1.0,
-                    p,
-                    v.row_range(0, keys),
-                    Parallelism::None,
-                );
+                gemm(&mut y, Store::Set, 1.0, p, v, Parallelism::None);
             }
         };
         let chunk = self.queries.max(1);
@@ -146,7 +111,7 @@ impl Problem {
         (tensor(y, state.q.shape()), log_sums)
     }
 
-    /// Gradients of `q`, `k`, `v` and, if asked for, of the additive mask.
+    /// Gradients of `q`, `k`, `v` and, if asked for, of what the mask adds.
     pub(super) fn backward(
         &self,
         state: &State,
@@ -156,8 +121,12 @@ impl Problem {
         let mut dq = buffer(self.batch * self.queries * self.heads * self.dim);
         let mut dk = buffer(self.batch * self.keys * self.kv_heads * self.dim);
         let mut dv = buffer(dk.len());
-        let pairs = self.batch * self.heads * self.queries * self.keys;
-        let mut dmask = zeros(if of_mask { pairs } else { 0 });
+        let of_head = match &state.mask {
+            HostMask::Distances(..) => self.distances(),
+            _ => self.queries * self.keys,
+        };
+        let added = self.batch * self.heads * of_head;
+        let mut dmask = zeros(if of_mask { added } else { 0 });
         let outputs = [&mut dq, &mut dk, &mut dv, &mut dmask].map(|t| Shared::new(t));
         for_each_index(self.batch * self.kv_heads, |task| {
             let (b, group) = (task / self.kv_heads, task % self.kv_heads);
@@ -203,14 +172,13 @@ impl Problem {
         let tile = TILE.min(self.queries) * self.keys;
         let (mut p, mut ds) = (vec![0.0; tile], vec![0.0; tile]);
         for (first, log_sums) in (0..).step_by(TILE).zip(log_sums.chunks(TILE)) {
-            let (rows, keys) = (
-                log_sums.len(),
-                self.visible(&state.mask, first + log_sums.len()),
-            );
+            let rows = log_sums.len();
+            let seen = self.visible(&state.mask, b, first..first + rows);
+            let keys = seen.len();
             let dims = [rows, keys];
             let (p, ds) = (&mut p[..rows * keys], &mut ds[..rows * keys]);
             let (q, dy) = (q.row_range(first, rows), dy.row_range(first, rows));
-            let (k, v) = (k.row_range(0, keys), v.row_range(0, keys));
+            let [k, v] = [k, v].map(|t| t.row_range(seen.start, keys));
             multiply(p, dims, self.scale(), q, k.transposed());
             multiply(ds, dims, 1.0, dy, v.transposed());
             vectorized(
@@ -219,7 +187,7 @@ impl Problem {
                     for (i, &log_sum) in log_sums.iter().enumerate() {
                         let row = i * keys..(i + 1) * keys;
                         let (p, ds) = (&mut p[row.clone()], &mut ds[row]);
-                        self.mask_row(p, &state.mask, [b, h, first + i]);
+                        self.mask_row(p, &state.mask, [b, h, first + i], seen.clone());
                         for p in p.iter_mut() {
                             *p = exp(*p - log_sum);
                         }
@@ -228,7 +196,7 @@ impl Problem {
                 },
             );
             let (p, ds) = (Mat::rows(p, dims), Mat::rows(ds, dims));
-            let offset = b * self.keys * kv_width + group * self.dim;
+            let offset = (b * self.keys + seen.start) * kv_width + group * self.dim;
             // SAFETY: each task writes the columns of its own group of heads and batch entry, and
             // runs through its heads one after the other.
             let [mut dk, mut dv] =
@@ -253,7 +221,19 @@ impl Problem {
             // SAFETY: as above, with the columns of this head.
             let mut dq = unsafe { dq.matrix(offset, [rows, self.dim], width) };
             gemm(&mut dq, Store::Set, self.scale(), ds, k, Parallelism::None);
-            if of_mask {
+            if of_mask && matches!(state.mask, HostMask::Distances(..)) {
+                let distances = self.distances();
+                let offset = (b * self.heads + h) * distances;
+                // SAFETY: as above, with the distances of this head and batch entry.
+                let mut sums = unsafe { dmask.matrix(offset, [1, distances], distances) };
+                for i in 0..rows {
+                    let nearest = self.queries - 1 - (first + i) + seen.start;
+                    let sums = &mut sums.row(0)[nearest..];
+                    sums.iter_mut()
+                        .zip(ds.row(i))
+                        .for_each(|(sum, &ds)| *sum += ds);
+                }
+            } else if of_mask {
                 let offset = ((b * self.heads + h) * self.queries + first) * self.keys;
                 // SAFETY: as above, with the rows of these queries.
                 let mut dmask = unsafe { dmask.matrix(offset, dims, self.keys) };
@@ -273,53 +253,6 @@ impl Problem {
         let start = t.layout().start_offset().cast_signed() + b.cast_signed() * strides[0];
         let offset = start.cast_unsigned() + h * self.dim;
         Mat::new(t.storage(), offset, [tokens, self.dim], [strides[1], 1])
-    }
-
-    /// Hides or shifts the scores of one query.
-    #[inline(always)]
-    fn mask_row(&self, row: &mut [f32], mask: &HostMask, [b, h, query]: [usize; 3]) {
-        match mask {
-            HostMask::None => {}
-            HostMask::Causal => {
-                let seen = self.visible(mask, query + 1);
-                row[seen..].fill(f32::NEG_INFINITY);
-            }
-            HostMask::Padding(hidden) => {
-                let start = hidden.layout().start_offset() + b * self.keys;
-                let hidden = &hidden.storage::<u8>()[start..];
-                for (x, &hidden) in row.iter_mut().zip(hidden) {
-                    *x = if hidden == 0 { *x } else { f32::NEG_INFINITY };
-                }
-            }
-            HostMask::Additive(bias) => {
-                let shape = bias.layout().shape();
-                let (b, h) = (b.min(shape[0] - 1), h.min(shape[1] - 1)); // 0 when broadcast
-                let start = ((b * shape[1] + h) * self.queries + query) * self.keys;
-                for (x, &bias) in row.iter_mut().zip(&floats(bias)[start..]) {
-                    *x += bias;
-                }
-            }
-        }
-    }
-
-    /// Sums the gradient of the mask over the axes that it was broadcast along.
-    fn reduce_mask(&self, full: Vec<f32>, mask: &HostMask) -> Option<FlexTensor> {
-        let HostMask::Additive(bias) = mask else {
-            return None;
-        };
-        let shape = bias.shape();
-        if shape.num_elements() == full.len() {
-            return Some(tensor(full, shape));
-        }
-        let plane = self.queries * self.keys;
-        let mut sum = zeros(shape.num_elements());
-        for (task, values) in full.chunks_exact(plane.max(1)).enumerate() {
-            let b = (task / self.heads).min(shape[0] - 1);
-            let h = (task % self.heads).min(shape[1] - 1);
-            let sum = &mut sum[(b * shape[1] + h) * plane..][..plane];
-            sum.iter_mut().zip(values).for_each(|(sum, &x)| *sum += x);
-        }
-        Some(tensor(sum, shape))
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod host;
 mod reference;
+mod spans;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,8 @@ use burn::backend::tensor::{BoolTensor, FloatTensor};
 use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, Flex, backend_extension};
 use burn::tensor::{Bool, Tensor};
 use host::{HostMask, Problem};
+pub use spans::Spans;
+pub(crate) use spans::by_pair;
 
 /// What a query may attend to.
 #[derive(Clone, Debug)]
@@ -33,6 +36,11 @@ pub enum AttentionMask {
     Padding(Tensor<2, Bool>),
     /// `[batch or 1, heads or 1, queries, keys]`, added to the scaled scores; differentiable.
     Additive(Tensor<4>),
+    /// Keys in a span of each query's own.
+    Spans(Spans),
+    /// Spans, and `[heads, queries + keys - 1]` added to the scaled scores: entry `j - i + queries - 1` to that of query `i`
+    /// and key `j`; differentiable.
+    Distances(Tensor<2>, Spans),
 }
 
 /// Scaled dot-product attention, `softmax(q k' / sqrt(d) + mask) v` for each head.
@@ -46,8 +54,8 @@ pub enum AttentionMask {
 /// # Panics
 /// If the shapes do not fit.
 /// # Cost
-/// `4 b heads n m d` operations forward, 2.5 times that backward; `b heads n` numbers are kept beside
-/// the inputs.
+/// `4 b heads n m d` operations forward, 2.5 times that backward, less where spans leave out keys; `b heads n` numbers are
+/// kept beside the inputs. On other devices than a CPU, and in other types than f32, a score is held for every pair.
 /// # Example
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -75,11 +83,15 @@ pub fn attention(
         AttentionMask::Causal => Masking::Causal,
         AttentionMask::Padding(hidden) => Masking::Padding(hidden.into_dispatch()),
         AttentionMask::Additive(bias) => Masking::Additive(bias.into_dispatch()),
+        AttentionMask::Spans(spans) => Masking::Spans(spans),
+        AttentionMask::Distances(scores, spans) => {
+            Masking::Distances(scores.into_dispatch(), spans)
+        }
     };
     let mask_fits = match &mask {
-        Masking::None | Masking::Causal => true,
+        Masking::None | Masking::Causal | Masking::Spans(_) => true,
         Masking::Padding(hidden) => is_host(hidden),
-        Masking::Additive(bias) => is_host_f32([bias]),
+        Masking::Additive(bias) | Masking::Distances(bias, _) => is_host_f32([bias]),
     };
     if mask_fits && is_host_f32(&inputs) {
         let [q, k, v] = inputs;
@@ -93,6 +105,10 @@ pub fn attention(
         Masking::Causal => AttentionMask::Causal,
         Masking::Padding(hidden) => AttentionMask::Padding(Tensor::from_dispatch(hidden)),
         Masking::Additive(bias) => AttentionMask::Additive(Tensor::from_dispatch(bias)),
+        Masking::Spans(spans) => AttentionMask::Spans(spans),
+        Masking::Distances(scores, spans) => {
+            AttentionMask::Distances(Tensor::from_dispatch(scores), spans)
+        }
     };
     reference::attention(q, k, v, heads, kv_heads, mask)
 }
@@ -104,6 +120,8 @@ pub(crate) enum Masking<B: Backend> {
     Causal,
     Padding(BoolTensor<B>),
     Additive(FloatTensor<B>),
+    Spans(Spans),
+    Distances(FloatTensor<B>, Spans),
 }
 
 /// Attention as one operator of the backend.
@@ -132,6 +150,8 @@ impl AttentionExtension for Flex {
             Masking::Causal => HostMask::Causal,
             Masking::Padding(hidden) => HostMask::Padding(contiguous(hidden)),
             Masking::Additive(bias) => HostMask::Additive(contiguous(bias)),
+            Masking::Spans(spans) => HostMask::Spans(spans),
+            Masking::Distances(scores, spans) => HostMask::Distances(contiguous(scores), spans),
         };
         problem.forward(&State::new(q, k, v, mask)).0
     }
@@ -154,6 +174,11 @@ impl<C: CheckpointStrategy> AttentionExtension for Autodiff<Flex, C> {
             Masking::Additive(bias) => {
                 let (bias, node) = bias.into_parts();
                 (HostMask::Additive(contiguous(bias)), Some(node))
+            }
+            Masking::Spans(spans) => (HostMask::Spans(spans), None),
+            Masking::Distances(scores, spans) => {
+                let (scores, node) = scores.into_parts();
+                (HostMask::Distances(contiguous(scores), spans), Some(node))
             }
         };
         let mut state = State::new(q, k, v, mask);
@@ -206,7 +231,7 @@ impl State {
     }
 }
 
-/// Gradients of `q`, `k`, `v` and, with four parents, of the additive mask.
+/// Gradients of `q`, `k`, `v` and, with four parents, of what the mask adds.
 #[derive(Debug)]
 struct Attention(Problem);
 

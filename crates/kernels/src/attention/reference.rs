@@ -1,6 +1,6 @@
 //! Attention from Burn's own operators, for every device and type.
 
-use super::AttentionMask;
+use super::{AttentionMask, by_pair};
 use burn::tensor::{Bool, Int, Tensor};
 
 /// As [`crate::attention`].
@@ -47,6 +47,14 @@ fn masked(scores: Tensor<4>, mask: AttentionMask) -> Tensor<4> {
             scores.mask_fill(hidden, f64::NEG_INFINITY)
         }
         AttentionMask::Additive(bias) => scores + bias,
+        AttentionMask::Spans(spans) => {
+            let hidden = spans.hidden(&scores.device()).expand(scores.dims());
+            scores.mask_fill(hidden, f64::NEG_INFINITY)
+        }
+        AttentionMask::Distances(added, spans) => {
+            let [_, _, n, m] = scores.dims();
+            masked(scores + by_pair(added, n, m), AttentionMask::Spans(spans))
+        }
     }
 }
 

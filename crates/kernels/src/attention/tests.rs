@@ -1,9 +1,10 @@
-use super::{AttentionMask, attention};
+use super::{AttentionMask, Spans, attention};
 use crate::testing::{
     battery, flat, host, nan_reaches, normal, same_for_any_thread_count, shaped, tensors,
 };
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use refit_testkit::close_in_norm;
+use std::ops::Range;
 
 /// `[batch, queries, keys, heads, kv_heads, columns per head]`.
 type Size = [usize; 6];
@@ -16,14 +17,19 @@ enum Kind {
     Additive,
     /// One mask for every batch entry and head.
     Shared,
+    Spans,
+    /// Spans that all batch entries share, and scores for distances.
+    Distances,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 7] = [
     Kind::None,
     Kind::Causal,
     Kind::Padding,
     Kind::Additive,
     Kind::Shared,
+    Kind::Spans,
+    Kind::Distances,
 ];
 
 fn inputs([b, n, m, h, g, d]: Size, kind: Kind) -> Vec<Vec<f64>> {
@@ -35,6 +41,7 @@ fn inputs([b, n, m, h, g, d]: Size, kind: Kind) -> Vec<Vec<f64>> {
     match kind {
         Kind::Additive => inputs.push(normal(4, b * h * n * m)),
         Kind::Shared => inputs.push(normal(4, n * m)),
+        Kind::Distances => inputs.push(normal(4, h * (n + m).saturating_sub(1))),
         _ => {}
     }
     inputs
@@ -43,6 +50,11 @@ fn inputs([b, n, m, h, g, d]: Size, kind: Kind) -> Vec<Vec<f64>> {
 /// Whether a padding mask hides key `j` of batch entry `b`.
 fn hidden(b: usize, j: usize) -> bool {
     (b + j) % 3 == 1
+}
+
+/// The keys that query `i` of batch entry `b` sees: some, none, or all up to the last.
+fn span(b: usize, i: usize) -> Range<usize> {
+    (b + i / 2) % 4..[2, 0, 5, 9][i % 4] * (i + 1)
 }
 
 fn op([b, n, m, h, g, d]: Size, kind: Kind) -> impl Fn(&[Tensor<1>]) -> Tensor<1> {
@@ -57,6 +69,11 @@ fn op([b, n, m, h, g, d]: Size, kind: Kind) -> impl Fn(&[Tensor<1>]) -> Tensor<1
             }
             Kind::Additive => AttentionMask::Additive(shaped(&x[3], [b, h, n, m])),
             Kind::Shared => AttentionMask::Additive(shaped(&x[3], [1, 1, n, m])),
+            Kind::Spans => AttentionMask::Spans(Spans::new([b, n, m], span)),
+            Kind::Distances => {
+                let scores = shaped(&x[3], [h, (n + m).saturating_sub(1)]);
+                AttentionMask::Distances(scores, Spans::new([1, n, m], span))
+            }
         };
         let q = shaped(&x[0], [b, n, h * d]);
         let [k, v] = [1, 2].map(|i| shaped(&x[i], [b, m, g * d]));
@@ -77,9 +94,12 @@ fn naive([b, n, m, h, g, d]: Size, kind: Kind, x: &[Vec<f64>]) -> Vec<f64> {
             match kind {
                 Kind::Causal if j + n > m + i => f64::NEG_INFINITY,
                 Kind::Padding if hidden(b, j) => f64::NEG_INFINITY,
-                Kind::None | Kind::Causal | Kind::Padding => s,
+                Kind::Spans if !span(b, i).contains(&j) => f64::NEG_INFINITY,
+                Kind::Distances if !span(0, i).contains(&j) => f64::NEG_INFINITY,
+                Kind::None | Kind::Causal | Kind::Padding | Kind::Spans => s,
                 Kind::Additive => s + x[3][((b * h + head) * n + i) * m + j],
                 Kind::Shared => s + x[3][i * m + j],
+                Kind::Distances => s + x[3][head * (n + m - 1) + j + n - 1 - i],
             }
         };
         let powers: Vec<f64> = (0..m).map(|j| score(j).exp()).collect();
@@ -177,7 +197,7 @@ fn nan_passes_and_threads_change_nothing() {
         nan_reaches(op(size, kind), &inputs(size, kind), 0, 2);
     }
     let size = [3, 70, 90, 4, 2, 8];
-    for kind in [Kind::None, Kind::Causal, Kind::Shared] {
+    for kind in [Kind::None, Kind::Causal, Kind::Shared, Kind::Distances] {
         same_for_any_thread_count(op(size, kind), &inputs(size, kind));
     }
 }

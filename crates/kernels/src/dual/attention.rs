@@ -1,14 +1,11 @@
 //! Scaled dot-product attention.
 
 use super::{Dual, activation::softmax_tangent, sum};
+use crate::Spans;
 use burn::tensor::{Bool, Device, Tensor};
 
 /// [`crate::AttentionMask`], whose added scores may carry a tangent too (learned position biases do).
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one per call; a box would be in every caller's way"
-)]
 pub enum AttentionMask {
     /// Every key.
     None,
@@ -18,6 +15,10 @@ pub enum AttentionMask {
     Padding(Tensor<2, Bool>),
     /// `[batch or 1, heads or 1, queries, keys]`, added to the scaled scores.
     Additive(Dual<4>),
+    /// Keys in a span of each query's own.
+    Spans(Spans),
+    /// Spans, and `[heads, queries + keys - 1]` added to the scaled scores by how far a key stands from a query.
+    Distances(Dual<2>, Spans),
 }
 
 impl From<crate::AttentionMask> for AttentionMask {
@@ -27,6 +28,8 @@ impl From<crate::AttentionMask> for AttentionMask {
             crate::AttentionMask::Causal => Self::Causal,
             crate::AttentionMask::Padding(padding) => Self::Padding(padding),
             crate::AttentionMask::Additive(scores) => Self::Additive(scores.into()),
+            crate::AttentionMask::Spans(spans) => Self::Spans(spans),
+            crate::AttentionMask::Distances(scores, spans) => Self::Distances(scores.into(), spans),
         }
     }
 }
@@ -40,6 +43,14 @@ impl AttentionMask {
             Self::Additive(scores) => {
                 let (scores, tangent) = scores.into_parts();
                 (crate::AttentionMask::Additive(scores), tangent)
+            }
+            Self::Spans(spans) => (crate::AttentionMask::Spans(spans), None),
+            Self::Distances(scores, spans) => {
+                let (scores, tangent) = scores.into_parts();
+                let [_, queries, keys] = spans.dims();
+                let tangent =
+                    tangent.map(|tangent| crate::attention::by_pair(tangent, queries, keys));
+                (crate::AttentionMask::Distances(scores, spans), tangent)
             }
         }
     }
@@ -88,6 +99,15 @@ pub fn attention(
     let by_value = dv.map(|dv| layout.mix(p, dv));
     let tangent = sum([by_score, by_value], value.dims());
     Dual::new(value, tangent)
+}
+
+/// Scores for distances, `[heads, queries + keys - 1]`, as scores for pairs, `[1, heads, queries, keys]`: entry `(i, j)` is
+/// that of the distance `j - i + queries - 1`.
+#[must_use]
+pub fn by_pair(by_distance: Dual<2>, queries: usize, keys: usize) -> Dual<4> {
+    let (value, tangent) = by_distance.into_parts();
+    let pairs = |scores| crate::attention::by_pair(scores, queries, keys);
+    Dual::new(pairs(value), tangent.map(pairs))
 }
 
 /// Extents of one call. The heads that share a key head lie side by side, so they are folded into its query axis.
@@ -187,6 +207,11 @@ fn masked(scores: Tensor<4>, mask: crate::AttentionMask) -> Tensor<4> {
         crate::AttentionMask::Additive(added) => return scores + added,
         crate::AttentionMask::Padding(padding) => padding.unsqueeze_dims::<4>(&[1, 2]),
         crate::AttentionMask::Causal => future(dims[2], dims[3], &scores.device()).unsqueeze(),
+        crate::AttentionMask::Spans(spans) => spans.hidden(&scores.device()),
+        crate::AttentionMask::Distances(added, spans) => {
+            let scores = scores + crate::attention::by_pair(added, dims[2], dims[3]);
+            return masked(scores, crate::AttentionMask::Spans(spans));
+        }
     };
     scores.mask_fill(hidden.expand(dims), f64::NEG_INFINITY)
 }

@@ -34,7 +34,7 @@ mod shape;
 mod tests;
 
 pub use activation::{cross_entropy, gelu, gelu_tanh, log_softmax, relu, silu, softmax};
-pub use attention::{AttentionMask, attention};
+pub use attention::{AttentionMask, attention, by_pair};
 pub use conv::conv2d;
 pub use dense::{embedding, linear};
 pub use derivative::{hvp, jvp};

@@ -37,16 +37,21 @@ impl RelativeBias {
         })
     }
 
-    /// Scores of the last `queries` of `keys` tokens, `[1, heads, queries, keys]`.
-    pub fn scores(&self, queries: usize, keys: usize) -> Dual<4> {
-        let first = keys - queries;
+    /// Scores of the last `queries` of `keys` tokens by distance, `[heads, queries + keys - 1]`: entry `j - i + queries - 1`
+    /// is that of key `j` as seen from the query `i`.
+    ///
+    /// # Cost
+    /// A number for every head and distance; pairs have none of their own.
+    pub fn scores(&self, queries: usize, keys: usize) -> Dual<2> {
         let [buckets, heads] = self.weight.dims();
-        let rows = (0..queries * keys).map(|at| {
-            let (query, key) = (first + at / keys, at % keys);
+        let distances = queries + keys - 1;
+        let rows = (0..distances).map(|at| {
+            // Entry `keys - 1` is that of a token as seen from itself.
+            let (query, key) = ((keys - 1).saturating_sub(at), at.saturating_sub(keys - 1));
             bucket(query, key, buckets, self.reach, self.both_ways)
         });
-        let scores = look_up(self.weight.clone(), rows, [queries, keys]);
-        scores.permute([2, 0, 1]).reshape([1, heads, queries, keys])
+        let scores = look_up(self.weight.clone(), rows, [1, distances]);
+        scores.permute([0, 2, 1]).reshape([heads, distances])
     }
 }
 

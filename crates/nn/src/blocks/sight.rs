@@ -1,7 +1,11 @@
 //! Who may see whom.
 
 use burn::tensor::{Bool, Tensor, TensorData};
-use refit_kernels::dual::{AttentionMask, Dual};
+use refit_kernels::{
+    Spans,
+    dual::{self, AttentionMask, Dual},
+};
+use std::ops::Range;
 
 /// Which of `keys` tokens the last `queries` of them may see, in each of `rows` texts.
 #[derive(Clone, Copy, Debug)]
@@ -16,49 +20,79 @@ pub struct Sight<'a> {
     pub padding: &'a [bool],
     /// Whether later tokens are not seen.
     pub causal: bool,
-    /// How many tokens back are seen, where that is limited; of meaning to causal sight alone.
+    /// How many tokens are seen, where that is limited: of those before a token, itself included; as many on both sides
+    /// beside itself where later ones are seen.
     pub window: Option<usize>,
 }
 
 impl Sight<'_> {
-    /// The mask of an attention whose scores have `bias [1, heads, queries, keys]` added, if there is one; on the
-    /// device and of the type of `like`.
+    /// The mask of an attention whose scores have `bias [heads, queries + keys - 1]` added, if there is one, as
+    /// [`RelativeBias::scores`](super::RelativeBias::scores) gives it; on the device and of the type of `like`.
     ///
     /// # Cost
-    /// A single query costs `rows keys`. So does padding behind the last token of a causal text, which no token sees
-    /// anyway; what padding itself sees is then left open. All else costs `rows queries keys`, whatever the heads.
-    pub fn mask<const D: usize>(&self, bias: Option<Dual<4>>, like: &Dual<D>) -> AttentionMask {
-        let flat = !self.causal || self.queries == 1;
-        let hidden: Vec<bool> = if flat {
-            self.hidden(self.rows, 1).collect()
-        } else {
-            Vec::new()
-        };
-        let nothing = flat && !hidden.contains(&true);
-        match bias {
-            Some(bias) if nothing => AttentionMask::Additive(bias),
-            Some(bias) => AttentionMask::Additive(bias + self.scores(like)),
-            None if nothing => AttentionMask::None,
-            None if flat => {
-                let hidden = TensorData::new(hidden, [self.rows, self.keys]);
-                AttentionMask::Padding(Tensor::<2, Bool>::from_data(hidden, &like.device()))
+    /// Two numbers for every text and query. Texts whose padding stands neither in front nor behind, which a memory of
+    /// several parts can hold, cost a score for every text, query and key (and head, with a bias). Where padding stands behind
+    /// the last token of a causal text, which no token sees anyway, what padding itself sees is left open.
+    pub fn mask<const D: usize>(&self, bias: Option<Dual<2>>, like: &Dual<D>) -> AttentionMask {
+        if let Some(bias) = bias {
+            return match self.spans() {
+                Some(spans) => AttentionMask::Distances(bias, spans),
+                None => {
+                    let bias = dual::by_pair(bias, self.queries, self.keys);
+                    AttentionMask::Additive(bias + self.scores(like))
+                }
+            };
+        }
+        if self.narrows().is_none() && self.is_flat() {
+            let hidden: Vec<bool> = self.hidden(self.rows, 1).collect();
+            if !hidden.contains(&true) {
+                return AttentionMask::None;
             }
-            None if self.narrows().is_none() && self.trails() => AttentionMask::Causal,
+            let hidden = TensorData::new(hidden, [self.rows, self.keys]);
+            return AttentionMask::Padding(Tensor::<2, Bool>::from_data(hidden, &like.device()));
+        }
+        if self.causal && self.narrows().is_none() && self.trails() {
+            return AttentionMask::Causal;
+        }
+        match self.spans() {
+            Some(spans) => AttentionMask::Spans(spans),
             None => AttentionMask::Additive(self.scores(like)),
         }
     }
 
-    /// What is added to scores: 0 for what is seen, else `-inf`, as `[rows or 1, 1, queries or 1, keys]`.
-    fn scores<const D: usize>(&self, like: &Dual<D>) -> Dual<4> {
-        let rows = if self.causal && self.trails() {
-            1
+    /// Whether all queries see the same keys.
+    fn is_flat(&self) -> bool {
+        !self.causal || self.queries == 1
+    }
+
+    /// The keys that every query sees, where they stand side by side in every text.
+    fn spans(&self) -> Option<Spans> {
+        let first = self.keys - self.queries;
+        let shared = self.padding.is_empty() || (self.causal && self.trails());
+        let real = if shared {
+            std::iter::once(0..self.keys).collect()
         } else {
-            self.rows
+            let rows = self.padding.chunks(self.keys);
+            rows.map(unbroken).collect::<Option<Vec<_>>>()?
         };
-        let queries = if self.causal { self.queries } else { 1 };
+        let (rows, window) = (real.len(), self.narrows());
+        Some(Spans::new([rows, self.queries, self.keys], |row, at| {
+            let (query, real) = (first + at, &real[row]);
+            let (back, ahead) = match (self.causal, window) {
+                (true, None) => (0, query + 1),
+                (true, Some(window)) => ((query + 1).saturating_sub(window), query + 1),
+                (false, None) => (0, self.keys),
+                (false, Some(window)) => (query.saturating_sub(window), query + window + 1),
+            };
+            real.start.max(back)..real.end.min(ahead)
+        }))
+    }
+
+    /// What is added to scores: 0 for what is seen, else `-inf`, as `[rows, 1, queries, keys]`.
+    fn scores<const D: usize>(&self, like: &Dual<D>) -> Dual<4> {
         let score = |hidden| if hidden { f32::NEG_INFINITY } else { 0.0 };
-        let scores: Vec<f32> = self.hidden(rows, queries).map(score).collect();
-        let scores = TensorData::new(scores, [rows, 1, queries, self.keys]);
+        let scores: Vec<f32> = self.hidden(self.rows, self.queries).map(score).collect();
+        let scores = TensorData::new(scores, [self.rows, 1, self.queries, self.keys]);
         Dual::constant(Tensor::from_data(
             scores,
             (&like.device(), like.value().dtype()),
@@ -73,15 +107,20 @@ impl Sight<'_> {
             let (key, query) = (at % self.keys, first + at / self.keys % queries);
             let row = at / (queries * self.keys);
             let padding = !trails && self.padding.get(row * self.keys + key) == Some(&true);
-            let far = window.is_some_and(|window| key + window <= query);
-            padding || (self.causal && (key > query || far))
+            let far = window.is_some_and(|window| {
+                if self.causal {
+                    key + window <= query
+                } else {
+                    key.abs_diff(query) > window
+                }
+            });
+            padding || far || (self.causal && key > query)
         })
     }
 
     /// The window, if any token stands beyond it.
     fn narrows(&self) -> Option<usize> {
-        self.window
-            .filter(|&window| self.causal && self.keys > window)
+        self.window.filter(|&window| self.keys > window)
     }
 
     /// Whether no token follows padding.
@@ -89,6 +128,19 @@ impl Sight<'_> {
         let mut rows = self.padding.chunks(self.keys.max(1));
         rows.all(<[bool]>::is_sorted)
     }
+}
+
+/// Where the tokens of a text stand, if no padding stands between them.
+fn unbroken(padding: &[bool]) -> Option<Range<usize>> {
+    let Some(first) = padding.iter().position(|padding| !padding) else {
+        return Some(0..0);
+    };
+    let count = padding[first..]
+        .iter()
+        .take_while(|padding| !*padding)
+        .count();
+    let rest = &padding[first + count..];
+    (!rest.contains(&false)).then_some(first..first + count)
 }
 
 #[cfg(test)]
@@ -121,14 +173,56 @@ mod tests {
         window: None,
     };
 
+    fn spans(sight: Sight<'_>) -> Vec<Vec<Range<usize>>> {
+        let AttentionMask::Spans(spans) = mask(sight) else {
+            panic!("a mask of spans")
+        };
+        let [rows, queries, _] = spans.dims();
+        let row = |row| (0..queries).map(|query| spans.of(row, query)).collect();
+        (0..rows).map(row).collect()
+    }
+
     #[test]
     fn padding_in_front_is_hidden_row_by_row() {
+        let expected = [[0..0, 1..2, 1..3], [0..1, 0..2, 0..3]];
+        assert_eq!(spans(SIGHT), expected);
+        let windowed = Sight {
+            window: Some(2),
+            ..SIGHT
+        };
+        let expected = [[0..0, 1..2, 1..3], [0..1, 0..2, 1..3]];
+        assert_eq!(spans(windowed), expected);
+    }
+
+    #[test]
+    fn padding_between_tokens_takes_a_score_for_every_pair() {
+        let padding = [false, true, false, false, false, false];
+        let sight = Sight {
+            padding: &padding,
+            ..SIGHT
+        };
         let seen = [0.0, NO, NO, 0.0, 0.0, NO, 0.0, 0.0, 0.0];
         let mut first = seen;
         for row in 0..3 {
-            first[3 * row] = NO;
+            first[3 * row + 1] = NO;
         }
-        assert_eq!(added(SIGHT), ([first, seen].concat(), [2, 1, 3, 3]));
+        assert_eq!(added(sight), ([first, seen].concat(), [2, 1, 3, 3]));
+    }
+
+    #[test]
+    fn a_window_without_causes_reaches_as_far_on_both_sides() {
+        let sight = Sight {
+            rows: 1,
+            queries: 4,
+            keys: 4,
+            padding: &[false, false, false, true],
+            causal: false,
+            window: Some(1),
+        };
+        assert_eq!(spans(sight), [[0..2, 0..3, 1..3, 2..3]]);
+        let dense: Vec<bool> = sight.hidden(1, 4).collect();
+        let span = |at: usize| !spans(sight)[0][at / 4].contains(&(at % 4));
+        assert_eq!(dense, (0..16).map(span).collect::<Vec<_>>());
     }
 
     #[test]
@@ -143,8 +237,7 @@ mod tests {
             window: Some(1),
             ..sight
         };
-        let own = vec![0.0, NO, NO, NO, 0.0, NO, NO, NO, 0.0];
-        assert_eq!(added(windowed), (own, [1, 1, 3, 3]));
+        assert_eq!(spans(windowed), [[0..1, 1..2, 2..3]]);
         let sight = Sight {
             window: Some(3),
             ..sight
@@ -154,16 +247,17 @@ mod tests {
 
     #[test]
     fn one_query_hides_keys_and_nothing_else() {
+        let padding = [true, false, false, false, true, false];
         let sight = Sight {
             queries: 1,
-            window: Some(2),
+            padding: &padding,
             ..SIGHT
         };
         let AttentionMask::Padding(hidden) = mask(sight) else {
             panic!("a mask of keys")
         };
         let hidden = hidden.into_data().try_to_vec::<bool>().unwrap();
-        assert_eq!(hidden, [true, false, false, true, false, false]);
+        assert_eq!(hidden, padding);
         let all = Sight {
             padding: &[],
             window: None,
@@ -173,20 +267,30 @@ mod tests {
     }
 
     #[test]
-    fn a_bias_is_added_to_what_is_hidden() {
+    fn scores_for_distances_go_with_what_is_hidden() {
         let like = Dual::constant(Tensor::<1>::zeros([1], &Device::flex()));
-        let bias = Dual::constant(Tensor::<4>::ones([1, 2, 3, 3], &Device::flex()));
+        let bias = TensorData::from([[0f32, 1.0, 2.0, 3.0, 4.0]]);
+        let bias = || Dual::constant(Tensor::<2>::from_data(bias.clone(), &Device::flex()));
         let sight = Sight {
             causal: false,
             ..SIGHT
         };
-        let AttentionMask::Additive(scores) = sight.mask(Some(bias), &like) else {
+        let AttentionMask::Distances(_, spans) = sight.mask(Some(bias()), &like) else {
+            panic!("a mask of distances")
+        };
+        assert_eq!((spans.of(0, 0), spans.of(1, 0)), (1..3, 0..3));
+        let padding = [false, true, false, false, false, false];
+        let broken = Sight {
+            padding: &padding,
+            ..sight
+        };
+        let AttentionMask::Additive(scores) = broken.mask(Some(bias()), &like) else {
             panic!("a mask of scores")
         };
-        assert_eq!(scores.dims(), [2, 2, 3, 3]);
+        assert_eq!(scores.dims(), [2, 1, 3, 3]);
         let scores = to_host(scores.into_value());
-        assert_eq!(scores[..6], [NO, 1.0, 1.0, NO, 1.0, 1.0]);
-        assert_eq!(scores[18..], [1.0; 18]);
+        assert_eq!(scores[..6], [2.0, NO, 4.0, 1.0, NO, 3.0]);
+        assert_eq!(scores[9..12], [2.0, 3.0, 4.0]);
     }
 
     /// The first text has ended, the second goes on: what is hidden from one must not be hidden from the other.
@@ -200,10 +304,11 @@ mod tests {
             ..SIGHT
         };
         assert!(matches!(mask(sight), AttentionMask::None));
-        let bias = Dual::constant(Tensor::<4>::ones([1, 1, 1, 3], &Device::flex()));
-        let AttentionMask::Additive(scores) = sight.mask(Some(bias), &like) else {
-            panic!("a mask of scores")
+        let bias = Dual::constant(Tensor::<2>::ones([1, 3], &Device::flex()));
+        let AttentionMask::Distances(_, spans) = sight.mask(Some(bias), &like) else {
+            panic!("a mask of distances")
         };
-        assert_eq!(to_host(scores.into_value()), [1.0; 3]);
+        // What padding sees is left open.
+        assert_eq!((spans.dims()[0], spans.of(1, 0)), (1, 0..3));
     }
 }

@@ -137,7 +137,7 @@ impl Weights {
         };
         let taken = loading.taken.into_inner();
         if !taken.missing.is_empty() {
-            return Err(NnError::missing(taken.missing));
+            return Err(NnError::missing(taken.missing, false));
         }
         let known = |path: &ParamPath| {
             let left_out = |prefix: &ParamPath| path.is_within(prefix);

@@ -204,7 +204,7 @@ impl Loading<'_> {
                 .try_fold(1usize, |len, &dim| len.checked_mul(dim));
             let all = len.and_then(|len| taken.missing_values.checked_add(len));
             let Some(all) = all.filter(|&all| all <= self.room) else {
-                return Err(NnError::missing(std::mem::take(&mut taken.missing)));
+                return Err(NnError::missing(std::mem::take(&mut taken.missing), true));
             };
             taken.missing_values = all;
             Tensor::zeros([dims.iter().product::<usize>()], &self.device)

@@ -66,7 +66,7 @@ impl BertConfig {
             positions: settings.size("max_position_embeddings", 512)?,
             segments: settings.size("type_vocab_size", 2)?,
             eps: settings.eps("layer_norm_eps", 1e-12)?,
-            padding: settings.get("pad_token_id", padding)?,
+            padding: settings.padding(Some(padding))?.unwrap_or(padding),
             tied: settings.get("tie_word_embeddings", true)?,
         };
         if config.first() as usize >= config.positions {
@@ -161,6 +161,7 @@ impl BertConfig {
         words: &Embedding,
     ) -> Result<TextHead, NnError> {
         let d = self.hidden;
+        super::leave_out_heads(scope, task, &["cls", "lm_head", "classifier", "qa_outputs"]);
         let linear = |name, outputs| dense(&scope.at(name), d, outputs, true);
         Ok(match (task, self.dialect) {
             (TextTask::States | TextTask::NextWord | TextTask::Answer, _) => TextHead::None,

@@ -27,6 +27,8 @@ pub struct TextDecoder {
     pub(super) head: Option<Linear>,
     /// From states to classes.
     pub(super) labels: Option<Labels>,
+    /// Whether a token sees those before it alone; otherwise those behind it too, as in some that make vectors of texts.
+    pub(super) causal: bool,
     /// How many tokens back a token can see.
     pub(super) window: Option<usize>,
 }
@@ -40,6 +42,7 @@ pub(super) fn head(
     tied: bool,
 ) -> Result<Option<Linear>, NnError> {
     if task != TextTask::NextWord {
+        super::leave_out_heads(scope, task, &["lm_head", "score", "classifier"]);
         return Ok(None);
     }
     // A file that holds a head of its own means it, whatever the configuration says.
@@ -48,6 +51,15 @@ pub(super) fn head(
     }
     let init = Init::Normal(DEVIATION);
     Linear::bind_plain(&scope.at("lm_head"), d, outputs, init).map(Some)
+}
+
+/// Refuses to guess words where tokens see those behind them.
+pub(super) fn check_causal(causal: bool) -> Result<(), ConfigError> {
+    if causal {
+        return Ok(());
+    }
+    let expected = "`true` in a model that guesses words from those before them";
+    Err(ConfigError::range("is_causal", false, expected))
 }
 
 /// The map from states to classes.
@@ -182,13 +194,17 @@ impl TextDecoder {
     /// that it holds, and are added to them. What stands in the place of padding means nothing.
     ///
     /// # Errors
-    /// A token or a length that the model does not have, or a memory of other texts. The memory is then as it was.
+    /// A token or a length that the model does not have, a memory of other texts, or one in a model whose tokens see those
+    /// behind them. The memory is then as it was.
     pub fn states(
         &self,
         batch: &TokenBatch,
         memory: Option<&mut Decoding>,
     ) -> Result<Dual<3>, NnError> {
         self.size.check_batch(batch)?;
+        if memory.is_some() {
+            self.check_causal()?;
+        }
         let (mut own, remembers) = (Decoding::default(), memory.is_some());
         let memory = memory.unwrap_or(&mut own);
         memory.check(batch, self)?;
@@ -204,7 +220,7 @@ impl TextDecoder {
             queries: batch.tokens(),
             keys,
             padding: &padding,
-            causal: true,
+            causal: self.causal,
             window: self.window,
         };
         let device = self.words.weight().device();
@@ -239,6 +255,14 @@ impl TextDecoder {
             Some(narrow) => narrow.forward(x),
             None => x,
         })
+    }
+
+    /// Refuses to guess words in a model whose tokens see those behind them.
+    ///
+    /// # Errors
+    /// In such a model.
+    pub fn check_causal(&self) -> Result<(), ConfigError> {
+        check_causal(self.causal)
     }
 
     /// A memory of no token in which every layer has read the texts that are to be answered: `states [rows, tokens,

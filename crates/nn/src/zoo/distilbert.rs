@@ -35,6 +35,16 @@ const ATTENTION: AttentionNames = AttentionNames {
 };
 const EPS: f64 = 1e-12;
 
+/// Tensors of the heads.
+const HEADS: [&str; 6] = [
+    "vocab_transform",
+    "vocab_layer_norm",
+    "vocab_projector",
+    "pre_classifier",
+    "classifier",
+    "qa_outputs",
+];
+
 impl DistilBertConfig {
     pub(super) fn read(settings: Settings<'_>) -> Result<Self, ConfigError> {
         let dim = settings.size("dim", 768)?;
@@ -113,6 +123,7 @@ impl DistilBertConfig {
         words: &Embedding,
     ) -> Result<TextHead, NnError> {
         let d = self.dim;
+        super::leave_out_heads(scope, task, &HEADS);
         let linear = |name, outputs| dense(&scope.at(name), d, outputs, true);
         Ok(match task {
             TextTask::States | TextTask::NextWord | TextTask::Answer => TextHead::None,

@@ -180,7 +180,7 @@ impl<'a> Generator<'a> {
     /// written after one does not depend on the others.
     ///
     /// # Errors
-    /// A setting out of range, a model without a head, or a prompt without words.
+    /// A setting out of range, a model without a head or whose tokens see those behind them, or a prompt without words.
     /// # Panics
     /// If there are not as many seeds as prompts.
     pub fn new(
@@ -192,6 +192,7 @@ impl<'a> Generator<'a> {
     ) -> Result<Self, NnError> {
         assert_eq!(prompts.len(), seeds.len(), "one seed per prompt");
         sampling.check()?;
+        model.check_causal()?;
         if model.head.is_none() {
             let problem = "names a model without a head, expected one that ends with ForCausalLM";
             return Err(ConfigError::conflict("architectures", problem).into());
@@ -238,7 +239,7 @@ impl<'a> Generator<'a> {
     /// The next word of every row; `None` for those that have ended, and where it ends them.
     ///
     /// # Errors
-    /// A word that the model lacks, or a prompt longer than the model can tell positions apart.
+    /// A word that the model lacks, a prompt longer than the model can tell positions apart, or scores that are not finite.
     pub fn next_words(&mut self) -> Result<Vec<Option<u32>>, NnError> {
         if self.is_done() {
             return Ok(vec![None; self.rows.len()]);
@@ -249,14 +250,17 @@ impl<'a> Generator<'a> {
         let words = scores.len() / self.rows.len();
         let rows = scores.chunks_mut(words.max(1)).zip(&mut self.rows);
         let (sampling, stop, longest) = (&self.sampling, &self.stop, self.model.size.longest);
-        let picked = rows.map(|(scores, row)| {
+        let picked = rows.enumerate().map(|(at, (scores, row))| {
             if row.ended.is_some() {
-                return None;
+                return Ok(None);
+            }
+            if !scores.iter().all(|score| score.is_finite()) {
+                return Err(NnError::Scores { row: at + 1 });
             }
             let word = sampling.pick(scores, &row.words, &mut row.rng);
             if stop.words.contains(&word) {
                 row.ended = Some(Ended::Word);
-                return None;
+                return Ok(None);
             }
             row.words.push(word);
             if row.words.len() - row.prompt == stop.most {
@@ -264,9 +268,9 @@ impl<'a> Generator<'a> {
             } else if row.words.len() > longest {
                 row.ended = Some(Ended::Full); // there is no position for this word to be read at
             }
-            Some(word)
+            Ok(Some(word))
         });
-        let picked: Vec<Option<u32>> = picked.collect();
+        let picked = picked.collect::<Result<Vec<Option<u32>>, NnError>>()?;
         // A text that has ended reads padding, which takes no position.
         let goes_on = |row: &Row| row.ended.is_none().then(|| row.words[row.words.len() - 1]);
         let next: Vec<Vec<u32>> = self

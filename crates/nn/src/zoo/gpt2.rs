@@ -24,6 +24,8 @@ pub(super) struct Gpt2Config {
     inner: usize,
     activation: Activation,
     eps: f64,
+    /// Whether a token sees those before it alone.
+    pub(super) causal: bool,
     tied: bool,
     /// The word that fills texts up.
     padding: Option<u32>,
@@ -44,6 +46,7 @@ impl Gpt2Config {
             inner: settings.size("n_inner", 4 * width)?,
             activation: settings.get("activation_function", Activation::GeluNew)?,
             eps: settings.eps("layer_norm_epsilon", 1e-5)?,
+            causal: settings.get("is_causal", true)?,
             tied: settings.get("tie_word_embeddings", true)?,
             padding: settings.padding(None)?,
         })
@@ -75,6 +78,7 @@ impl Gpt2Config {
             head: head(scope, task, &words, [d, self.words], self.tied)?,
             labels: labels(scope, task, d, "classifier", self.padding)?,
             words,
+            causal: self.causal,
             window: None,
         })
     }

@@ -28,6 +28,10 @@ pub(super) enum Variant {
 
 /// What a Llama is made of.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "as many keys of the file say yes or no"
+)]
 pub(super) struct LlamaConfig {
     words: usize,
     hidden: usize,
@@ -43,6 +47,8 @@ pub(super) struct LlamaConfig {
     mlp_bias: bool,
     head_norms: bool,
     window: Option<usize>,
+    /// Whether a token sees those before it alone.
+    pub(super) causal: bool,
     tied: bool,
     /// How many perceptrons there are, and how many read a token, in a mixture of them.
     experts: Option<[usize; 2]>,
@@ -124,7 +130,7 @@ impl LlamaConfig {
         if !width.is_multiple_of(2) {
             return Err(ConfigError::range("head_dim", width, "an even number"));
         }
-        let positions = settings.size("max_position_embeddings", plain.positions)?;
+        let positions = settings.length("max_position_embeddings", plain.positions)?;
         let own_bias: bool = settings.get("attention_bias", false)?;
         let window = match variant {
             // Without the key a Mistral has the window of the first one; null means none.
@@ -140,7 +146,7 @@ impl LlamaConfig {
             }
         };
         if let Some(window) = window {
-            super::size("sliding_window", window)?;
+            super::length("sliding_window", window)?;
         }
         let (rotary, longest) = rope::read(settings, width, positions, plain.base)?;
         Ok(Self {
@@ -161,6 +167,7 @@ impl LlamaConfig {
             mlp_bias: settings.get("mlp_bias", false)?,
             head_norms: variant == Variant::Qwen3,
             window,
+            causal: settings.get("is_causal", true)?,
             tied: settings.get("tie_word_embeddings", false)?,
             experts: match variant {
                 Variant::Mixtral => Some(experts(settings)?),
@@ -195,6 +202,7 @@ impl LlamaConfig {
             head: head(scope, task, &words, [d, self.words], self.tied)?,
             labels: labels(scope, task, d, "score", self.padding)?,
             words,
+            causal: self.causal,
             window: self.window,
         })
     }

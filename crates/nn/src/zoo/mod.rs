@@ -162,6 +162,19 @@ fn size(key: &'static str, value: usize) -> Result<(), ConfigError> {
     }
 }
 
+/// More tokens than any model was stretched to.
+const LONGEST: usize = 1 << 24;
+
+/// Refuses a number of tokens that is zero or larger than any model reads. No table has a row for each of them.
+fn length(key: &'static str, value: usize) -> Result<(), ConfigError> {
+    if (1..=LONGEST).contains(&value) {
+        Ok(())
+    } else {
+        let expected = format!("a number of tokens from 1 to {LONGEST}");
+        Err(ConfigError::range(key, value, expected))
+    }
+}
+
 /// Refuses more layers than memory could be spent on by mistake.
 fn layers(key: &'static str, value: usize) -> Result<(), ConfigError> {
     if value <= 1024 {
@@ -191,6 +204,16 @@ fn patch(side: usize, image: usize) -> Result<(), ConfigError> {
     }
     let expected = format!("1 to `image_size` {image}");
     Err(ConfigError::range("patch_size", side, expected))
+}
+
+/// Leaves `heads` out of a model that is read for its states: their tensors stand in files that were saved with one.
+fn leave_out_heads(scope: &Scope<'_>, task: TextTask, heads: &[&str]) {
+    if task != TextTask::States {
+        return;
+    }
+    for head in heads {
+        scope.leave_out(head);
+    }
 }
 
 /// Refuses a head that guesses hidden words by a table of its own.

@@ -16,6 +16,10 @@ use refit_core::ConfigError;
 
 /// What an OPT is made of.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "as many keys of the file say yes or no"
+)]
 pub(super) struct OptConfig {
     words: usize,
     /// Width of a word; differs from `hidden` in one of the published sizes.
@@ -29,6 +33,8 @@ pub(super) struct OptConfig {
     order: NormOrder,
     last_norm: bool,
     bias: bool,
+    /// Whether a token sees those before it alone.
+    pub(super) causal: bool,
     tied: bool,
     /// The word that fills texts up.
     padding: Option<u32>,
@@ -66,6 +72,7 @@ impl OptConfig {
             },
             last_norm: before && !settings.get("_remove_final_layer_norm", false)?,
             bias: settings.get("enable_bias", true)?,
+            causal: settings.get("is_causal", true)?,
             tied: settings.get("tie_word_embeddings", true)?,
             padding: settings.padding(Some(1))?,
         })
@@ -116,6 +123,7 @@ impl OptConfig {
             head: head(scope, task, &words, [self.word, self.words], self.tied)?,
             labels: labels(scope, task, self.word, "score", self.padding)?,
             words,
+            causal: self.causal,
             window: None,
         })
     }

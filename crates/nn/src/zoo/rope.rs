@@ -18,11 +18,11 @@ pub(super) fn read(
     positions: usize,
     base: f64,
 ) -> Result<(Rotary, usize), ConfigError> {
-    let keys: Option<Map<String, Value>> = match settings.find("rope_scaling")? {
-        None => settings.find("rope_parameters")?,
-        found => found,
+    let map = |key| settings.get(key, Map::<String, Value>::new());
+    let keys = match map("rope_scaling")? {
+        none if none.is_empty() => map("rope_parameters")?,
+        keys => keys,
     };
-    let keys = keys.unwrap_or_default();
     let inner = Settings(&keys);
     settings.only("partial_rotary_factor", &1.0)?;
     inner.only("partial_rotary_factor", &1.0)?;
@@ -33,29 +33,38 @@ pub(super) fn read(
         Some(kind) => kind,
     };
     let plain = Rotary::new(width, base);
+    let needed = |key| match inner.find::<f64>(key)? {
+        Some(number) => Ok(number),
+        None => {
+            let expected = format!("a number, which `{kind}` positions need");
+            Err(ConfigError::range(key, "missing", expected))
+        }
+    };
     let factor = || {
-        let factor = inner.get("factor", 1.0)?;
+        let factor = needed("factor")?;
         at_least("factor", factor, 1.0)?;
         Ok(factor)
     };
     let original = || {
-        let own = settings.get("original_max_position_embeddings", positions)?;
-        let original = inner.size("original_max_position_embeddings", own)?;
+        const KEY: &str = "original_max_position_embeddings";
+        // Beside the map it goes first, as in the reference implementation.
+        let original = settings.length(KEY, inner.length(KEY, positions)?)?;
         Ok::<_, ConfigError>(original as f64)
     };
     let rotary = match kind.as_str() {
+        "default" => plain,
         // Up to the length it was trained for a dynamic model turns as any other; longer texts are refused.
-        "default" | "dynamic" => plain,
+        "dynamic" => {
+            factor()?;
+            plain
+        }
         "linear" => {
-            let factor: f64 = factor()?;
+            let factor = factor()?;
             plain.map_rates(|rate| rate / factor)
         }
         "llama3" => {
             let (factor, original) = (factor()?, original()?);
-            let (low, high) = (
-                inner.get("low_freq_factor", 1.0)?,
-                inner.get("high_freq_factor", 4.0)?,
-            );
+            let (low, high) = (needed("low_freq_factor")?, needed("high_freq_factor")?);
             if !(low > 0.0 && low < high) {
                 let expected = format!("a number above 0 and below `high_freq_factor` {high}");
                 return Err(ConfigError::range("low_freq_factor", low, expected));
@@ -63,18 +72,20 @@ pub(super) fn read(
             plain.map_rates(|rate| by_length(rate, factor, [low, high], original))
         }
         "yarn" => {
-            let (factor, original) = (factor()?, original()?);
+            let original = original()?;
+            // Null means the stretch that the two lengths say.
+            let factor = match keys.get("factor") {
+                Some(Value::Null) => (positions as f64 / original).max(1.0),
+                _ => factor()?,
+            };
             let rotary = yarn(inner, plain, [width as f64, base], factor, original)?;
-            let reach = (factor * original).min(MOST_POSITIONS as f64) as usize;
+            let reach = (factor * original).min(super::LONGEST as f64) as usize;
             return Ok((rotary, positions.max(reach)));
         }
         _ => return Err(ConfigError::unknown("rope_type", kind, KINDS)),
     };
     Ok((rotary, positions))
 }
-
-/// More than any model was stretched to.
-const MOST_POSITIONS: usize = 1 << 24;
 
 /// Slow turns are slowed by `factor`, fast ones are left, those between are blended: by how often a pair turns within
 /// the `original` length.
@@ -102,7 +113,7 @@ fn yarn(
         (first, last) = (first.floor(), last.ceil());
     }
     let (first, mut last) = (first.max(0.0), last.min(width - 1.0));
-    if first >= last {
+    if last - first == 0.0 {
         last = first + 0.001;
     }
     let mut at = 0.0;
@@ -144,4 +155,61 @@ fn at_least(key: &'static str, value: f64, least: f64) -> Result<(), ConfigError
         value,
         format!("a finite number of at least {least}"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read_from(keys: &Value) -> Result<(Rotary, usize), ConfigError> {
+        read(Settings(keys.as_object().unwrap()), 16, 80, 1e4)
+    }
+
+    #[test]
+    fn what_a_kind_needs_is_asked_for_by_name() {
+        let whole = json!({
+            "factor": 2.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 20,
+        });
+        for (kind, needs) in [
+            ("linear", &["factor"][..]),
+            ("dynamic", &["factor"]),
+            ("yarn", &["factor"]),
+            ("llama3", &["factor", "low_freq_factor", "high_freq_factor"]),
+        ] {
+            for name in ["rope_type", "type"] {
+                let mut keys = whole.clone();
+                keys[name] = json!(kind);
+                read_from(&json!({ "rope_scaling": keys })).unwrap();
+                for &need in needs {
+                    let mut keys = keys.clone();
+                    keys.as_object_mut().unwrap().remove(need);
+                    let error = read_from(&json!({ "rope_scaling": keys })).unwrap_err();
+                    let expected =
+                        format!("`{need}` is missing, expected a number, which `{kind}`");
+                    assert!(error.to_string().starts_with(&expected), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_map_says_nothing_and_a_length_beside_the_map_goes_first() {
+        let linear = json!({ "rope_type": "linear", "factor": 2.0 });
+        let plain = read_from(&json!({})).unwrap();
+        let scaled = read_from(&json!({ "rope_parameters": linear })).unwrap();
+        assert_ne!(scaled, plain);
+        let both = json!({ "rope_scaling": {}, "rope_parameters": linear });
+        assert_eq!(read_from(&both).unwrap(), scaled);
+        let yarn = |inner: u64| json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": inner });
+        let inside = read_from(&json!({ "rope_scaling": yarn(20) })).unwrap();
+        let beside = json!({ "rope_scaling": yarn(40), "original_max_position_embeddings": 20 });
+        assert_eq!(read_from(&beside).unwrap(), inside);
+        let mut ratio = yarn(20);
+        ratio["factor"] = Value::Null; // 80 positions of 20
+        assert_eq!(
+            read_from(&json!({ "rope_scaling": ratio })).unwrap(),
+            inside
+        );
+    }
 }

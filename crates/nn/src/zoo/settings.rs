@@ -38,6 +38,13 @@ impl Settings<'_> {
         Ok(value)
     }
 
+    /// A number of tokens, of which no table has a row for each.
+    pub(super) fn length(self, key: &'static str, default: usize) -> Result<usize, ConfigError> {
+        let value = self.get(key, default)?;
+        super::length(key, value)?;
+        Ok(value)
+    }
+
     /// The number of layers.
     pub(super) fn layers(self, key: &'static str, default: usize) -> Result<usize, ConfigError> {
         let value = self.get(key, default)?;

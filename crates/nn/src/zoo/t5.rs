@@ -34,7 +34,10 @@ pub(super) struct T5Config {
     start: u32,
 }
 
-/// Nothing in a T5 limits how long a text is; scores for distances grow with the square.
+/// Nothing in a T5 limits how long a text is; what limits it here is that work grows with the square. Memory does not on a
+/// CPU, where scores for distances are added within the attention; on other devices, in other types than f32, with a
+/// tangent, and where padding stands between the tokens of a memory, there is a score for every head and pair of tokens,
+/// for one layer at a time.
 const LONGEST: usize = 1 << 14;
 
 const ATTENTION: AttentionNames = AttentionNames {
@@ -46,6 +49,7 @@ const ATTENTION: AttentionNames = AttentionNames {
 
 impl T5Config {
     pub(super) fn read(settings: Settings<'_>) -> Result<Self, ConfigError> {
+        settings.only("is_causal", &true)?;
         let layers = settings.layers("num_layers", 6)?;
         let heads = settings.size("num_heads", 8)?;
         let buckets = settings.size("relative_attention_num_buckets", 32)?;
@@ -124,6 +128,7 @@ impl T5Config {
         };
         let encoder = self.encoder(&scope.at("encoder"), words.clone())?;
         if task != TextTask::Answer {
+            super::leave_out_heads(scope, task, &["decoder", "lm_head"]);
             return Ok(TextModel::Encoder(encoder));
         }
         let decoder = self.decoder(scope, words)?;
@@ -175,6 +180,7 @@ impl T5Config {
             narrow: None,
             head: Some(head),
             labels: None,
+            causal: true,
             window: None,
         })
     }

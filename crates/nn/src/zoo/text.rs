@@ -3,7 +3,7 @@
 use super::{
     TokenBatch,
     bert::{BertConfig, Dialect},
-    decoder::TextDecoder,
+    decoder::{self, TextDecoder},
     distilbert::DistilBertConfig,
     encoder::TextEncoder,
     gpt2::Gpt2Config,
@@ -158,6 +158,25 @@ impl TextConfig {
             Family::Llama(config) => config.size(),
             Family::T5(config) => config.size(),
         }
+    }
+
+    /// Refuses to guess words in a model whose tokens see those behind them.
+    ///
+    /// # Errors
+    /// In such a decoder.
+    pub fn check_causal(&self) -> Result<(), ConfigError> {
+        decoder::check_causal(match &self.family {
+            Family::Gpt2(config) => config.causal,
+            Family::Opt(config) => config.causal,
+            Family::Llama(config) => config.causal,
+            Family::Bert(_) | Family::DistilBert(_) | Family::T5(_) => true,
+        })
+    }
+
+    /// Whether there is a length beyond which tokens are not told apart. The longest text of a model without is bounded by
+    /// work alone.
+    pub const fn limits_length(&self) -> bool {
+        !matches!(self.family, Family::T5(_))
     }
 
     /// Binds the model.

@@ -92,6 +92,17 @@ impl TokenBatch {
         &self.padding
     }
 
+    /// The same batch whose first `count` tokens of every sequence count as padding.
+    #[must_use]
+    pub fn hide_first(&self, count: usize) -> Self {
+        let mut hidden = self.clone();
+        for row in hidden.padding.chunks_mut(self.tokens.max(1)) {
+            let real = row.iter_mut().filter(|padding| !**padding);
+            real.take(count).for_each(|padding| *padding = true);
+        }
+        hidden
+    }
+
     /// Places of tokens within their sequence, padding not counted; that of padding is 0.
     pub fn places(&self) -> Vec<u32> {
         let mut places = Vec::with_capacity(self.ids.len());
@@ -180,6 +191,8 @@ mod tests {
         let left = TokenBatch::new(&sequences[..2], 1, Side::Left);
         assert_eq!(left.places(), [0, 1, 2, 0, 0, 0]);
         assert_eq!(left.padding()[3..], [true, true, false]);
+        let hidden = TokenBatch::new(&sequences[..2], 1, Side::Right).hide_first(2);
+        assert_eq!(hidden.padding(), [true, true, false, true, true, true]);
     }
 
     #[test]

@@ -44,6 +44,12 @@ pub enum TextModelError {
         /// Counted from 1.
         text: usize,
     },
+    /// Numbers that are none.
+    #[error("what the model makes of text {text} is not finite")]
+    NotFinite {
+        /// Counted from 1.
+        text: usize,
+    },
     /// A prompt that leaves no room for an answer.
     #[error("prompt {prompt} has {tokens} tokens, the model reads {longest} with the answer")]
     LongPrompt {
@@ -106,6 +112,9 @@ impl Hint for TextModelError {
             Self::Checkpoint(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Text(error) => error.hint(),
+            Self::NotFinite { .. } => {
+                Some("run `refit info` on the model to see whether its weights are sound".into())
+            }
             Self::NoToken { .. } => Some("leave out empty lines".into()),
             Self::NotText { .. } => Some("convert the file to UTF-8".into()),
             Self::Vocabulary { .. } => Some("take the tokenizer that belongs to the model".into()),

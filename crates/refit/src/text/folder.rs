@@ -1,9 +1,12 @@
 //! The folder of a model that reads text.
 
-use super::TextModelError;
+use super::{TextModelError, TextPrompts, sentence::Sentence};
 use burn::tensor::Device;
 use refit_core::{ConfigError, Source};
-use refit_io::{ckpt::Checkpoint, file::read_file};
+use refit_io::{
+    ckpt::{Checkpoint, refuse_packed},
+    file::read_file,
+};
 use refit_nn::{
     ParamLayout, Weights,
     zoo::{Pool, TextConfig},
@@ -33,6 +36,8 @@ pub struct TextFolder {
     pub pool: Pool,
     /// Whether vectors are made as long as 1.
     pub unit: bool,
+    /// What goes in front of texts before they become vectors.
+    pub prompts: TextPrompts,
 }
 
 impl TextFolder {
@@ -40,14 +45,20 @@ impl TextFolder {
     /// encoders have beside them.
     ///
     /// # Errors
-    /// A missing or damaged file, an architecture that is not known, a tokenizer of another model.
+    /// A missing or damaged file, an architecture that is not known, weights that are packed, a tokenizer of another
+    /// model.
     pub fn open(path: &Path) -> Result<Self, TextModelError> {
         let file = path.join("config.json");
         let config = TextConfig::read(&object(&file)?).map_err(setting(&file))?;
         let checkpoint = Checkpoint::open(path)?;
-        let sentence = Sentence::read(path)?;
-        let size = config.size();
-        let longest = sentence.longest.unwrap_or(size.longest).min(size.longest);
+        refuse_packed(path, checkpoint.tensors())?;
+        let (sentence, size) = (Sentence::read(path)?, config.size());
+        let by_tokenizer = sentence.is_one || !config.limits_length();
+        let longest = match sentence.longest {
+            None if by_tokenizer => Tokenizer::longest(path)?,
+            longest => longest,
+        };
+        let longest = longest.unwrap_or(size.longest).min(size.longest);
         let tokenizer = Tokenizer::open(path, longest)?;
         if tokenizer.len() > size.words {
             return Err(TextModelError::Vocabulary {
@@ -64,6 +75,7 @@ impl TextFolder {
             longest,
             pool: sentence.pool.unwrap_or(Pool::Mean),
             unit: sentence.unit,
+            prompts: sentence.prompts,
         })
     }
 
@@ -185,117 +197,6 @@ impl TextFolder {
     pub fn load_as_stored(&self, device: &Device) -> Result<Weights, TextModelError> {
         let bind = |scope: &refit_nn::Scope<'_>| self.config.bind(scope);
         Ok(Weights::load_as_stored(&self.checkpoint, device, bind)?)
-    }
-}
-
-/// What sentence encoders say beside the model.
-#[derive(Debug, Default)]
-struct Sentence {
-    longest: Option<usize>,
-    pool: Option<Pool>,
-    unit: bool,
-}
-
-impl Sentence {
-    fn read(folder: &Path) -> Result<Self, TextModelError> {
-        let mut found = Self::default();
-        let file = folder.join("modules.json");
-        let Some(modules) = optional(&file)? else {
-            return Ok(found);
-        };
-        let Some(modules) = modules.as_array() else {
-            return Err(setting(&file)(ConfigError::range(
-                "modules",
-                "another value",
-                "a list",
-            )));
-        };
-        for module in modules {
-            let text = |key: &str| module.get(key).and_then(Value::as_str).unwrap_or_default();
-            let place = text("path");
-            let kind = text("type").rsplit('.').next().unwrap_or_default();
-            match kind {
-                "Transformer" if place.is_empty() => {}
-                "Normalize" => found.unit = true,
-                "Pooling" if is_plain(place) => {
-                    let file = folder.join(place).join("config.json");
-                    found.pool = Some(pool(&object(&file)?).map_err(setting(&file))?);
-                }
-                "Transformer" | "Pooling" => {
-                    let expected = "a folder beside modules.json";
-                    return Err(setting(&file)(ConfigError::range(
-                        "path",
-                        format_args!("`{place}`"),
-                        expected,
-                    )));
-                }
-                _ => {
-                    let known = ["Transformer", "Pooling", "Normalize"];
-                    let error = ConfigError::unknown("module", kind, known);
-                    return Err(setting(&file)(error));
-                }
-            }
-        }
-        let file = folder.join("sentence_bert_config.json");
-        let keys = optional(&file)?.unwrap_or_else(|| Value::Object(Map::new()));
-        let Some(keys) = keys.as_object() else {
-            let problem = "another value stands there".to_owned();
-            return Err(TextModelError::NotJson {
-                path: file,
-                problem,
-            });
-        };
-        if keys.get("do_lower_case") == Some(&Value::Bool(true)) {
-            let expected = "`false`: the tokenizer says what happens to letters";
-            return Err(setting(&file)(ConfigError::range(
-                "do_lower_case",
-                true,
-                expected,
-            )));
-        }
-        if let Some(longest) = keys.get("max_seq_length").filter(|value| !value.is_null()) {
-            let longest = longest.as_u64().filter(|&longest| longest >= 3);
-            let longest = longest.ok_or_else(|| {
-                let expected = "a number of at least 3";
-                setting(&file)(ConfigError::range(
-                    "max_seq_length",
-                    &keys["max_seq_length"],
-                    expected,
-                ))
-            })?;
-            found.longest = Some(longest as usize);
-        }
-        Ok(found)
-    }
-}
-
-/// Whether a name stays inside its folder.
-fn is_plain(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['/', '\\']) && !name.starts_with('.')
-}
-
-/// The one way of pooling that is switched on.
-fn pool(keys: &Map<String, Value>) -> Result<Pool, ConfigError> {
-    const WAYS: [(&str, Pool); 5] = [
-        ("pooling_mode_cls_token", Pool::First),
-        ("pooling_mode_lasttoken", Pool::Last),
-        ("pooling_mode_mean_tokens", Pool::Mean),
-        ("pooling_mode_mean_sqrt_len_tokens", Pool::MeanSqrtLen),
-        ("pooling_mode_max_tokens", Pool::Max),
-    ];
-    let on = |key: &str| keys.get(key).and_then(Value::as_bool) == Some(true);
-    let chosen: Vec<Pool> = WAYS
-        .iter()
-        .filter(|(key, _)| on(key))
-        .map(|&(_, way)| way)
-        .collect();
-    match chosen[..] {
-        [way] if !on("pooling_mode_weightedmean_tokens") => Ok(way),
-        _ => {
-            let names = WAYS.map(|(key, _)| format!("`{key}`"));
-            let problem = format!("asks for another way than one of {}", names.join(", "));
-            Err(ConfigError::conflict("pooling", problem))
-        }
     }
 }
 

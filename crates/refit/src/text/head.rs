@@ -1,7 +1,7 @@
 //! A linear head that was fitted to the vectors of an encoder.
 
 use super::{
-    TextFolder, TextModelError,
+    TextFolder, TextModelError, TextPrompts,
     folder::{object, setting},
 };
 use refit_core::ConfigError;
@@ -107,6 +107,9 @@ impl TextHead {
         };
         folder.pool = self.pool().map_err(failed)?;
         folder.unit = self.config.unit;
+        if self.config.adapter {
+            folder.prompts = TextPrompts::default(); // an adapter is fitted to texts as they are
+        }
         Ok(folder)
     }
 

@@ -8,6 +8,7 @@ mod head;
 mod lines;
 mod reader;
 pub mod score;
+mod sentence;
 mod write;
 mod zero_shot;
 
@@ -19,6 +20,7 @@ pub(crate) use folder::{object, optional, setting};
 pub use head::TextHead;
 pub use lines::{read_lines, read_running};
 pub(crate) use reader::Reader;
+pub use sentence::{TextPrompts, TextRole};
 pub use write::{Heard, Prompts, WriteSettings, Writer, Writing, Written};
 pub(crate) use zero_shot::hypotheses;
 pub use zero_shot::{Labelled, ZeroShot};

@@ -93,7 +93,7 @@ impl Writing {
     /// Checks model and settings.
     ///
     /// # Errors
-    /// A model that writes no text; a missing or damaged template, where one is asked for; settings out of range.
+    /// A model that writes no text, or whose tokens see those behind them; a missing or damaged template, where one is asked for; settings out of range.
     pub fn new(mut folder: TextFolder, settings: WriteSettings) -> Result<Self, TextModelError> {
         if !matches!(folder.config.task(), TextTask::NextWord | TextTask::Answer) {
             return Err(TextModelError::OtherTask {
@@ -103,6 +103,7 @@ impl Writing {
             });
         }
         settings.sampling.check().map_err(NnError::from)?;
+        folder.config.check_causal().map_err(NnError::from)?;
         if folder.config.task() == TextTask::Answer && settings.most == 0 {
             let expected = "1 or more: this model tells as many positions apart as there may be";
             return Err(NnError::from(ConfigError::range("max-tokens", 0, expected)).into());
@@ -195,7 +196,7 @@ impl Writer {
     /// the work by [`ControlFlow::Break`].
     ///
     /// # Errors
-    /// When `tell` or `progress` asks for a stop.
+    /// Scores that are not finite; when `tell` or `progress` asks for a stop.
     pub fn write(
         &self,
         prompts: &Prompts,
@@ -258,7 +259,12 @@ impl Writer {
             if progress.cancelled() {
                 return Err(TextModelError::Interrupted);
             }
-            let words = generator.next_words()?;
+            let words = generator.next_words().map_err(|error| match error {
+                NnError::Scores { row } => TextModelError::NotFinite {
+                    text: batch[row - 1] + 1,
+                },
+                error => error.into(),
+            })?;
             for (row, (word, answer)) in words.iter().zip(&mut answers).enumerate() {
                 if let Some(word) = *word {
                     go_on(tell(Heard::Piece(answer.push(word)?)))?;

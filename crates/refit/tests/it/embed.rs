@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 use burn::tensor::Device;
-use refit_core::{DType, Seed, Sink, TensorMeta};
+use refit_core::{DType, Seed, Sink, Source, TensorMeta};
 use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions, encode_f32};
 use refit_nn::{NnError, Scope, Weights, zoo::TextConfig};
 use refit_testkit::{TINY_WORDS, tiny_tokenizer};
@@ -234,4 +234,232 @@ fn long_texts_are_told_of_and_bad_input_is_named() {
         said.err
     );
     assert!(said.err.contains(" and 6 more"), "{}", said.err);
+}
+
+/// The vectors of a run that has to succeed.
+fn embedded(sandbox: &Sandbox, folder: &str) -> Vec<Vec<f32>> {
+    rows(
+        &sandbox
+            .done(&format!("embed {folder} --input lines.txt"))
+            .out,
+    )
+}
+
+/// Says in the folder of the encoder how tokens are pooled, without a norm behind.
+fn pooled_by(sandbox: &Sandbox, pooling: &Value) {
+    let modules = json!([
+        { "path": "", "type": "sentence_transformers.models.Transformer" },
+        { "path": "1_Pooling", "type": "sentence_transformers.models.Pooling" },
+    ]);
+    sandbox.file(&format!("{ENCODER}/modules.json"), modules.to_string());
+    let file = format!("{ENCODER}/1_Pooling/config.json");
+    sandbox.file(&file, pooling.to_string());
+}
+
+#[test]
+fn a_folder_says_how_tokens_are_pooled() {
+    let sandbox = Sandbox::new();
+    sandbox.file("lines.txt", "learn from models\nmodel\n");
+    encoder(&sandbox);
+    let by = |pooling: Value| {
+        pooled_by(&sandbox, &pooling);
+        embedded(&sandbox, ENCODER)
+    };
+    let ways = ["cls", "lasttoken", "mean", "max", "mean_sqrt_len_tokens"]
+        .map(|way| by(json!({ "pooling_mode": way, "embedding_dimension": WIDTH })));
+    let [first, last, mean, most, root] = &ways;
+    assert_eq!(&by(json!({ "pooling_mode_cls_token": true })), first);
+    assert_eq!(&by(json!({ "pooling_mode_lasttoken": true })), last);
+    assert_eq!(&by(json!({ "pooling_mode_max_tokens": true })), most);
+    // `[CLS] learn from models [SEP]` are five tokens, `[CLS] model [SEP]` three.
+    for (row, tokens) in [(0, 5f32), (1, 3.0)] {
+        for at in 0..WIDTH {
+            let scaled = mean[row][at] * tokens.sqrt();
+            assert!((root[row][at] - scaled).abs() < 1e-5 * (1.0 + scaled.abs()));
+            let single = first[row][at].max(last[row][at]).max(mean[row][at]);
+            assert!(most[row][at] >= single - 1e-6);
+        }
+        assert!(first[row] != last[row] && mean[row] != most[row]);
+    }
+}
+
+#[test]
+fn a_decoder_gives_vectors_too() {
+    let sandbox = Sandbox::new();
+    sandbox.file("lines.txt", "learn from models\nmodel\n");
+    let folder = |causal: bool| {
+        let name = if causal { "models/one" } else { "models/both" };
+        std::fs::create_dir_all(sandbox.path().join(name)).unwrap();
+        let config = json!({
+            "model_type": "mistral", "architectures": ["MistralModel"], "vocab_size": TINY_WORDS.len(), "hidden_size": WIDTH,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12,
+            "max_position_embeddings": 24, "sliding_window": 3, "is_causal": causal,
+        });
+        sandbox.file(&format!("{name}/config.json"), config.to_string());
+        sandbox.file(
+            &format!("{name}/tokenizer.json"),
+            tiny_tokenizer().to_string(),
+        );
+        weights(&sandbox, name, &config);
+        name
+    };
+    let [one, both] = [true, false].map(|causal| embedded(&sandbox, folder(causal)));
+    assert_eq!((one.len(), one[0].len()), (2, WIDTH));
+    assert_ne!(one, both); // with the same weights
+    // Alone a text has the vector that it has beside a longer one.
+    sandbox.file("lines.txt", "model\n");
+    for (name, among) in [("models/one", one), ("models/both", both)] {
+        let alone = embedded(&sandbox, name).remove(0);
+        let apart = alone.iter().zip(&among[1]).map(|(a, b)| (a - b).abs());
+        assert!(apart.fold(0.0, f32::max) < 1e-5, "{name}");
+    }
+}
+
+#[test]
+fn prompts_of_the_folder_go_in_front_of_texts() {
+    let sandbox = Sandbox::new();
+    encoder(&sandbox);
+    let settings = format!("{ENCODER}/config_sentence_transformers.json");
+    let prompts = |default: Value| {
+        let keys = json!({ "prompts": { "query": "learn ", "passage": "" }, "default_prompt_name": default });
+        sandbox.file(&settings, keys.to_string());
+    };
+    let of = |text: &str| {
+        sandbox.file("lines.txt", format!("{text}\n"));
+        embedded(&sandbox, ENCODER).remove(0)
+    };
+    let (bare, whole) = (of("models"), of("learn models"));
+    prompts(Value::Null);
+    assert_eq!(of("models"), bare);
+    prompts(json!("query"));
+    assert_eq!(of("models"), whole);
+    // What is asked is read behind `learn `, what is found is not: only one order finds the right text.
+    sandbox.file(
+        "pairs.tsv",
+        "query\ttext\nmodels\tlearn models\nfrom\tlearn from\n",
+    );
+    let eval = format!("eval {ENCODER} --task retrieval --data pairs.tsv --json");
+    let score: Value = serde_json::from_str(&sandbox.done(&eval).out).unwrap();
+    assert_eq!(score["accuracy"], json!(1.0));
+    // Without the prompt in the pool its tokens are read and take no part. `[CLS] learn models [SEP]`: two of four.
+    let by = |way: &str, include: bool| {
+        pooled_by(
+            &sandbox,
+            &json!({ "pooling_mode": way, "include_prompt": include }),
+        );
+        of("models")
+    };
+    let (all, half) = (by("mean", true), by("mean", false));
+    let (first, third, last) = (by("cls", true), by("cls", false), by("lasttoken", false));
+    for at in 0..WIDTH {
+        let mean = f32::midpoint(third[at], last[at]);
+        assert!((half[at] - mean).abs() < 1e-5 * (1.0 + mean.abs()));
+    }
+    assert!(first != third && all != half);
+    for (key, value, words) in [
+        (
+            "prompts",
+            json!({ "query": 3 }),
+            "expected a text for each name",
+        ),
+        (
+            "default_prompt_name",
+            json!("asked"),
+            "expected one of `prompts`",
+        ),
+    ] {
+        sandbox.file(&settings, json!({ key: value }).to_string());
+        let said = sandbox.refit(&format!("embed {ENCODER} --input lines.txt"));
+        assert!(
+            said.code == Some(3) && said.err.contains(words),
+            "{}",
+            said.err
+        );
+    }
+}
+
+#[test]
+fn the_tokenizer_says_how_long_texts_are_where_nothing_else_does() {
+    let sandbox = Sandbox::new();
+    encoder(&sandbox);
+    sandbox.file("lines.txt", "learn from models learn from models\n");
+    let cut = |sentence: Value, tokenizer: Value| {
+        let file = |name: &str| format!("{ENCODER}/{name}");
+        sandbox.file(&file("sentence_bert_config.json"), sentence.to_string());
+        sandbox.file(&file("tokenizer_config.json"), tokenizer.to_string());
+        sandbox
+            .done(&format!("embed {ENCODER} --input lines.txt"))
+            .err
+    };
+    let words = |limit: usize| format!("1 of 1 texts have {limit} tokens or more");
+    let said = cut(
+        json!({ "max_seq_length": 6 }),
+        json!({ "model_max_length": 4 }),
+    );
+    assert!(said.contains(&words(6)), "{said}");
+    for sentence in [json!({}), json!({ "max_seq_length": null })] {
+        let said = cut(sentence, json!({ "model_max_length": 4 }));
+        assert!(said.contains(&words(4)), "{said}");
+    }
+    let said = cut(json!({}), json!({ "model_max_length": 1e30 }));
+    assert!(!said.contains("tokens or more"), "{said}");
+}
+
+#[test]
+fn packed_weights_and_vectors_that_are_no_numbers_are_refused() {
+    let sandbox = Sandbox::new();
+    encoder(&sandbox);
+    sandbox.file("lines.txt", "learn\nlearn models\nmodels\n");
+    let path = sandbox.path().join(ENCODER).join("model.safetensors");
+    let file = Checkpoint::open(&path).unwrap();
+    let metas = file.tensors().to_vec();
+    let mut values: Vec<Vec<f32>> = metas
+        .iter()
+        .map(|meta| file.tensor_f32(meta.path.as_str()).unwrap())
+        .collect();
+    drop(file);
+    let write = |metas: &[TensorMeta], values: &[Vec<f32>]| {
+        let options = WriteOptions {
+            overwrite: refit_io::atomic::Overwrite::Replace,
+            ..WriteOptions::default()
+        };
+        let mut writer = CheckpointWriter::create(&path, metas.to_vec(), options).unwrap();
+        for (meta, values) in metas.iter().zip(values) {
+            let bytes = match meta.dtype {
+                DType::I32 => vec![0; meta.size_bytes()],
+                _ => encode_f32(meta, values).unwrap(),
+            };
+            writer.put(meta, &bytes).unwrap();
+        }
+        writer.finish().unwrap();
+    };
+    // A word and a place that are finite, and too large together: only in the second text they meet.
+    let table = |name: &str| {
+        let name = format!("embeddings.{name}_embeddings.weight");
+        let at = metas.iter().position(|meta| meta.path.as_str() == name);
+        at.unwrap()
+    };
+    let words = table("word");
+    let word = TINY_WORDS.iter().position(|word| *word == "models");
+    values[words][word.unwrap() * WIDTH] = 3e38;
+    values[table("position")][2 * WIDTH] = 3e38;
+    write(&metas, &values);
+    let said = sandbox.refit(&format!("embed {ENCODER} --input lines.txt"));
+    assert!(
+        said.code == Some(3) && said.err.contains("of text 2 is not finite"),
+        "{}",
+        said.err
+    );
+    let mut packed = metas.clone();
+    packed[words].dtype = DType::I32;
+    write(&packed, &values);
+    let mut config = config();
+    config["quantization_config"] = json!({ "quant_method": "awq", "bits": 4 });
+    sandbox.file(&format!("{ENCODER}/config.json"), config.to_string());
+    let said = sandbox.refit(&format!("embed {ENCODER} --input lines.txt"));
+    assert!(
+        said.code == Some(3) && said.err.contains("`quant_method` `awq`"),
+        "{}",
+        said.err
+    );
 }

@@ -311,6 +311,30 @@ fn what_cannot_be_written_is_refused_with_a_reason() {
 }
 
 #[test]
+fn a_model_whose_tokens_see_those_behind_them_writes_nothing() {
+    let sandbox = Sandbox::new();
+    writer(&sandbox);
+    let file = format!("{WRITER}/config.json");
+    let mut config: Value =
+        serde_json::from_slice(&std::fs::read(sandbox.path().join(&file)).unwrap()).unwrap();
+    config["is_causal"] = json!(false);
+    sandbox.file(&file, config.to_string());
+    sandbox.file("running.txt", "learn from models\n");
+    let said = generate(&sandbox, &["--prompt", "learn", "--dry-run"]);
+    let guessed = sandbox.refit(&format!("eval {WRITER} --data running.txt"));
+    for said in [said, guessed] {
+        let words = "`is_causal` is false, expected `true`";
+        assert!(
+            said.code == Some(3) && said.err.contains(words),
+            "{}",
+            said.err
+        );
+    }
+    // Its states are vectors all the same.
+    sandbox.done(&format!("embed {WRITER} --input running.txt"));
+}
+
+#[test]
 fn a_model_of_two_halves_answers_what_it_reads() {
     let sandbox = Sandbox::new();
     let folder = "models/answerer";

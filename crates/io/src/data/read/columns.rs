@@ -1,9 +1,8 @@
 //! Columns of texts: tables with or without a header, lines of JSON objects, Parquet files.
 
-use super::parquet;
+use super::{parquet, text_problem::TextProblem};
 use crate::{data::DataError, file::read_file};
 use flate2::read::MultiGzDecoder;
-use refit_core::Hint;
 use serde_json::{Map, Value};
 use std::{
     borrow::Cow,
@@ -14,6 +13,8 @@ use std::{
 /// Most bytes of a file, packed and unpacked: some ten million sentences.
 pub(super) const MOST_BYTES: u64 = 2 << 30;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// What some editors put in front of UTF-8; no part of the text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A column that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,96 +70,9 @@ pub struct TextRows {
     pub columns: Vec<Option<Vec<String>>>,
 }
 
-/// What is wrong with a row of texts, as the rest of a sentence that begins with the line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TextProblem {
-    /// Bytes that are no text.
-    #[error("is not UTF-8")]
-    NotText,
-    /// Fewer columns than are needed, in a file without a header.
-    #[error("is not `{expected}`")]
-    Plain {
-        /// What a line should be.
-        expected: String,
-    },
-    /// A first line that does not name what is needed.
-    #[error("is no header with `{missing}`")]
-    Header {
-        /// Names that it lacks.
-        missing: String,
-    },
-    /// Another number of columns than the header.
-    #[error("has {found} columns, expected {expected} as in the header")]
-    Columns {
-        /// Columns it has.
-        found: usize,
-        /// Columns of the header.
-        expected: usize,
-    },
-    /// A row without one of its values.
-    #[error("has no `{name}`")]
-    NoColumn {
-        /// The column.
-        name: &'static str,
-    },
-    /// A value of nothing.
-    #[error("has an empty {name}")]
-    Empty {
-        /// The column.
-        name: &'static str,
-    },
-    /// A line that is not the JSON object it should be.
-    #[error("is no JSON object: {problem}")]
-    Json {
-        /// What its reader says.
-        problem: String,
-    },
-    /// A value that is neither a text nor a number.
-    #[error("has a `{name}` that is neither a text nor a number")]
-    Value {
-        /// The column.
-        name: &'static str,
-    },
-    /// A label that the texts to fit do not have.
-    #[error("has the label `{found}`, which no text to fit has")]
-    NewLabel {
-        /// The label.
-        found: String,
-    },
-    /// More labels than classes can be.
-    #[error("has a label more than {most}, which are the most")]
-    TooManyLabels {
-        /// The most there may be.
-        most: usize,
-    },
-    /// A value that is no finite number where one is needed.
-    #[error("has the {name} `{found}`, expected a finite number")]
-    NotNumber {
-        /// The column.
-        name: &'static str,
-        /// What stands there.
-        found: String,
-    },
-}
-
-impl Hint for TextProblem {
-    fn hint(&self) -> Option<Cow<'static, str>> {
-        Some(match self {
-            Self::NotText => "convert the file to UTF-8".into(),
-            Self::Plain { .. } => {
-                "separate columns by one tab, or begin with a line of their names".into()
-            }
-            Self::Header { .. } => "begin with a line of column names, separated by tabs".into(),
-            Self::Empty { name } => format!("leave out rows without a {name}").into(),
-            _ => return None,
-        })
-    }
-}
-
 /// Reads columns of texts from a file, plain or gzipped.
 ///
-/// A file whose first line begins with `{` has an object on every line. A Parquet file is known by its first bytes. Any
+/// A file whose first line begins with `{` has an object on every line, with the columns of the first one. A Parquet file is known by its first bytes. Any
 /// other is a table of columns between tabs; a first line that names all needed columns is a header. Of a column `split`, rows of `part` are taken, and all rows where there is no such column. Empty lines are passed over. Numbers
 /// are taken as they are written.
 ///
@@ -184,7 +98,21 @@ pub fn read_columns(
     header: Header,
 ) -> Result<TextRows, DataError> {
     let path = path.as_ref();
-    let bytes = read_unpacked(path)?;
+    parse_columns(read_file(path, MOST_BYTES)?, path, part, wanted, header)
+}
+
+/// [`read_columns`] of the bytes of a file, which messages call `path`.
+///
+/// # Errors
+/// Those of [`read_columns`], but for what reading a file can do.
+pub fn parse_columns(
+    bytes: Vec<u8>,
+    path: &Path,
+    part: &str,
+    wanted: &[TextColumn],
+    header: Header,
+) -> Result<TextRows, DataError> {
+    let bytes = unpacked(bytes, path)?;
     let mut wanted = wanted.to_vec();
     wanted.push(SPLIT);
     let mut rows = if parquet::is_parquet(&bytes) {
@@ -212,23 +140,33 @@ fn retain<T>(values: &mut Vec<T>, keep: &[bool]) {
     values.retain(|_| keep.next() == Some(&true));
 }
 
-/// The bytes of a file of text, unpacked where they are gzip.
+/// The bytes of a file of text, unpacked where they are gzip, without a mark of byte order in front.
 ///
 /// # Errors
 /// A file that cannot be read or does not unpack, or is larger than 2 GiB, packed or not.
 pub fn read_unpacked(path: &Path) -> Result<Vec<u8>, DataError> {
-    let bytes = read_file(path, MOST_BYTES)?;
+    unpacked(read_file(path, MOST_BYTES)?, path)
+}
+
+pub(super) fn unpacked(bytes: Vec<u8>, path: &Path) -> Result<Vec<u8>, DataError> {
     if !bytes.starts_with(&GZIP_MAGIC) {
-        return Ok(bytes);
+        return Ok(unmarked(bytes));
     }
     let mut out = Vec::new();
     let packed = MultiGzDecoder::new(&bytes[..]);
     match packed.take(MOST_BYTES + 1).read_to_end(&mut out) {
-        Ok(_) if out.len() as u64 <= MOST_BYTES => Ok(out),
+        Ok(_) if out.len() as u64 <= MOST_BYTES => Ok(unmarked(out)),
         Ok(_) => Err(too_large(path, out.len() as u64)),
         Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(DataError::io(path)(error)),
         Err(_) => Err(DataError::format(path, "gzip", "it does not unpack")),
     }
+}
+
+fn unmarked(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    bytes
 }
 
 pub(super) fn too_large(path: &Path, bytes: u64) -> DataError {
@@ -395,10 +333,11 @@ impl Layout {
                 let object = object(line)?;
                 let field = |(column, has): (&TextColumn, &bool)| {
                     let name = column.names[0];
+                    let found = find(&object, column);
                     if !has {
-                        return Ok(None);
+                        return found.map_or(Ok(None), |_| Err(TextProblem::LateColumn { name }));
                     }
-                    match find(&object, column) {
+                    match found {
                         Some(Value::String(text)) => Ok(Some(Cow::Owned(text.clone()))),
                         Some(Value::Number(number)) => Ok(Some(Cow::Owned(number.to_string()))),
                         Some(Value::Bool(truth)) => Ok(Some(Cow::Owned(truth.to_string()))),
@@ -419,6 +358,14 @@ fn object(line: &str) -> Result<Map<String, Value>, TextProblem> {
 }
 
 fn find<'o>(object: &'o Map<String, Value>, column: &TextColumn) -> Option<&'o Value> {
-    let there = |name: &&str| object.get(*name).filter(|value| !value.is_null());
+    let there = |name: &&str| {
+        let exact = object.get(*name);
+        let any_case = || {
+            let mut all = object.iter();
+            all.find(|(key, _)| key.eq_ignore_ascii_case(name))
+        };
+        let value = exact.or_else(|| any_case().map(|(_, value)| value));
+        value.filter(|value| !value.is_null())
+    };
     column.names.iter().find_map(there)
 }

@@ -1,6 +1,9 @@
 //! Columns of texts from Parquet files, as data sets are published in.
 
-use super::columns::{MOST_BYTES, TextColumn, TextProblem, TextRows, at_line, too_large};
+use super::{
+    columns::{MOST_BYTES, TextColumn, TextRows, at_line, too_large},
+    text_problem::TextProblem,
+};
 use crate::data::DataError;
 use parquet::{
     errors::ParquetError,
@@ -11,10 +14,12 @@ use parquet::{
 use std::{
     panic::{self, AssertUnwindSafe},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 const MAGIC: &[u8] = b"PAR1";
+/// What panics of this process are told to is one for all threads: whoever swaps it has to put it back first.
+static HOOK: Mutex<()> = Mutex::new(());
 
 /// Whether the bytes are those of a Parquet file.
 pub(super) fn is_parquet(bytes: &[u8]) -> bool {
@@ -28,10 +33,12 @@ pub(super) fn read(
     wanted: &[TextColumn],
 ) -> Result<TextRows, DataError> {
     // The reader holds some things true of sizes that a damaged file can say otherwise of, and panics.
+    let swapping = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| ()));
     let found = panic::catch_unwind(AssertUnwindSafe(|| columns(path, bytes, wanted)));
     panic::set_hook(hook);
+    drop(swapping);
     found.unwrap_or_else(|_| Err(DataError::format(path, "Parquet", "it is damaged")))
 }
 

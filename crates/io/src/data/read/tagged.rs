@@ -1,7 +1,10 @@
 //! Tagged words: a word and its tag on every line, an empty line between sentences (`CoNLL`).
 
-use super::columns::{TextProblem, at_line, read_unpacked};
-use crate::data::DataError;
+use super::{
+    columns::{MOST_BYTES, at_line, unpacked},
+    text_problem::TextProblem,
+};
+use crate::{data::DataError, file::read_file};
 use std::path::Path;
 
 /// The line that begins a document in some files.
@@ -17,7 +20,8 @@ pub struct TaggedSentence {
 }
 
 /// Reads sentences of tagged words, plain or gzipped: the first column of a line is a word, the last one its tag,
-/// between them tabs or, where a line has none, spaces.
+/// between them tabs or, where a line has none, spaces. Remarks between sentences, lines that begin with `# ` and are
+/// not built as rows are, are passed over.
 ///
 /// # Errors
 /// A line of one column, or that is not UTF-8, with its number; no sentence at all; a file beyond 2 GiB.
@@ -34,7 +38,16 @@ pub struct TaggedSentence {
 /// ```
 pub fn read_tagged(path: impl AsRef<Path>) -> Result<Vec<TaggedSentence>, DataError> {
     let path = path.as_ref();
-    let bytes = read_unpacked(path)?;
+    parse_tagged(read_file(path, MOST_BYTES)?, path)
+}
+
+/// [`read_tagged`] of the bytes of a file, which messages call `path`.
+///
+/// # Errors
+/// Those of [`read_tagged`], but for what reading a file can do.
+pub fn parse_tagged(bytes: Vec<u8>, path: &Path) -> Result<Vec<TaggedSentence>, DataError> {
+    let bytes = unpacked(bytes, path)?;
+    let rows = shape_of_rows(&bytes);
     let mut sentences = vec![TaggedSentence::default()];
     for (line, at) in bytes.split(|&byte| byte == b'\n').zip(1..) {
         let failed = at_line(path, at);
@@ -46,11 +59,11 @@ pub fn read_tagged(path: impl AsRef<Path>) -> Result<Vec<TaggedSentence>, DataEr
             }
             continue;
         }
-        let separator = if line.contains('\t') { '\t' } else { ' ' };
-        let fields: Vec<&str> = line
-            .split(separator)
-            .filter(|field| !field.is_empty())
-            .collect();
+        let fields = fields(line);
+        let begins = sentences.last().is_some_and(|last| last.words.is_empty());
+        if begins && is_remark(line) && Some(shape(line)) != rows {
+            continue;
+        }
         let ([word, .., tag], Some(sentence)) = (&fields[..], sentences.last_mut()) else {
             return Err(failed(TextProblem::Plain {
                 expected: "word<TAB>tag".into(),
@@ -64,4 +77,31 @@ pub fn read_tagged(path: impl AsRef<Path>) -> Result<Vec<TaggedSentence>, DataEr
         return Err(DataError::format(path, "text", "it holds no sentence"));
     }
     Ok(sentences)
+}
+
+/// The columns of a line.
+fn fields(line: &str) -> Vec<&str> {
+    let separator = if line.contains('\t') { '\t' } else { ' ' };
+    let fields = line.split(separator);
+    fields.filter(|field| !field.is_empty()).collect()
+}
+
+/// Whether a line may be one: no word of a table between tabs has a space behind its `#`.
+fn is_remark(line: &str) -> bool {
+    line == "#" || line.starts_with("# ")
+}
+
+/// Whether tabs stand between the columns of a line, and how many there are.
+fn shape(line: &str) -> (bool, usize) {
+    (line.contains('\t'), fields(line).len())
+}
+
+/// The shape of the first line that is sure to be a row.
+fn shape_of_rows(bytes: &[u8]) -> Option<(bool, usize)> {
+    let lines = bytes.split(|&byte| byte == b'\n');
+    let mut lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
+    let row = lines.find(|line| {
+        !line.trim().is_empty() && !line.starts_with(DOCUMENT) && !line.starts_with('#')
+    })?;
+    Some(shape(row.trim_end_matches(['\r', ' '])))
 }

@@ -1,6 +1,9 @@
 //! Labelled texts: lines of `label<TAB>text`, with or without a header, or of JSON objects; Parquet files.
 
-use super::columns::{Header, TextColumn, TextProblem, at_line, read_columns};
+use super::{
+    columns::{Header, TextColumn, at_line, read_columns},
+    text_problem::TextProblem,
+};
 use crate::data::DataError;
 use std::path::Path;
 

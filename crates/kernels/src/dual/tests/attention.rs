@@ -78,6 +78,25 @@ fn added_scores_of_minus_infinity_hide_a_key() {
 }
 
 #[test]
+fn spans_and_distances_that_are_learned() {
+    let spans = |extents: Extents| {
+        let [b, n, m, ..] = extents.0;
+        // The first query of the second text sees nothing.
+        crate::Spans::new([b, n, m], |text, query| 2 * text..query + 2)
+    };
+    for extents in [ONE, SQUARE, WIDE, GROUPED] {
+        check(&normals(extents.lengths()), |p| {
+            extents.attend(p, AttentionMask::Spans(spans(extents)))
+        });
+        let ([q, k, v], [_, n, m, h, ..]) = (extents.lengths(), extents.0);
+        check(&normals([q, k, v, h * (n + m - 1)]), |p| {
+            let scores = p[3].clone().reshape([h, n + m - 1]);
+            extents.attend(p, AttentionMask::Distances(scores, spans(extents)))
+        });
+    }
+}
+
+#[test]
 fn a_query_that_sees_no_key_has_no_derivatives() {
     // All keys of the first image are padding; with more queries than keys the first two see none.
     let hidden = TensorData::from([[true; 5], [false; 5]]);

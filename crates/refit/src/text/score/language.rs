@@ -63,7 +63,7 @@ pub struct LanguageScore {
 /// Guesses every token of a text but the first from those before it, as far as the window reaches.
 ///
 /// # Errors
-/// A window or stride out of range, a text of fewer than two tokens; when `progress` asks for a stop.
+/// A model whose tokens see those behind them, a window or stride out of range, a text of fewer than two tokens; when `progress` asks for a stop.
 pub(crate) fn score(
     reader: &Reader,
     text: &str,
@@ -77,6 +77,7 @@ pub(crate) fn score(
             expected: "does (ForCausalLM)",
         });
     };
+    model.check_causal().map_err(NnError::from)?;
     let size = reader.folder.config.size();
     let [window, stride] = config.sizes(size.longest)?;
     let encoded = reader.folder.tokenizer.clone().uncut().encode(text, None)?;

@@ -1,7 +1,7 @@
 //! Finding the text that belongs to a query, among all texts of a file.
 
 use super::{TextData, column};
-use crate::text::{Embedder, TextModelError};
+use crate::text::{Embedder, TextModelError, TextRole};
 use burn::tensor::{Device, Tensor, TensorData};
 use refit_core::Progress;
 use refit_io::data::{Header, TextColumn, read_columns};
@@ -37,7 +37,8 @@ pub struct RetrievalScore {
     pub cut: usize,
 }
 
-/// Ranks all texts of a file by their cosine with each query; right are those that stand in a row with it.
+/// Ranks all texts of a file by their cosine with each query; right are those that stand in a row with it. Queries and
+/// texts are read behind the prompts that the model has for them.
 ///
 /// # Errors
 /// A row that cannot be read; when `progress` asks for a stop.
@@ -57,8 +58,8 @@ pub fn score_retrieval(
             right[query].push(document);
         }
     }
-    let [found, texts] = [&queries, &documents].map(|texts| model.embed(texts, progress));
-    let (found, texts) = (found?, texts?);
+    let found = model.embed_as(TextRole::Query, &queries, progress)?;
+    let texts = model.embed_as(TextRole::Document, &documents, progress)?;
     let unit = |values: &[f32], width| {
         let values = TensorData::new(values.to_vec(), [values.len() / width, width]);
         unit_rows(Tensor::<2>::from_data(values, &Device::flex()).into()).into_value()
