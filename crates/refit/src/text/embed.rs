@@ -29,6 +29,11 @@ impl Embedder {
         Reader::load(folder, device).map(Self)
     }
 
+    /// Entries of a vector.
+    pub fn width(&self) -> usize {
+        self.0.folder.config.size().hidden
+    }
+
     /// The vector of every text. Texts of like length are read together, so their order does not matter.
     ///
     /// # Errors
@@ -39,7 +44,7 @@ impl Embedder {
         progress: &dyn Progress,
     ) -> Result<Embeddings, TextModelError> {
         let encoded = self.0.encode(texts, None)?;
-        let width = self.0.folder.config.size().hidden;
+        let width = self.width();
         let vectors = |batch: &TokenBatch| Ok(rows(&self.vectors(batch)?, width));
         let vectors = self.0.each("embed", &encoded, progress, vectors)?;
         Ok(Embeddings {
