@@ -3,7 +3,7 @@
 use crate::NnError;
 use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
 use burn_std::{AllocationProperty, Bytes};
-use refit_core::{DType, Source};
+use refit_core::{DType, Source, TensorMeta};
 
 pub(super) fn read_f32<S: Source>(
     source: &S,
@@ -13,20 +13,7 @@ pub(super) fn read_f32<S: Source>(
 ) -> Result<Tensor<1>, NnError> {
     let meta = &source.tensors()[at];
     let path = || meta.path.clone();
-    if !meta.dtype.is_weight() {
-        return Err(NnError::DType {
-            path: path(),
-            found: meta.dtype,
-        });
-    }
-    if meta.shape != shape {
-        let (found, expected) = (meta.shape.clone(), shape.to_vec());
-        return Err(NnError::Shape {
-            path: path(),
-            found,
-            expected,
-        });
-    }
+    check_header(meta, shape)?;
     let data = match mapped(source, at) {
         Some(data) => data,
         None => {
@@ -51,6 +38,24 @@ pub(super) fn read_f32<S: Source>(
         return Err(NnError::NotFinite { path: path() });
     }
     Ok(Tensor::from_data(data, device))
+}
+
+/// Checks that a tensor is a weight of an expected shape.
+pub(super) fn check_header(meta: &TensorMeta, shape: &[usize]) -> Result<(), NnError> {
+    let path = meta.path.clone();
+    if !meta.dtype.is_weight() {
+        let found = meta.dtype;
+        return Err(NnError::DType { path, found });
+    }
+    if meta.shape != shape {
+        let (found, expected) = (meta.shape.clone(), shape.to_vec());
+        return Err(NnError::Shape {
+            path,
+            found,
+            expected,
+        });
+    }
+    Ok(())
 }
 
 /// The values of a tensor where they lie: nothing is copied until something writes there.
