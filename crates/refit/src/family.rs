@@ -57,6 +57,19 @@ impl Shown {
     }
 }
 
+/// What the family is shown that a `config.json` names.
+///
+/// # Errors
+/// One that is not known, with the nearest one.
+pub fn shown(keys: &Map<String, Value>) -> Result<Shown, ConfigError> {
+    let name = family(keys);
+    Shown::to(name).ok_or_else(|| {
+        let all = TextConfig::MODEL_TYPES.into_iter();
+        let all = all.chain(ImageConfig::MODEL_TYPES).chain([CLIP]);
+        ConfigError::unknown("model_type", name, all)
+    })
+}
+
 /// The family that a `config.json` names; nothing where it names none.
 pub fn family(keys: &Map<String, Value>) -> &str {
     let name = keys.get("model_type").and_then(Value::as_str);

@@ -2,7 +2,7 @@
 
 use super::ClassifierError;
 use crate::{
-    family::{Shown, family},
+    family::{Shown, family, shown},
     text::setting,
 };
 use refit_io::{
@@ -66,13 +66,13 @@ pub(super) fn understand(
     path: &Path,
     keys: &Map<String, Value>,
 ) -> Result<ImageConfig, ClassifierError> {
-    match Shown::to(family(keys)) {
-        Some(shown @ (Shown::Texts | Shown::Both)) => Err(ClassifierError::OtherFamily {
+    match shown(keys).map_err(setting(path))? {
+        shown @ (Shown::Texts | Shown::Both) => Err(ClassifierError::OtherFamily {
             path: path.into(),
             family: family(keys).into(),
             shown,
         }),
-        _ => Ok(ImageConfig::read(keys).map_err(setting(path))?),
+        Shown::Pictures => Ok(ImageConfig::read(keys).map_err(setting(path))?),
     }
 }
 

@@ -84,7 +84,7 @@ pub enum ClassifierError {
     },
     /// A file of settings or texts cannot be used.
     #[error(transparent)]
-    Text(#[from] TextModelError),
+    Text(Box<TextModelError>),
     /// The listener asked for a stop.
     #[error("interrupted")]
     Interrupted,
@@ -106,6 +106,12 @@ pub enum ClassifierError {
     /// An output was refused.
     #[error(transparent)]
     Output(#[from] AtomicError),
+}
+
+impl From<TextModelError> for ClassifierError {
+    fn from(error: TextModelError) -> Self {
+        Self::Text(Box::new(error))
+    }
 }
 
 impl Hint for ClassifierError {

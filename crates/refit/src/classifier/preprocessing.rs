@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Where newer folders say what pictures and texts go through.
 const BOTH: &str = "processor_config.json";
-/// Share of a picture that ConvNeXt's processor keeps where nothing else is said.
+/// Share of a picture that the processor of `ConvNeXt` keeps where nothing else is said.
 const CONVNEXT_SHARE: f64 = 224.0 / 256.0;
 /// Sides from which on that processor keeps the whole picture.
 const CONVNEXT_WHOLE: usize = 384;
@@ -57,8 +57,11 @@ impl Preprocessing {
     }
 }
 
+/// A file and its keys.
+type File = (PathBuf, Map<String, Value>);
+
 /// The keys of the file that speaks of pictures.
-fn keys(folder: &Path) -> Result<Option<(PathBuf, Map<String, Value>)>, ClassifierError> {
+fn keys(folder: &Path) -> Result<Option<File>, ClassifierError> {
     let (own, both) = (folder.join(PREPROCESSOR), folder.join(BOTH));
     let (file, value) = match (optional(&own)?, optional(&both)?) {
         (Some(value), _) => (own, value),
@@ -117,15 +120,13 @@ impl Processor<'_> {
             return Ok(None);
         }
         let filter = self.filter()?;
-        if !resizes {
-            let crop = crop.unwrap_or(plain);
-            return Ok(Some(PictureFit {
+        let fit = if !resizes {
+            PictureFit {
                 resize: Resize::No,
                 filter,
-                crop,
-            }));
-        }
-        let fit = if self.is("ConvNext") {
+                crop: crop.or(side).unwrap_or(plain),
+            }
+        } else if self.is("ConvNext") {
             convnext(plain, share.unwrap_or(CONVNEXT_SHARE), filter)?
         } else if let Some(share) = share {
             let expected = "nothing, but for a `ConvNextImageProcessor`";

@@ -119,7 +119,6 @@ impl Job<'_> {
             cut += found.cut;
             tell(&found)?;
         }
-        self.ui.finish();
         Ok(cut)
     }
 
@@ -151,6 +150,7 @@ impl Job<'_> {
             let words = format!("interrupted; {printed} of {all} vectors are printed");
             CliError::plain(Exit::Interrupted, words)
         })?;
+        self.ui.finish();
         if json {
             self.ui.line("\n]}\n")?;
         }

@@ -57,11 +57,12 @@ impl ClipFolder {
         let text = config.text_size();
         let tokenizer = Tokenizer::open(path, text.longest).map_err(TextModelError::from)?;
         if tokenizer.len() > text.words {
-            return Err(ClassifierError::Text(TextModelError::Vocabulary {
+            let error = TextModelError::Vocabulary {
                 folder: path.into(),
                 found: tokenizer.len(),
                 expected: text.words,
-            }));
+            };
+            return Err(error.into());
         }
         let side = config.image_size();
         let preprocessing = Preprocessing::read(path, Some(side))?;
@@ -161,6 +162,10 @@ impl PictureClassifier {
     /// # Errors
     /// Those of [`check_words`](Self::check_words); weights that do not fit the architecture or are not finite; a label
     /// that is too long to be read.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "there is always a template to say something by"
+    )]
     pub fn in_words(
         folder: ClipFolder,
         labels: &[String],

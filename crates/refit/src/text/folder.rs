@@ -1,7 +1,7 @@
 //! The folder of a model that reads text.
 
 use super::TextModelError;
-use crate::family::{Shown, class_names, family, unnamed};
+use crate::family::{Shown, class_names, family, shown, unnamed};
 use burn::tensor::Device;
 use refit_core::{ConfigError, Source};
 use refit_io::{ckpt::Checkpoint, file::read_file};
@@ -45,7 +45,8 @@ impl TextFolder {
     pub fn open(path: &Path) -> Result<Self, TextModelError> {
         let file = path.join("config.json");
         let keys = object(&file)?;
-        if let Some(shown @ (Shown::Pictures | Shown::Both)) = Shown::to(family(&keys)) {
+        let shown = shown(&keys).map_err(setting(&file))?;
+        if shown != Shown::Texts {
             return Err(TextModelError::OtherFamily {
                 folder: path.into(),
                 family: family(&keys).into(),

@@ -93,6 +93,27 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The verbs that read it, as a sentence.
+    const fn verbs(&self, task: Option<TextTask>) -> &'static str {
+        match (self, task) {
+            (Self::Text(_), Some(task)) => match task {
+                TextTask::States => {
+                    "`refit embed`, `refit eval` and `refit tune` read it, `refit classify` with a --head"
+                }
+                TextTask::Sequence { classes: 2.. } => {
+                    "`refit classify`, `refit eval` and `refit embed` read it"
+                }
+                TextTask::NextWord | TextTask::Answer => {
+                    "`refit generate`, `refit eval` and `refit embed` read it"
+                }
+                _ => "`refit eval` and `refit embed` read it",
+            },
+            _ => Shown::Both.verbs(),
+        }
+    }
+}
+
 impl ModelInfo {
     /// Looks at the folder of a model; `None` where there is no `config.json`.
     pub(super) fn read(folder: &Path) -> Option<Self> {
@@ -142,6 +163,11 @@ impl ModelInfo {
         let wrong = |error: ConfigError| format!("`{}`: {}", file.display(), told(&error));
         let config = Config::read(keys, shown).map_err(wrong)?;
         self.task = config.task();
+        let task = match &config {
+            Config::Text(config) => Some(config.task()),
+            _ => None,
+        };
+        self.verbs = Some(config.verbs(task));
         match &config {
             Config::Text(config) => {
                 let size = config.size();
@@ -151,10 +177,11 @@ impl ModelInfo {
             }
             Config::Image(config) => {
                 self.image_size = config.side().map(|side| side as u64);
-                self.task = Some(match config.num_labels() {
-                    0 => "vectors of pictures",
-                    _ => "classes of pictures",
-                });
+                self.task = Some("classes of pictures");
+                if config.num_labels() == 0 {
+                    self.task = Some("vectors of pictures");
+                    self.verbs = Some("no verb reads one without classes");
+                }
             }
             Config::Clip(config) => {
                 let text = config.text_size();
