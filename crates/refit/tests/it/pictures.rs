@@ -241,8 +241,8 @@ fn pictures_are_told_by_what_is_said_about_them() {
     let alone = ask("pictures/red.ppm", "").remove(0);
     assert!((learn(&alone) - learn(&found[1])).abs() < 1e-5);
     // What is said in two ways is the mean of both, whose order does not matter.
-    let one = "--hypothesis learn{}";
-    let two = "--hypothesis {}from";
+    let one = "--hypothesis learn,{}";
+    let two = "--hypothesis {},from";
     let [first, second] = [one, two].map(|said| ask("pictures/red.ppm", said).remove(0));
     let both = ask("pictures/red.ppm", &format!("{one} {two}")).remove(0);
     let turned = ask("pictures/red.ppm", &format!("{two} {one}")).remove(0);
@@ -258,11 +258,11 @@ fn pictures_are_told_by_what_is_said_about_them() {
             sandbox.file(&format!("{place}/{at}.ppm"), picture([80 * at, 0, 255]));
         }
     }
-    let score = document(
-        &sandbox,
-        &format!("eval {folder} --data classes --split train"),
-    );
-    assert_eq!(score["images"], 3);
+    let images = |part: &str| {
+        let args = format!("eval {folder} --data classes --split {part}");
+        document(&sandbox, &args)["images"].as_u64().unwrap()
+    };
+    assert_eq!(["train", "val", "test"].map(images).iter().sum::<u64>(), 9);
     // Other colours in what the publisher says, other answers.
     sandbox.file(
         &format!("{folder}/preprocessor_config.json"),

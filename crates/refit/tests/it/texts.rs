@@ -369,7 +369,7 @@ fn a_plan_refuses_the_rows_that_a_run_would() {
     );
     sandbox.file(
         "fine.tsv",
-        "label\ttext\tscore\ttext_b\nbad\tlearn\t1\tfrom\n",
+        "label\ttext\tscore\ttext_b\nbad\tlearn\t1\tfrom\ngood\tmodel\t2\tmodels\n",
     );
     sandbox.file("worse.tsv", "label\ttext\nworse\tlearn\n");
     sandbox.file("words.tsv", "score\ttext\ttext_b\nhigh\tlearn\tfrom\n");
