@@ -3,7 +3,7 @@
 use crate::job::{DEFAULT_SIZES, generated};
 use refit_core::ConfigError;
 use refit_io::data::{
-    Colour, DataError, FolderOptions, ImageShape, Task, read_task, suite, task_files,
+    Colour, DataError, Filter, FolderOptions, PictureFit, Task, read_task, suite, task_files,
 };
 use refit_nn::ImageConfig;
 use std::{
@@ -98,23 +98,15 @@ impl fmt::Display for TaskSource {
     }
 }
 
-/// How pictures in folders are read so that they fit `config`.
+/// How pictures in folders are read so that they fit `config`, where nothing else is said.
 pub fn folder_options(config: &ImageConfig) -> FolderOptions {
-    let square = |side: usize, channels: usize| FolderOptions {
-        size: Some([side, side]),
-        colour: if channels == 3 {
-            Colour::Rgb
-        } else {
-            Colour::Gray
+    let square = |side| PictureFit::square(side, Filter::Triangle);
+    FolderOptions {
+        fit: config.side().map(square),
+        colour: match config.channels() {
+            Some(3) => Colour::Rgb,
+            _ => Colour::Gray,
         },
         ..FolderOptions::default()
-    };
-    match config {
-        ImageConfig::Vit(c) => square(c.image_size, c.num_channels),
-        ImageConfig::ConvNet(c) => square(c.image_size, c.num_channels),
-        ImageConfig::CifarResnet(c) => square(ImageShape::CIFAR.width, c.num_channels),
-        // They see any size, and were published for this one.
-        ImageConfig::Resnet(c) => square(224, c.num_channels),
-        _ => FolderOptions::default(),
     }
 }

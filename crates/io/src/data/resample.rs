@@ -2,7 +2,7 @@
 
 /// How a pixel of the result is made from those of the source that lie under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Filter {
+pub enum Filter {
     /// Mean of the pixels whose centres fall into it (nearest pixel when enlarging): Pillow's `BOX`.
     Box,
     /// Weights fall linearly to zero over one pixel, of the source when enlarging and of the result when shrinking:

@@ -11,10 +11,10 @@ pub use scope::Scope;
 
 use crate::NnError;
 use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
-use read::read;
+use read::{check_header, read};
 use refit_core::{DType, ParamPath, Seed, Sink, Source, TensorMeta};
 use refit_kernels::dual::Dual;
-use scope::{Created, Loading, Mode};
+use scope::{Created, Loading, Mode, Read};
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 /// Named weights on a device, each flat, in the order in which the model asks for them.
@@ -116,14 +116,42 @@ impl Weights {
         bind: impl FnOnce(&Scope<'_>) -> Result<M, NnError>,
         as_stored: bool,
     ) -> Result<Self, NnError> {
-        let stored = source.tensors().iter().enumerate();
-        let stored: HashMap<&str, usize> = stored.map(|(i, m)| (m.path.as_str(), i)).collect();
         let read = |at, shape: &[usize], is_matrix| {
             read(source, at, shape, as_stored && is_matrix, device)
         };
+        Self::gather(source, device, &read, bind)
+    }
+
+    /// Checks that a checkpoint holds the tensors that `bind` asks for, from its headers alone: no value is read.
+    ///
+    /// # Errors
+    /// Missing or left-over tensors, all of them together; a misshapen one, or one that is no weight; those of `bind`.
+    ///
+    /// # Cost
+    /// Memory for as many zeros as the model has values, which most systems give when they are touched.
+    pub fn check<M, S: Source>(
+        source: &S,
+        bind: impl FnOnce(&Scope<'_>) -> Result<M, NnError>,
+    ) -> Result<(), NnError> {
+        let device = Device::flex();
+        let read = |at, shape: &[usize], _| {
+            check_header(&source.tensors()[at], shape)?;
+            Ok(Tensor::zeros([shape.iter().product::<usize>()], &device))
+        };
+        Self::gather(source, &device, &read, bind).map(drop)
+    }
+
+    fn gather<M, S: Source>(
+        source: &S,
+        device: &Device,
+        read: Read<'_>,
+        bind: impl FnOnce(&Scope<'_>) -> Result<M, NnError>,
+    ) -> Result<Self, NnError> {
+        let stored = source.tensors().iter().enumerate();
+        let stored: HashMap<&str, usize> = stored.map(|(i, m)| (m.path.as_str(), i)).collect();
         let mode = Mode::Load(Box::new(Loading {
             stored: &stored,
-            read: &read,
+            read,
             device: device.clone(),
             room: source.tensors().iter().map(TensorMeta::len).sum(),
             taken: RefCell::default(),

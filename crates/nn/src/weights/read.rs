@@ -3,7 +3,7 @@
 use crate::NnError;
 use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
 use burn_std::{AllocationProperty, Bytes};
-use refit_core::{DType, Source};
+use refit_core::{DType, Source, TensorMeta};
 use refit_kernels::{HalfKind, widen};
 
 /// Reads a tensor as f32; with `as_stored` one of half precision as it is.
@@ -16,20 +16,7 @@ pub(super) fn read<S: Source>(
 ) -> Result<Tensor<1>, NnError> {
     let meta = &source.tensors()[at];
     let path = || meta.path.clone();
-    if !meta.dtype.is_weight() {
-        return Err(NnError::DType {
-            path: path(),
-            found: meta.dtype,
-        });
-    }
-    if meta.shape != shape {
-        let (found, expected) = (meta.shape.clone(), shape.to_vec());
-        return Err(NnError::Shape {
-            path: path(),
-            found,
-            expected,
-        });
-    }
+    check_header(meta, shape)?;
     let half = match meta.dtype {
         DType::F16 => Some((HalfKind::F16, BurnDType::F16)),
         DType::BF16 => Some((HalfKind::BF16, BurnDType::BF16)),
@@ -87,6 +74,24 @@ fn is_finite(data: &TensorData) -> bool {
             values.chunks(1 << 12).all(all)
         }
     }
+}
+
+/// Checks that a tensor is a weight of an expected shape.
+pub(super) fn check_header(meta: &TensorMeta, shape: &[usize]) -> Result<(), NnError> {
+    let path = meta.path.clone();
+    if !meta.dtype.is_weight() {
+        let found = meta.dtype;
+        return Err(NnError::DType { path, found });
+    }
+    if meta.shape != shape {
+        let (found, expected) = (meta.shape.clone(), shape.to_vec());
+        return Err(NnError::Shape {
+            path,
+            found,
+            expected,
+        });
+    }
+    Ok(())
 }
 
 /// The values of a tensor where they lie: nothing is copied until something writes there.

@@ -10,23 +10,32 @@ use crate::{
 };
 use refit_core::ConfigError;
 use refit_kernels::dual::{AttentionMask, Dual};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// Configuration of a [`Dinov2`], as its `config.json` holds it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Dinov2Config {
-    hidden: usize,
+    #[serde(rename = "hidden_size")]
+    pub(super) hidden: usize,
+    #[serde(rename = "num_hidden_layers")]
     layers: usize,
+    #[serde(rename = "num_attention_heads")]
     heads: usize,
-    inner: usize,
+    mlp_ratio: usize,
+    #[serde(rename = "hidden_act")]
     activation: Activation,
+    #[serde(rename = "layer_norm_eps")]
     eps: f64,
-    image_size: usize,
-    patch_size: usize,
-    channels: usize,
+    pub(super) image_size: usize,
+    pub(super) patch_size: usize,
+    #[serde(rename = "num_channels")]
+    pub(super) channels: usize,
+    #[serde(rename = "qkv_bias")]
     bias: bool,
     /// Classes of the classifier; 0 without one.
-    classes: usize,
+    #[serde(rename = "num_labels")]
+    pub(super) classes: usize,
 }
 
 impl Dinov2Config {
@@ -39,23 +48,24 @@ impl Dinov2Config {
         settings.only("model_type", &"dinov2".to_owned())?;
         settings.only("use_swiglu_ffn", &false)?;
         let hidden = settings.size("hidden_size", 768)?;
-        let inner = hidden * settings.size("mlp_ratio", 4)?;
-        if inner > 1 << 20 {
+        let mlp_ratio = settings.size("mlp_ratio", 4)?;
+        if hidden * mlp_ratio > 1 << 20 {
             let expected = format!("at most 2^20 over `hidden_size` {hidden}");
-            return Err(ConfigError::range("mlp_ratio", inner / hidden, expected));
+            return Err(ConfigError::range("mlp_ratio", mlp_ratio, expected));
         }
+        let named = settings.image_classes()?;
         let config = Self {
             hidden,
             layers: settings.layers("num_hidden_layers", 12)?,
             heads: settings.heads("num_attention_heads", 12, hidden)?,
-            inner,
+            mlp_ratio,
             activation: settings.get("hidden_act", Activation::Gelu)?,
             eps: settings.eps("layer_norm_eps", 1e-6)?,
             image_size: settings.size("image_size", 224)?,
             patch_size: settings.size("patch_size", 14)?,
             channels: settings.size("num_channels", 3)?,
             bias: settings.get("qkv_bias", true)?,
-            classes: settings.image_classes()?,
+            classes: settings.get("num_labels", named)?,
         };
         super::patch(config.patch_size, config.image_size)?;
         Ok(config)
@@ -97,6 +107,7 @@ impl Dinov2Config {
 
     fn layer(&self, scope: &Scope<'_>) -> Result<Layer, NnError> {
         let (d, heads) = (self.hidden, Heads::even(self.hidden, self.heads));
+        let inner = d * self.mlp_ratio;
         let norm = |name| Norm::layer(&scope.at(name), d, self.eps);
         let scale = |name| scope.at(name).tensor("lambda1", [d], Init::Ones);
         Ok(Layer {
@@ -105,8 +116,8 @@ impl Dinov2Config {
             scales: Some([scale("layer_scale1")?, scale("layer_scale2")?]),
             mlp_norm: norm("norm2")?,
             mlp: Mlp::new(
-                dense(&scope.at("mlp.fc1"), d, self.inner, true)?,
-                dense(&scope.at("mlp.fc2"), self.inner, d, true)?,
+                dense(&scope.at("mlp.fc1"), d, inner, true)?,
+                dense(&scope.at("mlp.fc2"), inner, d, true)?,
                 self.activation,
             )
             .into(),

@@ -31,6 +31,30 @@ impl Settings<'_> {
         Ok(self.find(key)?.unwrap_or(default))
     }
 
+    /// All settings of a model of our own, which has no others; what tools of Hugging Face write into every file says
+    /// nothing of the architecture.
+    pub(super) fn own<T: DeserializeOwned>(self) -> Result<T, ConfigError> {
+        const BOOKKEEPING: [&str; 7] = [
+            "_name_or_path",
+            "architectures",
+            "dtype",
+            "id2label",
+            "label2id",
+            "torch_dtype",
+            "transformers_version",
+        ];
+        let said = self.0.iter().filter(|(key, _)| {
+            let key = key.as_str();
+            key != "model_type" && !BOOKKEEPING.contains(&key)
+        });
+        let keys: Map<String, Value> = said.map(|(k, v)| (k.clone(), v.clone())).collect();
+        T::deserialize(Value::Object(keys)).map_err(|error| {
+            let name = self.0.get("model_type").and_then(Value::as_str);
+            let words = format!("of `{}`: {error}", name.unwrap_or_default());
+            ConfigError::conflict("settings", words)
+        })
+    }
+
     /// A size that is neither zero nor so large that shapes could overflow.
     pub(super) fn size(self, key: &'static str, default: usize) -> Result<usize, ConfigError> {
         let value = self.get(key, default)?;

@@ -1,5 +1,6 @@
 //! What can go wrong with a classifier.
 
+use crate::{family::Shown, text::TextModelError};
 use refit_core::{ConfigError, Hint};
 use refit_io::{atomic::AtomicError, ckpt::CkptError, data::DataError, file::FileError};
 use refit_nn::NnError;
@@ -29,15 +30,33 @@ pub enum ClassifierError {
         /// What the reader stumbled over.
         problem: String,
     },
-    /// A small file does not say what it should.
-    #[error("`{}`: {problem}", path.display())]
-    Document {
+    /// A family of models that is shown something else.
+    #[error("`{}` describes a `{family}`, which {}; expected a model that sees pictures", path.display(), shown.does())]
+    OtherFamily {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-        /// The nearest valid name, where a name is misspelt.
-        nearest: Option<String>,
+        /// The name of the family.
+        family: String,
+        /// What it is shown.
+        shown: Shown,
+    },
+    /// A small file describes another model than was expected.
+    #[error("`{}` describes another model than the settings of the run", path.display())]
+    OtherModel {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A model that tells no classes.
+    #[error("`{}` is a model that gives vectors, expected one that has classes", path.display())]
+    NoClasses {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A model that does not say how large its pictures are.
+    #[error("`{}` is a model that does not say how large its pictures are", path.display())]
+    NoSize {
+        /// The folder.
+        path: PathBuf,
     },
     /// Images that the architecture does not take.
     #[error("images are {found}, the model takes {expected}")]
@@ -63,6 +82,9 @@ pub enum ClassifierError {
         /// Classes of the model.
         expected: usize,
     },
+    /// A file of settings or texts cannot be used.
+    #[error(transparent)]
+    Text(Box<TextModelError>),
     /// The listener asked for a stop.
     #[error("interrupted")]
     Interrupted,
@@ -86,6 +108,12 @@ pub enum ClassifierError {
     Output(#[from] AtomicError),
 }
 
+impl From<TextModelError> for ClassifierError {
+    fn from(error: TextModelError) -> Self {
+        Self::Text(Box::new(error))
+    }
+}
+
 impl Hint for ClassifierError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
@@ -95,10 +123,11 @@ impl Hint for ClassifierError {
             Self::NotJson { .. } => {
                 Some("give an architecture as JSON; `recipes/models/` holds some".into())
             }
-            Self::Document {
-                nearest: Some(name),
-                ..
-            } => Some(format!("did you mean `{name}`?").into()),
+            Self::OtherFamily { shown, .. } => Some(shown.verbs().into()),
+            Self::NoClasses { .. } => {
+                Some("`architectures` in its config.json says what it was trained for".into())
+            }
+            Self::NoSize { .. } => Some("`refit eval` scores it on pictures of one size".into()),
             Self::Images { .. } => {
                 Some("choose an architecture for these images, or other images".into())
             }
@@ -109,6 +138,7 @@ impl Hint for ClassifierError {
                 Some("score the model on the task that it was trained for".into())
             }
             Self::File(error) => error.hint(),
+            Self::Text(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::Data(error) => error.hint(),
             Self::Model(error) => error.hint(),

@@ -1,15 +1,20 @@
 //! The folder of a model, in the layout and names of Hugging Face.
 
 use super::{
-    Classifier, ClassifierError,
-    documents::{read_config, read_normalise, write_json, write_normalise},
+    Classifier, ClassifierError, Preprocessing,
+    documents::{read_keys, understand, write_json, write_normalise},
+};
+use crate::{
+    family::{class_names, unnamed},
+    source::folder_options,
+    text::setting,
 };
 use burn::tensor::Device;
-use refit_core::{DType, Sink, TensorMeta};
+use refit_core::{ConfigError, DType, Sink, Source, TensorMeta};
 use refit_io::{
     atomic::AtomicError,
     ckpt::{Checkpoint, CheckpointWriter, WriteOptions},
-    data::Normalise,
+    data::{FolderOptions, ImageSet, Normalise},
 };
 use refit_nn::{ImageConfig, Weights};
 use std::{
@@ -32,8 +37,10 @@ pub struct ModelFolder {
     pub checkpoint: Checkpoint,
     /// The architecture.
     pub config: ImageConfig,
-    /// What pixels go through, where the folder says so.
-    pub normalise: Option<Normalise>,
+    /// What pictures go through, where the folder says so.
+    pub preprocessing: Preprocessing,
+    /// Names of its classes, where the folder says so.
+    pub labels: Option<Vec<String>>,
     /// Where what describes it lies.
     home: PathBuf,
 }
@@ -57,7 +64,10 @@ impl ModelFolder {
                 missing: config_path,
             });
         }
-        Self::assemble(checkpoint, read_config(&config_path)?, folder)
+        let keys = read_keys(&config_path)?;
+        let config = understand(&config_path, &keys)?;
+        let labels = class_names(&keys, config.num_labels()).map_err(setting(&config_path))?;
+        Self::assemble(checkpoint, config, labels, folder)
     }
 
     /// Opens a checkpoint with an architecture from elsewhere.
@@ -72,20 +82,21 @@ impl ModelFolder {
         } else {
             PathBuf::from(path).join("-")
         };
-        Self::assemble(checkpoint, config, &folder)
+        Self::assemble(checkpoint, config, None, &folder)
     }
 
     fn assemble(
         checkpoint: Checkpoint,
         config: ImageConfig,
+        labels: Option<Vec<String>>,
         folder: &Path,
     ) -> Result<Self, ClassifierError> {
         config.check()?;
-        let normalise = read_normalise(&folder.join(PREPROCESSOR))?;
         Ok(Self {
             checkpoint,
+            preprocessing: Preprocessing::read(folder, config.side())?,
+            labels: labels.filter(|names| !names.is_empty()),
             config,
-            normalise,
             home: folder.into(),
         })
     }
@@ -118,10 +129,62 @@ impl ModelFolder {
     /// # Errors
     /// An architecture with far too many channels.
     pub fn normalise(&self) -> Result<Normalise, ClassifierError> {
-        match &self.normalise {
+        match &self.preprocessing.normalise {
             Some(normalise) => Ok(normalise.clone()),
             None => identity(&self.config),
         }
+    }
+
+    /// How pictures in folders are read.
+    pub fn picture_options(&self) -> FolderOptions {
+        let usual = folder_options(&self.config);
+        FolderOptions {
+            fit: self.preprocessing.fit.or(usual.fit),
+            ..usual
+        }
+    }
+
+    /// The same images by the classes of the model, where both tell their names; `None` where they are the same already, or
+    /// the model tells none.
+    ///
+    /// # Errors
+    /// A class that the model does not have.
+    pub fn named(&self, set: &ImageSet) -> Result<Option<ImageSet>, ClassifierError> {
+        let Some(labels) = &self.labels else {
+            return Ok(None);
+        };
+        let are_none = labels
+            .iter()
+            .enumerate()
+            .all(|(at, name)| *name == unnamed(at));
+        if are_none || labels[..] == set.classes()[..] {
+            return Ok(None);
+        }
+        let known = |name: &String| {
+            let place = labels.iter().position(|label| label == name);
+            let error = || ConfigError::unknown("class", name, labels.iter().map(String::as_str));
+            place.map(|place| place as u32).ok_or_else(error)
+        };
+        let places: Vec<u32> = set.classes().iter().map(known).collect::<Result<_, _>>()?;
+        let found = set.labels().iter().map(|&label| places[label as usize]);
+        Ok(Some(ImageSet::new(
+            set.name(),
+            labels.clone(),
+            set.shape(),
+            set.images().to_vec(),
+            found.collect::<Vec<_>>(),
+        )?))
+    }
+
+    /// Where it lies.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Number of values of all tensors.
+    pub fn num_values(&self) -> u64 {
+        let tensors = self.checkpoint.tensors().iter();
+        tensors.map(|meta| meta.len() as u64).sum()
     }
 }
 
@@ -146,14 +209,8 @@ pub(crate) fn remove_model(folder: &Path) -> Result<(), AtomicError> {
 
 /// Pixels as they are, between 0 and 1.
 fn identity(config: &ImageConfig) -> Result<Normalise, ClassifierError> {
-    let channels = match config {
-        ImageConfig::Vit(c) => c.num_channels,
-        ImageConfig::ConvNet(c) => c.num_channels,
-        ImageConfig::CifarResnet(c) => c.num_channels,
-        ImageConfig::Resnet(c) => c.num_channels,
-        // An MLP does not say how many channels its inputs are made of; gray is all that fits anything.
-        _ => 1,
-    };
+    // A perceptron does not say how many channels its inputs are made of; gray is all that fits anything.
+    let channels = config.channels().unwrap_or(1);
     Ok(Normalise::new(vec![0.0; channels], vec![1.0; channels])?)
 }
 

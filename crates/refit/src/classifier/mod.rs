@@ -25,6 +25,7 @@ mod documents;
 mod error;
 mod fit;
 mod folder;
+mod preprocessing;
 mod score;
 mod state;
 mod transfer;
@@ -34,12 +35,13 @@ pub use error::ClassifierError;
 pub use fit::{AugmentName, FitSettings, Fitted, OptimizerName, SaveHook, TrainingRun};
 pub use folder::{CONFIG, ModelFolder, PREPROCESSOR};
 pub(crate) use folder::{remove_model, save_weights, weights_file};
+pub use preprocessing::Preprocessing;
 pub use score::Score;
 pub(crate) use score::{Hits, check_set};
 pub(crate) use state::{load_state, save_state};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use refit_core::{ConfigError, Seed};
+use refit_core::Seed;
 use refit_io::data::{Batch, ImageShape, Normalise, Task};
 use refit_nn::{ImageConfig, Weights};
 
@@ -84,16 +86,10 @@ impl Classifier {
 
 /// The architecture with as many classes as the data has.
 pub(crate) fn with_classes(
-    mut config: ImageConfig,
+    config: ImageConfig,
     classes: usize,
 ) -> Result<ImageConfig, ClassifierError> {
-    match &mut config {
-        ImageConfig::Vit(c) => c.num_labels = classes,
-        ImageConfig::Mlp(c) => c.num_labels = classes,
-        ImageConfig::ConvNet(c) => c.num_labels = classes,
-        ImageConfig::CifarResnet(c) => c.num_labels = classes,
-        other => return Err(unsupported(other)),
-    }
+    let config = config.with_labels(classes);
     config.check()?;
     Ok(config)
 }
@@ -101,35 +97,13 @@ pub(crate) fn with_classes(
 /// Checks that images of `shape` fit the architecture.
 pub(crate) fn check_images(config: &ImageConfig, shape: ImageShape) -> Result<(), ClassifierError> {
     config.check()?;
-    let square = |channels: usize, side: usize| ImageShape {
-        channels,
-        height: side,
-        width: side,
-    };
-    let expected = match config {
-        ImageConfig::Vit(c) => square(c.num_channels, c.image_size),
-        ImageConfig::ConvNet(c) => square(c.num_channels, c.image_size),
-        ImageConfig::CifarResnet(c) => square(c.num_channels, 32),
-        ImageConfig::Mlp(c) if c.inputs == shape.len() => return Ok(()),
-        ImageConfig::Mlp(c) => {
-            return Err(ClassifierError::Images {
-                found: shape.to_string(),
-                expected: format!("{} values", c.inputs),
-            });
-        }
-        other => return Err(unsupported(other)),
-    };
-    if shape == expected {
+    if config.takes([shape.channels, shape.height, shape.width]) {
         return Ok(());
     }
     Err(ClassifierError::Images {
         found: shape.to_string(),
-        expected: expected.to_string(),
+        expected: config.expects(),
     })
-}
-
-fn unsupported(config: &ImageConfig) -> ClassifierError {
-    ConfigError::conflict("model_type", format!("of {config:?} is not supported here")).into()
 }
 
 /// The pixels of a batch as `[n, c, h, w]` on `device`.

@@ -113,7 +113,8 @@ fn share(part: usize, whole: usize) -> f64 {
 }
 
 impl Score {
-    fn of(set: &ImageSet, hits: &Hits) -> Self {
+    /// The score of as many hits on `set`.
+    pub(crate) fn of(set: &ImageSet, hits: &Hits) -> Self {
         let counts = set.class_counts();
         let classes = set.classes().iter().zip(hits.0.iter().zip(&counts));
         let per_class: BTreeMap<String, f64> = classes

@@ -27,7 +27,7 @@ impl Classifier {
                 afresh.push(name.to_owned());
             }
         }
-        if let Some(normalise) = &from.normalise {
+        if let Some(normalise) = &from.preprocessing.normalise {
             self.normalise = normalise.clone();
         }
         Ok(afresh)

@@ -6,9 +6,11 @@ use super::{
     ui::{Show, Ui},
 };
 use crate::{
-    clip::{ClipFolder, PictureClassifier},
+    classifier::ModelFolder,
+    family::{Shown, family},
+    pictures::{ClipFolder, PictureClassifier, Seen},
     report::count,
-    text::{Labelled, TextClassifier, TextFolder, ZeroShot, open_head, read_lines},
+    text::{Labelled, TextClassifier, TextFolder, ZeroShot, object, open_head, read_lines},
 };
 use refit_io::data::find_pictures;
 use serde::Serialize;
@@ -17,19 +19,20 @@ use std::path::PathBuf;
 /// Tell classes of texts or pictures
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-MODEL is a folder as Hugging Face publishes it: config.json, weights, tokenizer.json. Its own classes are told; those of \
-a --head that `refit tune` wrote, for an encoder; or any --label, by a model that says whether one text follows from \
-another (MNLI). A CLIP model tells which --label fits a picture. Every text or picture is a JSON object on a line of its \
-own: the text or the path, its label, and the probability of each.
+MODEL is a folder as Hugging Face publishes it: config.json, weights; for texts tokenizer.json, for pictures \
+preprocessor_config.json. Its own classes are told (ViT, DINOv2 and ResNet tell those of pictures); those of a --head \
+that `refit tune` wrote, for an encoder; or any --label, by a model that says whether one text follows from another \
+(MNLI), or of pictures by a CLIP. Every text or picture is a JSON object on a line of its own: the text or the path, its \
+label, and the probability of each.
 
 Examples:
   refit classify models/all-MiniLM-L6-v2 --head runs/head/head --input sentences.txt
   refit classify models/mnli --label sport --label music --input sentences.txt --json")]
 pub(super) struct ClassifyArgs {
-    /// Folder of a model that reads text, or of a CLIP model
+    /// Folder of a model that reads texts or sees pictures
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Texts, one per line; for CLIP a picture or a folder of pictures
+    /// Texts, one per line; or a picture or a folder of pictures
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
     /// Folder `head` that `refit tune` wrote
@@ -38,9 +41,9 @@ pub(super) struct ClassifyArgs {
     /// A class in words; twice or more
     #[arg(long, value_name = "WORDS", conflicts_with = "head")]
     label: Vec<String>,
-    /// What a text says if it is of a class; {} stands for the label [default: This example is {}., of a picture: a photo of a {}.]
+    /// What is said if it is of a class; {} stands for the label; of pictures, may be given several times [default: This example is {}., of a picture: a photo of a {}.]
     #[arg(long, value_name = "TEXT", requires = "label")]
-    hypothesis: Option<String>,
+    hypothesis: Vec<String>,
     /// Labels do not exclude each other: each has a probability of its own
     #[arg(long, requires = "label")]
     several: bool,
@@ -52,8 +55,11 @@ pub(super) struct ClassifyArgs {
 }
 
 pub(super) fn run(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
-    if ClipFolder::is_one(&args.model) {
-        return see(args, ui);
+    let keys = object(&args.model.join("config.json"))?;
+    match Shown::to(family(&keys)) {
+        Some(Shown::Pictures) => return see(args, ui),
+        Some(Shown::Both) => return compare(args, ui),
+        _ => {}
     }
     let mut folder = TextFolder::open(&args.model)?;
     if let Some(longest) = args.max_length {
@@ -67,8 +73,20 @@ pub(super) fn run(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
             .hint("`refit eval --task regression` says how good its numbers are"));
     }
     let zero_shot = (!args.label.is_empty()).then(|| {
-        let hypothesis = args.hypothesis.as_deref();
-        ZeroShot::new(&args.label, hypothesis, args.several, &names)
+        let hypothesis = match &args.hypothesis[..] {
+            [] => None,
+            [one] => Some(one.as_str()),
+            _ => {
+                let words = "several --hypothesis are for a model that sees pictures";
+                return Err(CliError::plain(Exit::Usage, words));
+            }
+        };
+        Ok(ZeroShot::new(
+            &args.label,
+            hypothesis,
+            args.several,
+            &names,
+        )?)
     });
     let zero_shot = zero_shot.transpose()?;
     let texts = read_lines(&args.input)?;
@@ -77,7 +95,7 @@ pub(super) fn run(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
         return ui.show(&Summary {
             model: args.model.clone(),
             parameters: folder.num_values(),
-            texts: texts.len(),
+            inputs: texts.len(),
             labels: if args.label.is_empty() {
                 names
             } else {
@@ -98,52 +116,95 @@ pub(super) fn run(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
             count(cut as u64),
         ));
     }
-    show(found, ui)
+    if ui.json() {
+        return ui.print_json(&Texts { texts: found });
+    }
+    lines(&found, ui)
 }
 
-/// Classes of pictures.
+/// Classes of pictures by the head of a model.
 fn see(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
-    for (flag, given) in [
-        ("--head", args.head.is_some()),
-        ("--several", args.several),
-        ("--max-length", args.max_length.is_some()),
-    ] {
-        if given {
-            let words = format!("{flag} has no effect on a model that sees pictures");
-            return Err(CliError::plain(Exit::Usage, words));
-        }
-    }
-    let hypothesis = args.hypothesis.as_deref();
-    PictureClassifier::check(&args.label, hypothesis)?;
+    let words = "a model that tells its own classes of pictures";
+    without_effect(args, words, &[("--label", !args.label.is_empty())])?;
+    let folder = ModelFolder::open(&args.model)?;
+    let (_, labels) = PictureClassifier::check(&folder)?;
+    look(args, folder.num_values(), labels, ui, || {
+        let device = args.run.device.open();
+        Ok(PictureClassifier::load(&folder, &device)?)
+    })
+}
+
+/// Classes of pictures in words.
+fn compare(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
+    without_effect(args, "a model that sees pictures", &[])?;
+    PictureClassifier::check_words(&args.label, &args.hypothesis)?;
     let folder = ClipFolder::open(&args.model)?;
+    look(args, folder.num_values(), args.label.clone(), ui, || {
+        let device = args.run.device.open();
+        let (labels, said) = (&args.label, &args.hypothesis);
+        Ok(PictureClassifier::in_words(folder, labels, said, &device)?)
+    })
+}
+
+/// Looks at pictures with the model that `load` reads.
+fn look(
+    args: &ClassifyArgs,
+    parameters: u64,
+    labels: Vec<String>,
+    ui: &Ui,
+    load: impl FnOnce() -> Result<PictureClassifier, CliError>,
+) -> Result<(), CliError> {
     let pictures = find_pictures(&args.input)?;
     args.run.start_threads()?;
     if args.run.dry_run {
         return ui.show(&Summary {
             model: args.model.clone(),
-            parameters: folder.num_values(),
-            texts: pictures.len(),
-            labels: args.label.clone(),
+            parameters,
+            inputs: pictures.len(),
+            labels,
         });
     }
     ui.listen();
-    let device = args.run.device.open();
-    let model = PictureClassifier::load(folder, &args.label, hypothesis, &device)?;
-    show(model.label(&pictures, ui)?, ui)
+    let found = load()?.label(&pictures, ui)?;
+    if ui.json() {
+        return ui.print_json(&Pictures { pictures: found });
+    }
+    lines(&found, ui)
 }
 
-fn show(found: Vec<Labelled>, ui: &Ui) -> Result<(), CliError> {
-    if ui.json() {
-        return ui.print_json(&Found { texts: found });
+/// Refuses flags that would change nothing.
+fn without_effect(args: &ClassifyArgs, model: &str, more: &[(&str, bool)]) -> Result<(), CliError> {
+    let flags = [
+        ("--head", args.head.is_some()),
+        ("--several", args.several),
+        ("--max-length", args.max_length.is_some()),
+    ];
+    let mut flags = more.iter().chain(&flags);
+    match flags.find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((flag, _)) => {
+            let words = format!("{flag} has no effect on {model}");
+            Err(CliError::plain(Exit::Usage, words))
+        }
     }
-    let line = |text: &Labelled| serde_json::to_string(text).unwrap_or_default() + "\n";
+}
+
+/// One JSON object on each line.
+fn lines(found: &[impl Serialize], ui: &Ui) -> Result<(), CliError> {
+    let line = |one| serde_json::to_string(one).unwrap_or_default() + "\n";
     ui.print(&found.iter().map(line).collect::<String>())
 }
 
 /// What goes to stdout with `--json`.
 #[derive(Serialize)]
-struct Found {
+struct Texts {
     texts: Vec<Labelled>,
+}
+
+/// What goes to stdout with `--json`, of pictures.
+#[derive(Serialize)]
+struct Pictures {
+    pictures: Vec<Seen>,
 }
 
 /// What a dry run prints.
@@ -151,7 +212,7 @@ struct Found {
 struct Summary {
     model: PathBuf,
     parameters: u64,
-    texts: usize,
+    inputs: usize,
     labels: Vec<String>,
 }
 
@@ -161,7 +222,7 @@ impl Show for Summary {
             "model       {}: {} values\ninputs      {}\nlabels      {}\nnothing was computed (dry run)",
             self.model.display(),
             count(self.parameters),
-            count(self.texts as u64),
+            count(self.inputs as u64),
             self.labels.join(", "),
         )
     }

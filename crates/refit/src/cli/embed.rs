@@ -9,7 +9,7 @@ use crate::{
     report::count,
     text::{Embedder, Embeddings, TextFolder, TextModelError, read_lines},
 };
-use refit_core::{DType, Sink, TensorMeta};
+use refit_core::{DType, Progress, Sink, TensorMeta};
 use refit_io::ckpt::{CheckpointWriter, WriteOptions, encode_f32};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 MODEL is a folder as Hugging Face publishes it: config.json, weights, tokenizer.json, and for sentence encoders \
-modules.json and what it names. Without those a vector is the mean of a text's tokens. Vectors go to stdout, one JSON \
-list per line, or as the tensor `embeddings` into --out.
+modules.json and what it names. Without those a vector is the mean of a text's tokens. Vectors go to stdout as they are \
+done, one JSON list per line or with --json one document, or as the tensor `embeddings` into --out.
 
 Examples:
   refit embed models/all-MiniLM-L6-v2 --input sentences.txt > vectors.jsonl
@@ -37,9 +37,15 @@ pub(super) struct EmbedArgs {
     /// Replace --out
     #[arg(long, requires = "out")]
     force: bool,
+    /// Tokens to which texts are cut [default: as many as the model reads]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
     #[command(flatten)]
     pub(super) run: RunArgs,
 }
+
+/// Texts whose vectors are held together.
+const BLOCK: usize = 4096;
 
 pub(super) fn run(args: &EmbedArgs, ui: &Ui) -> Result<(), CliError> {
     if let Some(out) = &args.out {
@@ -51,7 +57,10 @@ pub(super) fn run(args: &EmbedArgs, ui: &Ui) -> Result<(), CliError> {
         check_place(out, args.force)?;
         check_not_input(out, [args.input.as_path(), args.model.as_path()])?;
     }
-    let folder = TextFolder::open(&args.model)?;
+    let mut folder = TextFolder::open(&args.model)?;
+    if let Some(longest) = args.max_length {
+        folder = folder.cut_to(longest)?;
+    }
     let texts = read_lines(&args.input)?;
     args.run.start_threads()?;
     if args.run.dry_run {
@@ -66,52 +75,134 @@ pub(super) fn run(args: &EmbedArgs, ui: &Ui) -> Result<(), CliError> {
     ui.listen();
     let longest = folder.longest;
     let embedder = Embedder::load(folder, &args.run.device.open())?;
-    let found = embedder.embed(&texts, ui)?;
-    if found.cut > 0 {
+    let job = Job {
+        embedder: &embedder,
+        texts: &texts,
+        ui,
+    };
+    let cut = match &args.out {
+        Some(out) => job.write(out, args.force)?,
+        None => job.print()?,
+    };
+    if cut > 0 {
         ui.say(format_args!(
             "{} of {} texts have {longest} tokens or more; what came after was not read",
-            count(found.cut as u64),
+            count(cut as u64),
             count(texts.len() as u64)
         ));
     }
-    match &args.out {
-        Some(out) => {
-            write(out, &found, args.force)?;
-            ui.show(&Written {
-                out: out.clone(),
-                texts: texts.len(),
-                width: found.width,
-            })
+    Ok(())
+}
+
+/// Texts and what turns them into vectors.
+struct Job<'a> {
+    embedder: &'a Embedder,
+    texts: &'a [String],
+    ui: &'a Ui,
+}
+
+impl Job<'_> {
+    /// Tells the vectors of one block of texts after the other; returns how many texts may have been cut.
+    fn each(
+        &self,
+        mut tell: impl FnMut(&Embeddings) -> Result<(), CliError>,
+    ) -> Result<usize, CliError> {
+        let (texts, mut cut) = (self.texts, 0);
+        self.ui.begin("embed", Some(texts.len() as u64));
+        for (at, block) in texts.chunks(BLOCK).enumerate() {
+            let done = at * BLOCK;
+            let found = self.embedder.embed(block, &Block(self.ui));
+            let found = found.map_err(|error| match error {
+                TextModelError::NoToken { text } => TextModelError::NoToken { text: text + done },
+                error => error,
+            })?;
+            cut += found.cut;
+            tell(&found)?;
         }
-        None if ui.json() => ui.show(&Vectors {
-            embeddings: found.values.chunks(found.width).collect(),
-        }),
-        None => ui.print(&lines(&found)),
+        Ok(cut)
+    }
+
+    /// Prints a list on each line, or one document, as vectors become known: what was printed stays when the work is cut.
+    fn print(&self) -> Result<usize, CliError> {
+        let (json, mut printed) = (self.ui.json(), 0);
+        if json {
+            self.ui.line("{\"embeddings\": [")?;
+        }
+        let done = self.each(|found| {
+            let mut text = String::new();
+            for row in found.values.chunks(found.width) {
+                text += match (json, printed) {
+                    (false, _) => "",
+                    (true, 0) => "\n",
+                    (true, _) => ",\n",
+                };
+                text += &serde_json::to_string(row).unwrap_or_default();
+                text += if json { "" } else { "\n" };
+                printed += 1;
+            }
+            self.ui.line(&text)
+        });
+        let cut = done.map_err(|error| {
+            if error.exit() != Exit::Interrupted {
+                return error;
+            }
+            let all = self.texts.len();
+            let words = format!("interrupted; {printed} of {all} vectors are printed");
+            CliError::plain(Exit::Interrupted, words)
+        })?;
+        self.ui.finish();
+        if json {
+            self.ui.line("\n]}\n")?;
+        }
+        Ok(cut)
+    }
+
+    /// Writes all vectors as one tensor.
+    fn write(&self, out: &Path, force: bool) -> Result<usize, CliError> {
+        let mut all = Vec::new();
+        let cut = self.each(|found| {
+            all.extend_from_slice(&found.values);
+            Ok(())
+        })?;
+        let width = self.embedder.width();
+        let meta = TensorMeta {
+            path: "embeddings".into(),
+            dtype: DType::F32,
+            shape: vec![self.texts.len(), width],
+        };
+        let options = WriteOptions {
+            overwrite: overwrite(force),
+            ..WriteOptions::default()
+        };
+        let mut writer = CheckpointWriter::create(out, vec![meta.clone()], options)?;
+        // Invariant: as many values as the shape says, in a dtype that holds them.
+        let bytes = encode_f32(&meta, &all).unwrap_or_default();
+        writer.put(&meta, &bytes)?;
+        writer.finish()?;
+        self.ui.show(&Written {
+            out: out.into(),
+            texts: self.texts.len(),
+            width,
+        })?;
+        Ok(cut)
     }
 }
 
-/// One JSON list per line.
-fn lines(found: &Embeddings) -> String {
-    let rows = found.values.chunks(found.width);
-    let line = |row| serde_json::to_string(row).unwrap_or_default() + "\n";
-    rows.map(|row: &[f32]| line(row)).collect()
-}
+/// Hears how far a block is, which is a part of a longer phase.
+struct Block<'a>(&'a Ui);
 
-fn write(out: &Path, found: &Embeddings, force: bool) -> Result<(), CliError> {
-    let meta = TensorMeta {
-        path: "embeddings".into(),
-        dtype: DType::F32,
-        shape: vec![found.values.len() / found.width, found.width],
-    };
-    let options = WriteOptions {
-        overwrite: overwrite(force),
-        ..WriteOptions::default()
-    };
-    let mut writer = CheckpointWriter::create(out, vec![meta.clone()], options)?;
-    // Invariant: as many values as the shape says, in a dtype that holds them.
-    let bytes = encode_f32(&meta, &found.values).unwrap_or_default();
-    writer.put(&meta, &bytes)?;
-    Ok(writer.finish()?)
+impl Progress for Block<'_> {
+    fn begin(&self, _phase: &str, _total: Option<u64>) {}
+
+    fn advance(&self, units: u64) {
+        self.0.advance(units);
+    }
+
+    fn note(&self, _text: &str) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.stopped()
+    }
 }
 
 impl From<TextModelError> for CliError {
@@ -144,18 +235,6 @@ impl Show for Summary {
             count(self.longest as u64),
             self.width,
         )
-    }
-}
-
-/// What goes to stdout with `--json`.
-#[derive(Serialize)]
-struct Vectors<'a> {
-    embeddings: Vec<&'a [f32]>,
-}
-
-impl Show for Vectors<'_> {
-    fn text(&self, _: &Ui) -> String {
-        String::new() // printed as lines instead
     }
 }
 

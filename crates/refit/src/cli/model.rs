@@ -19,6 +19,7 @@ impl From<ClassifierError> for CliError {
             ClassifierError::Interrupted => Self::interrupted(),
             ClassifierError::Output(error) => error.into(),
             ClassifierError::Checkpoint(error) => error.into(),
+            ClassifierError::Text(error) => (*error).into(),
             ClassifierError::Train(
                 error @ (TrainError::Save(_) | TrainError::Objective { .. }),
             ) => Self::new(Exit::Failed, &error),

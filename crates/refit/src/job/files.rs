@@ -58,11 +58,8 @@ impl MultiTask {
     ) -> Result<Weights, ClassifierError> {
         let stored = ModelFolder::open(folder)?;
         if stored.config != self.config(form) {
-            return Err(ClassifierError::Document {
-                path: folder.join(CONFIG),
-                problem: "describes another model than the settings of the run".into(),
-                nearest: None,
-            });
+            let path = folder.join(CONFIG);
+            return Err(ClassifierError::OtherModel { path });
         }
         let weights = stored.load(device)?.weights;
         Ok(match form {

@@ -149,7 +149,7 @@ fn architecture(encoder: &ImageConfig) -> String {
             vit.num_hidden_layers, vit.hidden_size, vit.patch_size
         ),
         ImageConfig::Mlp(mlp) => format!("a perceptron with hidden layers of {:?}", mlp.hidden),
-        other => format!("{other:?}"),
+        other => format!("a `{}`", other.family()),
     }
 }
 

@@ -5,7 +5,6 @@ use crate::{
     classifier::{ClassifierError, ModelFolder},
     outcome::CurvePoint,
     run::{MetricsWriter, keep_metrics, read_document, write_document},
-    source::folder_options,
     trace::{self, SavedAdaptation},
 };
 use burn::tensor::{Device, Tensor, TensorData};
@@ -221,7 +220,7 @@ impl Task {
             .as_ref()
             .expect("access was checked when the plan was made");
         let task = source
-            .read(&folder_options(&model.config))
+            .read(&folder.picture_options())
             .map_err(|problem| RecipeError::Data {
                 name: expert.name.clone(),
                 problem,

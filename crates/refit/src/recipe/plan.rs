@@ -5,7 +5,6 @@ use crate::{
     classifier::{CONFIG, ModelFolder, PREPROCESSOR, check_set, remove_model},
     companions::Companions,
     outcome::CurvePoint,
-    source::folder_options,
 };
 use refit_core::{DataAccess, ParamPath, Progress, Source, StopReason};
 use refit_io::{
@@ -156,12 +155,13 @@ impl MergePlan {
                 problem,
             };
             let folder = ModelFolder::open(checkpoint.path()).map_err(wrap)?;
-            let task = source
-                .read(&folder_options(&folder.config))
-                .map_err(|problem| RecipeError::Data {
-                    name: expert.name.clone(),
-                    problem,
-                })?;
+            let task =
+                source
+                    .read(&folder.picture_options())
+                    .map_err(|problem| RecipeError::Data {
+                        name: expert.name.clone(),
+                        problem,
+                    })?;
             let normalise = folder.normalise().map_err(wrap)?;
             check_set(&folder.config, &normalise, task.train()).map_err(wrap)?;
         }

@@ -34,6 +34,11 @@ impl Embedder {
         Reader::load(folder, device).map(Self)
     }
 
+    /// Entries of a vector.
+    pub fn width(&self) -> usize {
+        self.0.folder.config.size().hidden
+    }
+
     /// The vector of every text, behind the prompt that the model has for all. Texts of like length are read together, so
     /// their order does not matter.
     ///
@@ -64,7 +69,7 @@ impl Embedder {
         };
         let encoded = self.0.encode(&whole, None)?;
         let lead = self.lead(prompt)?;
-        let width = self.0.folder.config.size().hidden;
+        let width = self.width();
         let vectors = |batch: &TokenBatch| Ok(rows(&self.vectors(batch, lead)?, width));
         let vectors = self.0.each("embed", &encoded, progress, vectors)?;
         let finite = |vector: &Vec<f32>| vector.iter().all(|value| value.is_finite());

@@ -1,5 +1,6 @@
 //! What can go wrong with a model that reads text.
 
+use crate::family::Shown;
 use refit_core::{ConfigError, Hint};
 use refit_io::{ckpt::CkptError, data::DataError, file::FileError};
 use refit_nn::NnError;
@@ -70,6 +71,16 @@ pub enum TextModelError {
         /// What was asked for.
         expected: &'static str,
     },
+    /// A family of models that is shown something else.
+    #[error("`{}` is a `{family}`, which {}; expected a model that reads texts", folder.display(), shown.does())]
+    OtherFamily {
+        /// The folder of the model.
+        folder: PathBuf,
+        /// The name of the family.
+        family: String,
+        /// What it is shown.
+        shown: Shown,
+    },
     /// A model without a template for conversations.
     #[error("`{}` has no chat template", folder.display())]
     NoChat {
@@ -116,6 +127,7 @@ impl Hint for TextModelError {
                 Some("run `refit info` on the model to see whether its weights are sound".into())
             }
             Self::NoToken { .. } => Some("leave out empty lines".into()),
+            Self::OtherFamily { shown, .. } => Some(shown.verbs().into()),
             Self::NotText { .. } => Some("convert the file to UTF-8".into()),
             Self::Vocabulary { .. } => Some("take the tokenizer that belongs to the model".into()),
             Self::NoChat { .. } => Some(

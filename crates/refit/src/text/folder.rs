@@ -1,6 +1,7 @@
 //! The folder of a model that reads text.
 
 use super::{TextModelError, TextPrompts, sentence::Sentence};
+use crate::family::{Shown, class_names, family, shown, unnamed};
 use burn::tensor::Device;
 use refit_core::{ConfigError, Source};
 use refit_io::{
@@ -49,7 +50,16 @@ impl TextFolder {
     /// model.
     pub fn open(path: &Path) -> Result<Self, TextModelError> {
         let file = path.join("config.json");
-        let config = TextConfig::read(&object(&file)?).map_err(setting(&file))?;
+        let keys = object(&file)?;
+        let shown = shown(&keys).map_err(setting(&file))?;
+        if shown != Shown::Texts {
+            return Err(TextModelError::OtherFamily {
+                folder: path.into(),
+                family: family(&keys).into(),
+                shown,
+            });
+        }
+        let config = TextConfig::read(&keys).map_err(setting(&file))?;
         let checkpoint = Checkpoint::open(path)?;
         refuse_packed(path, checkpoint.tensors())?;
         let (sentence, size) = (Sentence::read(path)?, config.size());
@@ -82,8 +92,7 @@ impl TextFolder {
     /// Whether a folder says that it holds a model that reads text; what cannot be read says nothing.
     pub fn is_one(path: &Path) -> bool {
         let keys = object(&path.join("config.json")).unwrap_or_default();
-        let family = keys.get("model_type").and_then(Value::as_str);
-        family.is_some_and(|family| TextConfig::MODEL_TYPES.contains(&family))
+        Shown::to(family(&keys)) == Some(Shown::Texts)
     }
 
     /// The same model, texts cut to `longest` tokens.
@@ -121,18 +130,9 @@ impl TextFolder {
     /// # Errors
     /// Names that are not one for each class.
     pub fn labels(&self, classes: usize) -> Result<Vec<String>, TextModelError> {
-        const KEY: &str = "id2label";
         let file = self.path.join("config.json");
-        let keys = object(&file)?;
-        let Some(named) = keys.get(KEY).filter(|value| !value.is_null()) else {
-            return Ok((0..classes).map(|class| format!("LABEL_{class}")).collect());
-        };
-        let name = |class: usize| Some(named.get(class.to_string())?.as_str()?.to_owned());
-        let names: Option<Vec<String>> = (0..classes).map(name).collect();
-        names.ok_or_else(|| {
-            let expected = format!("a name for each of the classes 0 to {}", classes - 1);
-            setting(&file)(ConfigError::range(KEY, named, expected))
-        })
+        let named = class_names(&object(&file)?, classes).map_err(setting(&file))?;
+        Ok(named.unwrap_or_else(|| (0..classes).map(unnamed).collect()))
     }
 
     /// The words that end what the model writes: as `generation_config.json` lists them, else `config.json`.

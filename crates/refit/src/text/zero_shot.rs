@@ -3,10 +3,10 @@
 //! Source: Yin, Hay and Roth 2019, arXiv:1909.00161.
 
 use super::{TextClassifier, TextModelError, TextScores, softmax};
+use crate::told::Told;
 use refit_core::{ConfigError, Progress, Unwatched};
 use refit_nn::NnError;
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// What a text says if it is of a class, where nothing else is asked for.
 const HYPOTHESIS: &str = "This example is {}.";
@@ -21,26 +21,16 @@ const TEXTS: usize = 128;
 pub struct Labelled {
     /// The text.
     pub text: String,
-    /// The label of the highest probability.
-    pub label: String,
-    /// The probability of each label.
-    pub probabilities: BTreeMap<String, f64>,
+    /// Its class.
+    #[serde(flatten)]
+    pub class: Told,
 }
 
 impl Labelled {
     pub(crate) fn new(text: &str, labels: &[String], probabilities: Vec<f64>) -> Self {
-        let better = |best: usize, at: usize| {
-            if probabilities[at] > probabilities[best] {
-                at
-            } else {
-                best
-            }
-        };
-        let best = (0..labels.len()).fold(0, better);
         Self {
             text: text.to_owned(),
-            label: labels[best].clone(),
-            probabilities: labels.iter().cloned().zip(probabilities).collect(),
+            class: Told::new(labels, probabilities),
         }
     }
 }

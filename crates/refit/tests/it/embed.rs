@@ -162,6 +162,80 @@ fn vectors_go_to_json_and_to_files() {
 }
 
 #[test]
+fn vectors_of_many_blocks_are_those_of_each_text_and_nothing_gives_nothing() {
+    let sandbox = Sandbox::new();
+    encoder(&sandbox);
+    let line = format!("embed {ENCODER} --input many.txt");
+    let words = ["learn", "from", "models", "model"];
+    let text = |at: usize| format!("{} {}\n", words[at % 4], words[at / 4 % 4]);
+    sandbox.file("many.txt", (0..5000).map(text).collect::<String>());
+    let many = rows(&sandbox.done(&line).out);
+    assert_eq!(many.len(), 5000);
+    // Texts come again after 16, also across the end of a block.
+    for at in 16..5000 {
+        let apart = many[at]
+            .iter()
+            .zip(&many[at % 16])
+            .map(|(a, b)| (a - b).abs());
+        assert!(apart.fold(0.0, f32::max) < 1e-5, "{at}");
+    }
+    let json: Value = serde_json::from_str(&sandbox.done(&format!("{line} --json")).out).unwrap();
+    assert_eq!(json["embeddings"].as_array().unwrap().len(), 5000);
+    let cut = rows(&sandbox.done(&format!("{line} --max-length 3")).out);
+    assert_ne!(cut[0], many[0]);
+    let said = sandbox.refit(&format!("{line} --max-length 7"));
+    assert!(
+        said.code == Some(3) && said.err.contains("3..=6"),
+        "{}",
+        said.err
+    );
+    sandbox.file("many.txt", "");
+    assert_eq!(sandbox.done(&line).out, "");
+    let json: Value = serde_json::from_str(&sandbox.done(&format!("{line} --json")).out).unwrap();
+    assert_eq!(json, json!({ "embeddings": [] }));
+}
+
+#[test]
+fn info_says_what_a_model_is_and_whether_its_tensors_fit() {
+    let sandbox = Sandbox::new();
+    encoder(&sandbox);
+    let ask = || sandbox.done(&format!("info {ENCODER}")).out;
+    let said = ask();
+    for words in [
+        "family      bert reads texts; `refit embed`",
+        "task        vectors of texts",
+        "layers 2, width 8, heads 2",
+        "tokens of a text 16",
+        "fit         every tensor is one of the model",
+    ] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    let path = format!("{ENCODER}/config.json");
+    let with = |key: &str, value: Value| {
+        let mut config = config();
+        config[key] = value;
+        sandbox.file(&path, config.to_string());
+        ask()
+    };
+    let said = with("num_hidden_layers", json!(1));
+    assert!(
+        said.contains("fit         no: 16 tensors belong to no part"),
+        "{said}"
+    );
+    assert!(said.contains("and 6 more"), "{said}");
+    let said = with("num_hidden_layers", json!("two"));
+    assert!(
+        said.contains("problem     `") && said.contains("`num_hidden_layers` is"),
+        "{said}"
+    );
+    let said = with("model_type", json!("mamba"));
+    assert!(said.contains("mamba is none that refit runs"), "{said}");
+    sandbox.file(&path, "{\"model_type\": ");
+    let said = ask();
+    assert!(said.contains("config.json` is no JSON object"), "{said}");
+}
+
+#[test]
 fn long_texts_are_told_of_and_bad_input_is_named() {
     let sandbox = Sandbox::new();
     encoder(&sandbox);

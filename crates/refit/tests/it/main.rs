@@ -17,6 +17,7 @@ mod interrupt;
 mod job;
 mod merge;
 mod mutations;
+mod pictures;
 mod program;
 mod real;
 mod report;

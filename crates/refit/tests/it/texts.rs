@@ -1,11 +1,10 @@
 //! `refit eval` and `refit classify` on tiny models that read text.
 
 use crate::{
-    embed::{ENCODER, encoder, questions, sentences, weights, weights_of},
+    embed::{ENCODER, encoder, questions, sentences, weights},
     generate::writer,
     sandbox::Sandbox,
 };
-use refit_nn::zoo::ClipConfig;
 use refit_testkit::{TINY_WORDS, tiny_tokenizer};
 use serde_json::{Value, json};
 
@@ -357,92 +356,68 @@ fn perplexity_does_not_depend_on_windows_that_see_everything() {
     assert_eq!(score["questions"], 1);
 }
 
-/// A picture of one colour.
-fn picture(colour: [u8; 3]) -> Vec<u8> {
-    let pixels = (0..12 * 9).flat_map(|_| colour);
-    b"P6 12 9 255\n".iter().copied().chain(pixels).collect()
-}
-
 #[test]
-fn pictures_are_told_by_what_is_said_about_them() {
+fn a_plan_refuses_the_rows_that_a_run_would() {
     let sandbox = Sandbox::new();
-    let folder = "models/clip";
-    std::fs::create_dir_all(sandbox.path().join(folder)).unwrap();
-    let part = json!({
-        "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": TINY_WORDS.len(),
-        "max_position_embeddings": 12, "eos_token_id": 3, "image_size": 8, "patch_size": 4,
-    });
-    let config = json!({ "model_type": "clip", "projection_dim": 6, "text_config": part, "vision_config": part });
-    sandbox.file(&format!("{folder}/config.json"), config.to_string());
-    sandbox.file(
-        &format!("{folder}/tokenizer.json"),
-        tiny_tokenizer().to_string(),
+    encoder(&sandbox);
+    writer(&sandbox);
+    let mood = model(
+        &sandbox,
+        "mood",
+        "BertForSequenceClassification",
+        &["bad", "good"],
     );
-    let clip = ClipConfig::read(config.as_object().unwrap()).unwrap();
-    weights_of(&sandbox, folder, |scope| clip.bind(scope));
-    std::fs::create_dir_all(sandbox.path().join("pictures/more")).unwrap();
-    sandbox.file("pictures/red.ppm", picture([255, 0, 0]));
-    sandbox.file("pictures/more/blue.ppm", picture([0, 0, 255]));
-    let ask = |input: &str, more: &str| {
-        let args = format!("classify {folder} --input {input} --label learn --label models {more}");
-        document(&sandbox, &args)["texts"]
-            .as_array()
-            .unwrap()
-            .clone()
-    };
-    let found = ask("pictures", "");
-    assert_eq!(found[0]["text"], "pictures/more/blue.ppm");
-    assert_ne!(found[0]["probabilities"], found[1]["probabilities"]);
-    for row in &found {
-        let sum: f64 = row["probabilities"]
-            .as_object()
-            .unwrap()
-            .values()
-            .map(|p| p.as_f64().unwrap())
-            .sum();
-        assert!((sum - 1.0).abs() < 1e-9);
-    }
-    // Another batch rounds otherwise.
-    let learn = |row: &Value| row["probabilities"]["learn"].as_f64().unwrap();
-    let alone = ask("pictures/red.ppm", "").remove(0);
-    assert!((learn(&alone) - learn(&found[1])).abs() < 1e-5);
-    // Other colours in what the publisher says, other answers.
     sandbox.file(
-        &format!("{folder}/preprocessor_config.json"),
-        "{\"size\": {\"shortest_edge\": 8}, \"crop_size\": 8, \"image_mean\": [0, 0, 0]}",
+        "fine.tsv",
+        "label\ttext\tscore\ttext_b\nbad\tlearn\t1\tfrom\ngood\tmodel\t2\tmodels\n",
     );
-    assert_ne!(ask("pictures/red.ppm", "")[0], alone);
-    sandbox.file("broken.ppm", "P6 12");
-    sandbox.file(
-        &format!("{folder}/preprocessor_config.json"),
-        "{\"crop_size\": 9}",
-    );
+    sandbox.file("worse.tsv", "label\ttext\nworse\tlearn\n");
+    sandbox.file("words.tsv", "score\ttext\ttext_b\nhigh\tlearn\tfrom\n");
+    sandbox.file("running.txt", b"learn\n\xff\n");
     for (args, expected) in [
-        ("--input pictures --label a", "2 or more"),
-        ("--input broken.ppm --label a --label b", "crop_size"),
+        (format!("{mood} --data fine.tsv"), ""),
+        (format!("{mood} --data worse.tsv"), "unknown label `worse`"),
+        (format!("{mood} --data words.tsv"), "label"),
+        (format!("{mood} --data none.tsv"), "none.tsv"),
         (
-            "--input pictures --label a --label b --head x",
-            "cannot be used with",
+            format!("{mood} --data fine.tsv --task tagging"),
+            "does not tag words",
+        ),
+        (format!("{ENCODER} --data fine.tsv --task similarity"), ""),
+        (
+            format!("{ENCODER} --data words.tsv --task similarity"),
+            "high",
         ),
         (
-            "--input pictures --label a --label b --several",
-            "--several has no effect",
+            format!("{ENCODER} --data fine.tsv --task retrieval"),
+            "query",
+        ),
+        ("models/writer --data running.txt".into(), "line 2 of `"),
+        (
+            "models/writer --data fine.tsv --task answers".into(),
+            "prompt",
         ),
     ] {
-        let said = sandbox.refit(&format!("classify {folder} {args}"));
+        let plan = sandbox.refit(&format!("eval {args} --dry-run"));
+        let run = sandbox.refit(&format!("eval {args}"));
+        let code = if expected.is_empty() {
+            Some(0)
+        } else {
+            Some(3)
+        };
+        assert_eq!(
+            (plan.code, run.code),
+            (code, code),
+            "{args}\n{}{}",
+            plan.err,
+            run.err
+        );
+        assert!(plan.err.contains(expected), "{args}\n{}", plan.err);
         assert!(
-            said.code != Some(0) && said.err.contains(expected),
-            "{args}\n{}",
-            said.err
+            expected.is_empty() || plan.err == run.err,
+            "{args}\n{}{}",
+            plan.err,
+            run.err
         );
     }
-    sandbox.file(&format!("{folder}/preprocessor_config.json"), "{}");
-    let said = sandbox.refit(&format!(
-        "classify {folder} --input broken.ppm --label a --label b"
-    ));
-    assert!(
-        said.code == Some(3) && said.err.contains("broken.ppm"),
-        "{}",
-        said.err
-    );
 }

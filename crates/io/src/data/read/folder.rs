@@ -1,6 +1,10 @@
 //! Pictures in folders, one folder per class.
 
-use super::{Split, stem};
+use super::{
+    Split,
+    picture::{PictureFit, read_picture},
+    stem,
+};
 use crate::{
     data::{
         DataError, ImageSet, ImageShape, Task,
@@ -42,12 +46,18 @@ pub struct FolderOptions {
     pub size: Option<[usize; 2]>,
     /// Channels.
     pub colour: Colour,
+    /// How every picture becomes a square of one size, in place of `size`.
+    #[serde(skip)]
+    pub fit: Option<PictureFit>,
     /// How the pictures are divided when the folder has no `train`, `val` and `test`.
     pub split: Split,
 }
 
 impl FolderOptions {
     fn check(&self) -> Result<(), ConfigError> {
+        if let Some(fit) = &self.fit {
+            fit.check()?;
+        }
         let sides = 1..=ImageShape::MOST_SIDE;
         match self.size {
             Some([h, w]) if !sides.contains(&h) || !sides.contains(&w) => Err(ConfigError::range(
@@ -250,6 +260,9 @@ impl Listing {
 }
 
 fn decode_file(path: &Path, options: &FolderOptions) -> Result<(ImageShape, Vec<u8>), DataError> {
+    if let Some(fit) = &options.fit {
+        return read_picture(path, fit, options.channels());
+    }
     let file = BufReader::new(open_file(path)?);
     let what = path.display().to_string();
     let (from, bytes) = decode(file, None, options.channels(), &what)?;

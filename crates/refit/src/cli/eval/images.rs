@@ -11,18 +11,17 @@ use super::{
 use crate::{
     classifier::{Classifier, ModelFolder, Score, check_set, read_config},
     report::count,
-    source::folder_options,
+    source::TaskSource,
     visible::visible_name,
 };
 use clap::ValueEnum;
-use refit_core::Source;
 use refit_io::data::{ImageSet, Normalise, Task};
 use serde::Serialize;
 use std::{fmt::Write, path::PathBuf, sync::Arc};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-enum Split {
+pub(super) enum Split {
     Train,
     Val,
     Test,
@@ -41,7 +40,7 @@ pub(super) enum NormaliseName {
 /// How tensors of a classifier begin, in the names of Hugging Face.
 const HEAD_PREFIX: &str = "classifier.";
 /// Images per forward pass.
-const BATCH: u32 = 250;
+pub(super) const BATCH: u32 = 250;
 
 pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
     let plan = Plan::make(args)?;
@@ -51,12 +50,7 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
     let model = plan.load(args)?;
     ui.listen();
     let score = model.score(&plan.set, args.images.batch.unwrap_or(BATCH) as usize, ui)?;
-    ui.show(&Scored {
-        model: args.path.display().to_string(),
-        data: plan.task.name().to_owned(),
-        split: plan.split,
-        score,
-    })
+    ui.show(&Scored::new(args, &plan.task, plan.split, score))
 }
 
 /// A checked evaluation: headers and images are read, weights are not.
@@ -72,15 +66,7 @@ struct Plan {
 
 impl Plan {
     fn make(args: &EvalArgs) -> Result<Self, CliError> {
-        let source = parse_source(&args.data);
-        let source = source.map_err(|words| CliError::plain(Exit::Usage, words))?;
-        let split = Split::from_str(args.split(), true).map_err(|_| {
-            let words = format!(
-                "--split `{}`, expected `train`, `val` or `test`",
-                args.split()
-            );
-            CliError::plain(Exit::Usage, words)
-        })?;
+        let (source, split) = asked(args)?;
         let folder = match &args.images.model {
             Some(config) => ModelFolder::open_with(&args.path, read_config(config)?)?,
             None => ModelFolder::open(&args.path)?,
@@ -97,13 +83,10 @@ impl Plan {
             Some(NormaliseName::Mnist) => Normalise::mnist(),
             Some(NormaliseName::Imagenet) => Normalise::imagenet(),
         };
-        let task = source.read(&folder_options(&model.config))?;
-        let set = part(args, split, &task);
-        if set.is_empty() {
-            return Err(CliError::plain(
-                Exit::BadInput,
-                "there is no image to score",
-            ));
+        let task = source.read(&model.picture_options())?;
+        let mut set = part(args, split, &task)?;
+        if let Some(named) = model.named(&set)? {
+            set = Arc::new(named);
         }
         check_set(&model.config, &normalise, &set)?;
         Ok(Self {
@@ -132,40 +115,64 @@ impl Plan {
     }
 
     fn summary(&self, args: &EvalArgs) -> Summary {
-        let tensors = self.folder.checkpoint.tensors();
-        Summary {
-            model: args.path.clone(),
-            parameters: tensors.iter().map(|m| m.len() as u64).sum(),
-            data: args.data.clone(),
-            split: self.split,
-            images: self.set.len(),
-            classes: self.set.class_count(),
-        }
+        Summary::of(args, self.folder.num_values(), self.split, &self.set)
     }
 }
 
+/// Where images come from, and which part of them is looked at.
+pub(super) fn asked(args: &EvalArgs) -> Result<(TaskSource, Split), CliError> {
+    let source = parse_source(&args.data);
+    let source = source.map_err(|words| CliError::plain(Exit::Usage, words))?;
+    let split = Split::from_str(args.split(), true).map_err(|_| {
+        let words = format!(
+            "--split `{}`, expected `train`, `val` or `test`",
+            args.split()
+        );
+        CliError::plain(Exit::Usage, words)
+    })?;
+    Ok((source, split))
+}
+
 /// The images that are looked at.
-fn part(args: &EvalArgs, split: Split, task: &Task) -> Arc<ImageSet> {
+pub(super) fn part(args: &EvalArgs, split: Split, task: &Task) -> Result<Arc<ImageSet>, CliError> {
     let set = match split {
         Split::Train => task.train(),
         Split::Val => task.val(),
         Split::Test => task.test(),
     };
-    match args.images.limit {
+    let set = match args.images.limit {
         Some(limit) => Arc::new(set.sample_stratified(limit, args.run.seed())),
         None => Arc::clone(set),
+    };
+    if set.is_empty() {
+        let words = "there is no image to score";
+        return Err(CliError::plain(Exit::BadInput, words));
     }
+    Ok(set)
 }
 
 /// What a dry run prints.
 #[derive(Serialize)]
-struct Summary {
+pub(super) struct Summary {
     model: PathBuf,
     parameters: u64,
     data: String,
     split: Split,
     images: usize,
     classes: usize,
+}
+
+impl Summary {
+    pub(super) fn of(args: &EvalArgs, parameters: u64, split: Split, set: &ImageSet) -> Self {
+        Self {
+            model: args.path.clone(),
+            parameters,
+            data: args.data.clone(),
+            split,
+            images: set.len(),
+            classes: set.class_count(),
+        }
+    }
 }
 
 impl Show for Summary {
@@ -185,12 +192,23 @@ impl Show for Summary {
 
 /// What an evaluation prints.
 #[derive(Serialize)]
-struct Scored {
+pub(super) struct Scored {
     model: String,
     data: String,
     split: Split,
     #[serde(flatten)]
     score: Score,
+}
+
+impl Scored {
+    pub(super) fn new(args: &EvalArgs, task: &Task, split: Split, score: Score) -> Self {
+        Self {
+            model: args.path.display().to_string(),
+            data: task.name().to_owned(),
+            split,
+            score,
+        }
+    }
 }
 
 impl Show for Scored {

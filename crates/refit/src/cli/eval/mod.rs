@@ -2,20 +2,22 @@
 
 mod images;
 mod text;
+mod words;
 
 use super::{
     args::RunArgs,
     error::{CliError, Exit},
     ui::Ui,
 };
-use crate::text::TextFolder;
+use crate::{pictures::ClipFolder, text::TextFolder};
 use std::path::PathBuf;
 
 /// Score a model
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 MODEL is a folder as Hugging Face publishes it or as `refit train` and `refit merge` write it, or a .safetensors file \
-with --model. Images: accuracy of a classifier; a merged model has the head of its base, and --head takes the one of an \
+with --model. Images: accuracy of a classifier, by the names of its classes where its folder tells them, or of a CLIP \
+that is asked for the names of the data's; a merged model has the head of its base, and --head takes the one of an \
 expert. Texts: what the head of the model is for says what is measured, and --task chooses where there is a choice:
 
   classification  accuracy, macro F1 and Matthews correlation of columns `label` and `text` (pairs: `text_b` too); for \
@@ -66,6 +68,9 @@ struct ImageArgs {
     /// What pixels go through [default: what the model's folder says, or nothing]
     #[arg(long, value_enum)]
     normalise: Option<images::NormaliseName>,
+    /// What is said of a picture of a class to a CLIP, {} stands for its name; may be given several times [default: a photo of a {}.]
+    #[arg(long, value_name = "TEXT")]
+    hypothesis: Vec<String>,
     /// Look at this many images only, a share of every class, drawn by --seed
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -112,6 +117,7 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
                 ("--normalise", images.normalise.is_some()),
                 ("--limit", images.limit.is_some()),
                 ("--batch", images.batch.is_some()),
+                ("--hypothesis", !images.hypothesis.is_empty()),
             ],
         )?;
         return text::run(args, ui);
@@ -126,6 +132,13 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
             ("--max-tokens", texts.max_tokens.is_some()),
         ],
     )?;
+    if ClipFolder::is_one(&args.path) {
+        return words::run(args, ui);
+    }
+    if !images.hypothesis.is_empty() {
+        let words = "--hypothesis has no effect on a model with classes of its own";
+        return Err(CliError::plain(Exit::Usage, words));
+    }
     images::run(args, ui)
 }
 

@@ -14,8 +14,10 @@ use crate::{
         read_running,
         score::{
             AnswerScore, ClassScore, LanguageConfig, LanguageScore, RetrievalScore,
-            SimilarityScore, TagScore, TextData, score_answers, score_classes, score_language,
-            score_numbers, score_retrieval, score_similarity, score_spans, score_tags,
+            SimilarityScore, TagScore, TextData, check_answers, check_classes, check_numbers,
+            check_retrieval, check_similarity, check_spans, check_tags, score_answers,
+            score_classes, score_language, score_numbers, score_retrieval, score_similarity,
+            score_spans, score_tags,
         },
     },
     visible::visible_name,
@@ -62,16 +64,13 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
     if task == TaskName::Language {
         language(args).sizes(folder.config.size().longest)?;
     }
-    let data = Path::new(&args.data);
-    if !data.is_file() {
-        let words = format!("`{}` is no file", args.data);
-        return Err(CliError::plain(Exit::BadInput, words));
-    }
     args.run.start_threads()?;
     if args.run.dry_run {
+        let parameters = folder.num_values();
+        check_data(args, task, folder, head.as_ref())?;
         return ui.show(&Summary {
             model: args.path.clone(),
-            parameters: folder.num_values(),
+            parameters,
             data: args.data.clone(),
             split: part(args, task),
             task,
@@ -144,6 +143,36 @@ fn check_flags(args: &EvalArgs, task: TaskName) -> Result<(), CliError> {
             let words = format!("{flag} has no effect on --task {}", name(task));
             return Err(CliError::plain(Exit::Usage, words));
         }
+    }
+    Ok(())
+}
+
+/// Refuses what a run would refuse for its rows, its columns or the head of the model.
+fn check_data(
+    args: &EvalArgs,
+    task: TaskName,
+    folder: TextFolder,
+    head: Option<&TextHead>,
+) -> Result<(), CliError> {
+    let path = Path::new(&args.data);
+    let data = TextData {
+        path,
+        part: args.split(),
+    };
+    match task {
+        TaskName::Classification => {
+            check_classes(data, &TextClassifier::check(&folder, head)?)?;
+        }
+        TaskName::Regression => {
+            TextClassifier::check(&folder, None)?;
+            check_numbers(data)?;
+        }
+        TaskName::Tagging => check_tags(&folder, path)?,
+        TaskName::Language => drop(read_running(path)?),
+        TaskName::Answers if folder.config.task() == TextTask::Span => check_spans(&folder, data)?,
+        TaskName::Answers => check_answers(&Writing::new(folder, answers(args))?, data)?,
+        TaskName::Retrieval => check_retrieval(data)?,
+        TaskName::Similarity => check_similarity(data)?,
     }
     Ok(())
 }

@@ -100,7 +100,7 @@ fn ranks(adapter: &Adapter) -> Option<[usize; 2]> {
 
 impl Show for AdapterInfo {
     fn text(&self, ui: &Ui) -> String {
-        let mut text = self.tensors.head();
+        let mut text = self.tensors.head(ui);
         if let Some(base) = &self.base_model {
             let _ = writeln!(text, "base        {base}");
         }

@@ -1,8 +1,11 @@
 //! What is in a checkpoint.
 
-use super::super::{
-    error::CliError,
-    ui::{Show, Ui},
+use super::{
+    super::{
+        error::CliError,
+        ui::{Show, Ui},
+    },
+    model::ModelInfo,
 };
 use crate::{classifier::CONFIG, report};
 use refit_io::{
@@ -17,6 +20,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Numbers and words of a configuration that are printed without `-v`.
+const SCALARS: usize = 8;
 /// Tensors that are printed without `-v`.
 const SHOWN: usize = 24;
 /// A larger architecture file is not one.
@@ -29,6 +34,8 @@ pub(super) struct CheckpointInfo {
     path: PathBuf,
     files: Vec<PathBuf>,
     architecture: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<ModelInfo>,
     metadata: BTreeMap<String, String>,
     #[serde(flatten)]
     health: Health,
@@ -43,7 +50,9 @@ pub(super) fn read(path: &Path, ui: &Ui) -> Result<CheckpointInfo, CliError> {
     })?;
     let config = architecture(path, CONFIG);
     let config = config.or_else(|| checkpoint.config().cloned().map(Value::Object));
-    look(path, "checkpoint", config, &checkpoint, ui)
+    let model = path.is_dir().then(|| ModelInfo::read(path)).flatten();
+    let info = look(path, "checkpoint", config, &checkpoint, ui)?;
+    Ok(CheckpointInfo { model, ..info })
 }
 
 /// Looks at every value once.
@@ -64,6 +73,7 @@ pub(super) fn look(
         path: path.into(),
         files: checkpoint.files().map(Path::to_path_buf).collect(),
         architecture,
+        model: None,
         metadata: checkpoint.metadata().clone(),
         health,
     })
@@ -78,7 +88,7 @@ pub(super) fn architecture(path: &Path, name: &str) -> Option<Value> {
 
 impl Show for CheckpointInfo {
     fn text(&self, ui: &Ui) -> String {
-        let mut text = self.head();
+        let mut text = self.head(ui);
         text += &self.body(ui);
         text
     }
@@ -86,10 +96,13 @@ impl Show for CheckpointInfo {
 
 impl CheckpointInfo {
     /// What it is and where.
-    pub(super) fn head(&self) -> String {
+    pub(super) fn head(&self, ui: &Ui) -> String {
         let mut text = format!("{:<12}{}\n", self.kind, self.path.display());
         if let Some(config) = &self.architecture {
-            let _ = writeln!(text, "model       {}", one_line(config));
+            let _ = writeln!(text, "model       {}", one_line(config, ui.verbose()));
+        }
+        if let Some(model) = &self.model {
+            text += &model.text(ui.verbose());
         }
         text
     }
@@ -173,7 +186,7 @@ fn files(count: usize) -> String {
 const KINDS: [&str; 2] = ["model_type", "peft_type"];
 
 /// `vit, hidden_size 128, ..`: scalars of the architecture on one line.
-fn one_line(config: &Value) -> String {
+fn one_line(config: &Value, all: bool) -> String {
     let Some(object) = config.as_object() else {
         return config.to_string();
     };
@@ -187,7 +200,7 @@ fn one_line(config: &Value) -> String {
         .filter(|(key, value)| {
             !KINDS.contains(&key.as_str()) && (value.is_number() || value.is_string())
         })
-        .take(8)
+        .take(if all { usize::MAX } else { SCALARS })
         .map(|(key, value)| format!("{key} {value}"));
     std::iter::once(kind.to_owned())
         .chain(scalars)

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod checkpoint;
+mod model;
 mod recipe;
 
 use super::{
@@ -29,7 +30,8 @@ use std::{
 /// Say what is in a checkpoint, an adapter, a run folder, a recipe or a file of coefficients
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Long lists are cut; -v prints them whole. Health: how many values are NaN, infinite or zero.
+Of a model's folder its family, task, sizes and labels are told, whether the tensors are those of the model (up to ten \
+that are missing or belong nowhere are named), and which verbs read it. Long lists are cut; -v prints them whole. Health: how many values are NaN, infinite or zero.
 
 Examples:
   refit info runs/digits

@@ -1,9 +1,9 @@
 //! Answers that are written after a question.
 
 use super::{TextData, column};
-use crate::text::{TextModelError, Writer};
+use crate::text::{Prompts, TextModelError, Writer, Writing};
 use refit_core::Progress;
-use refit_io::data::{Header, TextColumn, read_columns};
+use refit_io::data::{Header, TextColumn, TextRows, read_columns};
 use refit_math::metric::{exact_match, token_f1};
 use serde::Serialize;
 use std::ops::ControlFlow;
@@ -45,12 +45,27 @@ pub fn score_answers(
     data: TextData<'_>,
     progress: &dyn Progress,
 ) -> Result<AnswerScore, TextModelError> {
-    let question = TextColumn::needed(&["prompt", "question", "input"]);
-    let answer = TextColumn::needed(&["answer", "target", "output"]);
-    let rows = read_columns(data.path, data.part, &[question, answer], Header::Needed)?;
-    let prompts = model.job().prompts(column(&rows, 0).to_vec())?;
+    let (rows, prompts) = asked(model.job(), data)?;
     let found = model.write(&prompts, &mut |_| ControlFlow::Continue(()), progress)?;
     let found = found.iter().map(|answer| answer.text.as_str());
     let expected = column(&rows, 1).iter().map(String::as_str);
     Ok(AnswerScore::of(found.zip(expected)))
+}
+
+/// Checks the rows of [`score_answers`].
+///
+/// # Errors
+/// A row that cannot be read, a question longer than the model reads.
+pub fn check_answers(job: &Writing, data: TextData<'_>) -> Result<(), TextModelError> {
+    asked(job, data).map(drop)
+}
+
+/// The rows, and their questions as the model reads them.
+fn asked(job: &Writing, data: TextData<'_>) -> Result<(TextRows, Prompts), TextModelError> {
+    let question = TextColumn::needed(&["prompt", "question", "input"]);
+    let answer = TextColumn::needed(&["answer", "target", "output"]);
+    let wanted = [question, answer];
+    let rows = read_columns(data.path, data.part, &wanted, Header::Needed)?;
+    let prompts = job.prompts(column(&rows, 0).to_vec())?;
+    Ok((rows, prompts))
 }

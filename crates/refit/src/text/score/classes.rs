@@ -3,7 +3,7 @@
 use super::{TextData, class_of, column, unknown_label};
 use crate::text::{TextClassifier, TextModelError};
 use refit_core::Progress;
-use refit_io::data::{Header, TextColumn, read_columns};
+use refit_io::data::{Header, TextColumn, TextRows, read_columns};
 use refit_math::metric::Confusion;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -44,19 +44,8 @@ pub fn score_classes(
     data: TextData<'_>,
     progress: &dyn Progress,
 ) -> Result<ClassScore, TextModelError> {
-    let label = TextColumn::needed(&["label"]);
-    let rows = read_columns(
-        data.path,
-        data.part,
-        &[label, TEXT, SECOND],
-        Header::Optional,
-    )?;
     let labels = model.labels();
-    let class = |label: &String| {
-        class_of(label, labels).ok_or_else(|| unknown_label(data.path, label, labels))
-    };
-    let expected = column(&rows, 0).iter().map(class);
-    let expected: Vec<usize> = expected.collect::<Result<_, _>>()?;
+    let (rows, expected) = classes(data, labels)?;
     let seconds = rows.columns[2].as_deref();
     let found = model.scores(column(&rows, 1), seconds, progress)?;
     let mut counts = Confusion::new(labels.len());
@@ -77,4 +66,28 @@ pub fn score_classes(
             .collect(),
         cut: found.cut,
     })
+}
+
+/// Checks the rows of [`score_classes`] for a model of these classes.
+///
+/// # Errors
+/// A row that cannot be read, a label that the model does not have.
+pub fn check_classes(data: TextData<'_>, labels: &[String]) -> Result<(), TextModelError> {
+    classes(data, labels).map(drop)
+}
+
+/// The rows and their classes.
+fn classes(
+    data: TextData<'_>,
+    labels: &[String],
+) -> Result<(TextRows, Vec<usize>), TextModelError> {
+    let label = TextColumn::needed(&["label"]);
+    let wanted = [label, TEXT, SECOND];
+    let rows = read_columns(data.path, data.part, &wanted, Header::Optional)?;
+    let class = |label: &String| {
+        class_of(label, labels).ok_or_else(|| unknown_label(data.path, label, labels))
+    };
+    let expected = column(&rows, 0).iter().map(class);
+    let expected = expected.collect::<Result<_, _>>()?;
+    Ok((rows, expected))
 }

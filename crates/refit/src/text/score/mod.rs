@@ -8,13 +8,15 @@ mod similarity;
 mod spans;
 mod tags;
 
-pub use answers::{AnswerScore, score_answers};
-pub use classes::{ClassScore, score_classes};
+pub use answers::{AnswerScore, check_answers, score_answers};
+pub use classes::{ClassScore, check_classes, score_classes};
 pub use language::{LanguageConfig, LanguageScore, score_language};
-pub use retrieval::{RetrievalScore, score_retrieval};
-pub use similarity::{SimilarityScore, score_numbers, score_similarity};
-pub use spans::score_spans;
-pub use tags::{TagScore, score_tags};
+pub use retrieval::{RetrievalScore, check_retrieval, score_retrieval};
+pub use similarity::{
+    SimilarityScore, check_numbers, check_similarity, score_numbers, score_similarity,
+};
+pub use spans::{check_spans, score_spans};
+pub use tags::{TagScore, check_tags, score_tags};
 
 use super::{TextModelError, folder::setting};
 use refit_core::ConfigError;

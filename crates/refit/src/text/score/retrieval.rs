@@ -4,7 +4,7 @@ use super::{TextData, column};
 use crate::text::{Embedder, TextModelError, TextRole};
 use burn::tensor::{Device, Tensor, TensorData};
 use refit_core::Progress;
-use refit_io::data::{Header, TextColumn, read_columns};
+use refit_io::data::{Header, TextColumn, TextRows, read_columns};
 use refit_kernels::linear;
 use refit_math::metric::Ranking;
 use refit_nn::{blocks::unit_rows, to_host};
@@ -37,6 +37,22 @@ pub struct RetrievalScore {
     pub cut: usize,
 }
 
+/// Checks the rows of [`score_retrieval`].
+///
+/// # Errors
+/// A row that cannot be read.
+pub fn check_retrieval(data: TextData<'_>) -> Result<(), TextModelError> {
+    pairs(data).map(drop)
+}
+
+/// Queries and texts.
+fn pairs(data: TextData<'_>) -> Result<TextRows, TextModelError> {
+    let query = TextColumn::needed(&["query", "question", "anchor"]);
+    let text = TextColumn::needed(&["text", "document", "passage", "positive", "answer"]);
+    let wanted = [query, text];
+    Ok(read_columns(data.path, data.part, &wanted, Header::Needed)?)
+}
+
 /// Ranks all texts of a file by their cosine with each query; right are those that stand in a row with it. Queries and
 /// texts are read behind the prompts that the model has for them.
 ///
@@ -47,9 +63,7 @@ pub fn score_retrieval(
     data: TextData<'_>,
     progress: &dyn Progress,
 ) -> Result<RetrievalScore, TextModelError> {
-    let query = TextColumn::needed(&["query", "question", "anchor"]);
-    let text = TextColumn::needed(&["text", "document", "passage", "positive", "answer"]);
-    let rows = read_columns(data.path, data.part, &[query, text], Header::Needed)?;
+    let rows = pairs(data)?;
     let (queries, which_query) = different(column(&rows, 0));
     let (documents, which_document) = different(column(&rows, 1));
     let mut right = vec![Vec::new(); queries.len()];

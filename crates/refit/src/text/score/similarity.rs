@@ -7,7 +7,7 @@ use super::{
 };
 use crate::text::{Embedder, TextClassifier, TextModelError};
 use refit_core::Progress;
-use refit_io::data::{Header, TextColumn, read_columns};
+use refit_io::data::{Header, TextColumn, TextRows, read_columns};
 use refit_math::metric::{pearson, spearman};
 use serde::Serialize;
 
@@ -35,16 +35,34 @@ pub fn score_numbers(
     data: TextData<'_>,
     progress: &dyn Progress,
 ) -> Result<SimilarityScore, TextModelError> {
-    let rows = read_columns(
-        data.path,
-        data.part,
-        &[NUMBER, TEXT, SECOND],
-        Header::Needed,
-    )?;
-    let expected = data.numbers(&rows, 0, "score")?;
+    let (rows, expected) = numbers(data, SECOND)?;
     let found = model.scores(column(&rows, 1), rows.columns[2].as_deref(), progress)?;
     let numbers: Vec<f64> = found.scores.iter().map(|scores| scores[0].into()).collect();
     Ok(of(&expected, &numbers, found.cut))
+}
+
+/// Checks the rows of [`score_numbers`].
+///
+/// # Errors
+/// A row that cannot be read or has no number.
+pub fn check_numbers(data: TextData<'_>) -> Result<(), TextModelError> {
+    numbers(data, SECOND).map(drop)
+}
+
+/// Checks the rows of [`score_similarity`].
+///
+/// # Errors
+/// A row that cannot be read or has no number.
+pub fn check_similarity(data: TextData<'_>) -> Result<(), TextModelError> {
+    numbers(data, TextColumn::needed(SECOND.names)).map(drop)
+}
+
+/// The rows and their numbers.
+fn numbers(data: TextData<'_>, second: TextColumn) -> Result<(TextRows, Vec<f64>), TextModelError> {
+    let wanted = [NUMBER, TEXT, second];
+    let rows = read_columns(data.path, data.part, &wanted, Header::Needed)?;
+    let expected = data.numbers(&rows, 0, "score")?;
+    Ok((rows, expected))
 }
 
 /// The cosine of the vectors of the two texts of every row.
@@ -56,14 +74,7 @@ pub fn score_similarity(
     data: TextData<'_>,
     progress: &dyn Progress,
 ) -> Result<SimilarityScore, TextModelError> {
-    let second = TextColumn::needed(SECOND.names);
-    let rows = read_columns(
-        data.path,
-        data.part,
-        &[NUMBER, TEXT, second],
-        Header::Needed,
-    )?;
-    let expected = data.numbers(&rows, 0, "score")?;
+    let (rows, expected) = numbers(data, TextColumn::needed(SECOND.names))?;
     let [a, b] = [1, 2].map(|at| model.embed(column(&rows, at), progress));
     let (a, b) = (a?, b?);
     let pairs = a.values.chunks(a.width).zip(b.values.chunks(b.width));

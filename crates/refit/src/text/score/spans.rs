@@ -4,7 +4,7 @@ use super::{AnswerScore, TextData, column};
 use crate::text::{Reader, TextFolder, TextModelError};
 use burn::tensor::Device;
 use refit_core::Progress;
-use refit_io::data::{Header, TextColumn, read_columns};
+use refit_io::data::{Header, TextColumn, TextRows, read_columns};
 use refit_nn::{
     to_host,
     zoo::{TextTask, TokenBatch},
@@ -13,6 +13,27 @@ use refit_text::Encoded;
 
 /// Most tokens of an answer, as the reference evaluation has it.
 const LONGEST_ANSWER: usize = 30;
+
+/// Checks model and rows of [`score_spans`].
+///
+/// # Errors
+/// A model that marks no answers, a row that cannot be read.
+pub fn check_spans(folder: &TextFolder, data: TextData<'_>) -> Result<(), TextModelError> {
+    marked(folder, data).map(drop)
+}
+
+/// Questions, what is asked about, and answers.
+fn marked(folder: &TextFolder, data: TextData<'_>) -> Result<TextRows, TextModelError> {
+    if folder.config.task() != TextTask::Span {
+        return Err(TextModelError::OtherTask {
+            folder: folder.path().into(),
+            does: "marks no answers",
+            expected: "does (ForQuestionAnswering)",
+        });
+    }
+    let wanted = [&["question"][..], &["context"], &["answer"]].map(TextColumn::needed);
+    Ok(read_columns(data.path, data.part, &wanted, Header::Needed)?)
+}
 
 /// Finds the answer to every question of a file in its context.
 ///
@@ -24,15 +45,7 @@ pub fn score_spans(
     device: &Device,
     progress: &dyn Progress,
 ) -> Result<AnswerScore, TextModelError> {
-    if folder.config.task() != TextTask::Span {
-        return Err(TextModelError::OtherTask {
-            folder: folder.path().into(),
-            does: "marks no answers",
-            expected: "does (ForQuestionAnswering)",
-        });
-    }
-    let wanted = [&["question"][..], &["context"], &["answer"]].map(TextColumn::needed);
-    let rows = read_columns(data.path, data.part, &wanted, Header::Needed)?;
+    let rows = marked(&folder, data)?;
     let reader = Reader::load(folder, device)?;
     let encoded = reader.encode(column(&rows, 0), Some(column(&rows, 1)))?;
     let scores = |batch: &TokenBatch| {

@@ -37,6 +37,34 @@ pub struct TagScore {
     pub unread: usize,
 }
 
+/// Checks model and sentences of [`score_tags`].
+///
+/// # Errors
+/// A model without classes of tokens, a line that cannot be read, a tag that the model does not have.
+pub fn check_tags(folder: &TextFolder, path: &Path) -> Result<(), TextModelError> {
+    tagged(folder, path).map(drop)
+}
+
+/// The tags of the model, and sentences with no others.
+fn tagged(
+    folder: &TextFolder,
+    path: &Path,
+) -> Result<(Vec<String>, Vec<TaggedSentence>), TextModelError> {
+    let TextTask::Token { classes } = folder.config.task() else {
+        return Err(TextModelError::OtherTask {
+            folder: folder.path().into(),
+            does: "does not tag words",
+            expected: "does (ForTokenClassification)",
+        });
+    };
+    let labels = folder.labels(classes)?;
+    let sentences = read_tagged(path)?;
+    for tag in sentences.iter().flat_map(|sentence| &sentence.tags) {
+        class_of(tag, &labels).ok_or_else(|| unknown_label(path, tag, &labels))?;
+    }
+    Ok((labels, sentences))
+}
+
 /// Tags the words of every sentence of a file; a word has the tag of its first token.
 ///
 /// # Errors
@@ -48,19 +76,8 @@ pub fn score_tags(
     device: &Device,
     progress: &dyn Progress,
 ) -> Result<TagScore, TextModelError> {
-    let TextTask::Token { classes } = folder.config.task() else {
-        return Err(TextModelError::OtherTask {
-            folder: folder.path().into(),
-            does: "does not tag words",
-            expected: "does (ForTokenClassification)",
-        });
-    };
-    let labels = folder.labels(classes)?;
-    let sentences = read_tagged(path)?;
+    let (labels, sentences) = tagged(&folder, path)?;
     let tags = sentences.iter().flat_map(|sentence| &sentence.tags);
-    for tag in tags.clone() {
-        class_of(tag, &labels).ok_or_else(|| unknown_label(path, tag, &labels))?;
-    }
     let expected: Vec<&str> = tags.map(String::as_str).collect();
     let reader = Reader::load(folder, device)?;
     let encoded = sentences
