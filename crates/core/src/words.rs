@@ -21,6 +21,10 @@ pub fn wrong_value(
         let expected = format!("{expected}{}", near.unwrap_or_default());
         return ConfigError::range(key, format_args!("`{found}`"), expected);
     }
+    // A message of ours names the setting inside.
+    if text.starts_with('`') {
+        return ConfigError::conflict(key, format!("holds what cannot be used: {text}"));
+    }
     let expected = text
         .split_once(", expected ")
         .map_or("another value", |(_, expected)| expected);

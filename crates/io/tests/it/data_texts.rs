@@ -242,7 +242,14 @@ fn a_data_set_in_parquet_reads_like_its_table() {
         missing.contains("line 1") && missing.ends_with("is no header with `answer`"),
         "{missing}"
     );
+    for names in [&["text", "label"], &["label", "text"]] {
+        assert_eq!(of(names).unwrap(), of(&names[..1]).unwrap());
+    }
     write_file(&path, &parquet_file(&["a"], &[1]), Overwrite::Replace).unwrap();
+    // Of two columns that there are the name that is wished for first is read, wherever it stands.
+    for names in [&["text", "label"], &["label", "text"]] {
+        assert_eq!(of(names).unwrap(), of(&names[..1]).unwrap());
+    }
     let raw = of(&["raw"]).unwrap_err().to_string();
     assert!(raw.contains("neither a text nor a number"), "{raw}");
 }

@@ -2,14 +2,15 @@
 //! from memory as with `f32`.
 
 use super::{
-    Mat, Shared,
+    Mat, MatMut, Shared,
     product::{Right, WORK},
 };
 use crate::{
     parallel::{for_each, for_row_blocks},
-    simd::{sum2, vectorized},
+    simd::vectorized,
     transpose::transpose,
 };
+use pulp::{Arch, Simd, WithSimd};
 use refit_core::{bf16_to_f32, f16_to_f32};
 
 /// Entries that are widened at once: 4 KiB, in the first-level cache.
@@ -105,21 +106,6 @@ impl<'a> Halves<'a> {
     fn column(&self, j: usize) -> &'a [u16] {
         &self.bits[j * self.stride..][..self.dims[0]]
     }
-
-    /// `a^T b_j` for each row of `a`: rows of `a` are adjacent.
-    #[inline(always)]
-    fn products(&self, j: usize, a: Mat<'_>, out: &mut [f32]) {
-        out.fill(0.0);
-        let mut wide = [0.0; STRETCH];
-        for (at, bits) in self.column(j).chunks(STRETCH).enumerate() {
-            let wide = &mut wide[..bits.len()];
-            self.kind.widen(bits, wide);
-            for (i, out) in out.iter_mut().enumerate() {
-                let a = &a.row(i)[at * STRETCH..][..bits.len()];
-                *out += sum2(a, wide, |a, b| a * b);
-            }
-        }
-    }
 }
 
 impl Right for Halves<'_> {
@@ -170,21 +156,13 @@ impl Right for Halves<'_> {
         let task = |first: usize| {
             let count = OUTPUTS.min(cols - first);
             // SAFETY: tasks write columns of their own.
-            let mut y = unsafe { result.matrix(first, [rows, count], cols) };
-            vectorized(
-                #[inline(always)]
-                || {
-                    let mut products = [0.0; super::product::FEW_ROWS];
-                    for j in 0..count {
-                        let products = &mut products[..rows];
-                        self.products(first + j, a, products);
-                        let start = bias.map_or(0.0, |bias| bias[first + j]);
-                        for (i, &product) in products.iter().enumerate() {
-                            y.row(i)[j] = start + product;
-                        }
-                    }
-                },
-            );
+            let y = unsafe { result.matrix(first, [rows, count], cols) };
+            Arch::new().dispatch(Few {
+                y,
+                a,
+                b: self.part([0, first], [inner, count]),
+                bias: bias.map(|bias| &bias[first..][..count]),
+            });
         };
         let tasks = (0..cols).step_by(OUTPUTS);
         if rows * inner * cols < WORK {
@@ -193,6 +171,84 @@ impl Right for Halves<'_> {
             for_each(tasks, task);
         }
     }
+}
+
+/// Some columns of a result of few rows.
+struct Few<'a> {
+    y: MatMut<'a>,
+    a: Mat<'a>,
+    b: Halves<'a>,
+    bias: Option<&'a [f32]>,
+}
+
+impl WithSimd for Few<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let mut wide = [0.0; STRETCH];
+        for j in 0..self.b.dims[1] {
+            let start = self.bias.map_or(0.0, |bias| bias[j]);
+            (0..self.a.dims()[0]).for_each(|i| self.y.row(i)[j] = start);
+            for (at, bits) in self.b.column(j).chunks(STRETCH).enumerate() {
+                let wide = &mut wide[..bits.len()];
+                self.b.kind.widen(bits, wide);
+                for i in 0..self.a.dims()[0] {
+                    let a = &self.a.row(i)[at * STRETCH..][..bits.len()];
+                    self.y.row(i)[j] += dot(simd, a, wide);
+                }
+            }
+        }
+    }
+}
+
+/// Partial sums of [`dot`], the same for every instruction set.
+const SUMS: usize = 64;
+
+/// `a^T b`, in a fixed order.
+#[inline(always)]
+fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    match S::F32_LANES {
+        16 => dot_of::<S, 4>(simd, a, b),
+        8 => dot_of::<S, 8>(simd, a, b),
+        4 => dot_of::<S, 16>(simd, a, b),
+        _ => dot_of::<S, SUMS>(simd, a, b),
+    }
+}
+
+/// [`dot`], where `V` vectors make [`SUMS`] entries.
+#[inline(always)]
+fn dot_of<S: Simd, const V: usize>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(V * S::F32_LANES, SUMS, "invariant: vectors of this width");
+    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<SUMS>(), b.as_chunks::<SUMS>());
+    let mut sums = [simd.splat_f32s(0.0); V];
+    for (a, b) in a.iter().zip(b) {
+        let (a, b) = (a.as_ptr().cast::<S::f32s>(), b.as_ptr().cast::<S::f32s>());
+        for (v, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: `V` vectors lie in a chunk, by the assertion above.
+            let (a, b) = unsafe { (a.add(v).read_unaligned(), b.add(v).read_unaligned()) };
+            *sum = simd.mul_add_e_f32s(a, b, *sum);
+        }
+    }
+    let mut apart = [0.0f32; SUMS];
+    for (v, sum) in sums.into_iter().enumerate() {
+        // SAFETY: as above.
+        unsafe {
+            let place = apart.as_mut_ptr().cast::<S::f32s>().add(v);
+            place.write_unaligned(sum);
+        }
+    }
+    for (sum, (&a, &b)) in apart.iter_mut().zip(a_tail.iter().zip(b_tail)) {
+        *sum = a.mul_add(b, *sum);
+    }
+    let mut width = SUMS / 2;
+    while width > 0 {
+        for lane in 0..width {
+            apart[lane] += apart[lane + width];
+        }
+        width /= 2;
+    }
+    apart[0]
 }
 
 #[cfg(test)]

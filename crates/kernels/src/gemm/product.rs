@@ -39,7 +39,7 @@ pub(super) const WORK: usize = 1 << 18;
 /// Fewest rows of a task when there are several.
 const LEAST_ROWS: usize = 8 * ROWS;
 /// With fewer rows, packing `b` costs more than it saves.
-pub(super) const FEW_ROWS: usize = 8;
+const FEW_ROWS: usize = 8;
 
 /// `y = a b` or `y = bias + a b`, with one bias for each column.
 ///

@@ -70,10 +70,20 @@ pub enum ImageConfig {
 }
 
 impl TryFrom<Map<String, Value>> for ImageConfig {
-    type Error = ConfigError;
+    type Error = String;
 
-    fn try_from(keys: Map<String, Value>) -> Result<Self, ConfigError> {
-        Self::read(&keys)
+    /// An unknown name is told as Serde tells one, so that readers of settings find the nearest.
+    fn try_from(keys: Map<String, Value>) -> Result<Self, String> {
+        Self::read(&keys).map_err(|error| match error {
+            ConfigError::Unknown { found, .. } => {
+                let names = Self::MODEL_TYPES.map(|name| format!("`{name}`"));
+                format!(
+                    "unknown variant `{found}`, expected one of {}",
+                    names.join(", ")
+                )
+            }
+            error => error.to_string(),
+        })
     }
 }
 

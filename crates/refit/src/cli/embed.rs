@@ -114,6 +114,9 @@ impl Job<'_> {
             let found = self.embedder.embed(block, &Block(self.ui));
             let found = found.map_err(|error| match error {
                 TextModelError::NoToken { text } => TextModelError::NoToken { text: text + done },
+                TextModelError::NotFinite { text } => {
+                    TextModelError::NotFinite { text: text + done }
+                }
                 error => error,
             })?;
             cut += found.cut;

@@ -181,8 +181,11 @@ fn vectors_of_many_blocks_are_those_of_each_text_and_nothing_gives_nothing() {
     }
     let json: Value = serde_json::from_str(&sandbox.done(&format!("{line} --json")).out).unwrap();
     assert_eq!(json["embeddings"].as_array().unwrap().len(), 5000);
-    let cut = rows(&sandbox.done(&format!("{line} --max-length 3")).out);
-    assert_ne!(cut[0], many[0]);
+    sandbox.file("many.txt", "learn from models\nlearn from models model\n");
+    let cut = rows(&sandbox.done(&format!("{line} --max-length 4")).out);
+    let whole = rows(&sandbox.done(&line).out);
+    assert_eq!(cut[0], cut[1]);
+    assert_ne!(whole[0], whole[1]);
     let said = sandbox.refit(&format!("{line} --max-length 7"));
     assert!(
         said.code == Some(3) && said.err.contains("3..=6"),

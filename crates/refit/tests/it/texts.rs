@@ -167,7 +167,7 @@ fn a_fitted_head_is_scored_as_it_was_when_it_was_fitted() {
         ),
         (
             format!("eval {ENCODER} --data nowhere.tsv --task retrieval"),
-            "is no file",
+            "cannot read `nowhere.tsv`",
         ),
         (
             format!("eval {ENCODER} --data questions.tsv --task retrieval"),

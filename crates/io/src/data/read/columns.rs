@@ -42,10 +42,16 @@ impl TextColumn {
         }
     }
 
-    pub(super) fn is_called(&self, name: &str) -> bool {
-        self.names
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(name))
+    /// Where the column stands: of several that it may be called by, the name that comes first here.
+    pub(super) fn place<'n>(
+        &self,
+        names: &(impl Iterator<Item = &'n str> + Clone),
+    ) -> Option<usize> {
+        let of = |known: &&str| {
+            let mut names = names.clone();
+            names.position(|name| known.eq_ignore_ascii_case(name))
+        };
+        self.names.iter().find_map(of)
     }
 }
 
@@ -258,7 +264,7 @@ impl Layout {
             return Ok((Self::Json(has.collect()), true));
         }
         let names: Vec<&str> = line.split('\t').map(str::trim).collect();
-        let place = |column: &TextColumn| names.iter().position(|name| column.is_called(name));
+        let place = |column: &TextColumn| column.place(&names.iter().copied());
         let places: Vec<Option<usize>> = wanted.iter().map(place).collect();
         if wanted
             .iter()

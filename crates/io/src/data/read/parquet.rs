@@ -51,11 +51,7 @@ fn columns(path: &Path, bytes: Vec<u8>, wanted: &[TextColumn]) -> Result<TextRow
         .schema_descr()
         .root_schema_ptr();
     let there: Vec<&Arc<Type>> = schema.get_fields().iter().collect();
-    let place = |column: &TextColumn| {
-        there
-            .iter()
-            .position(|field| column.is_called(field.name()))
-    };
+    let place = |column: &TextColumn| column.place(&there.iter().map(|field| field.name()));
     let mut places = Vec::new();
     for column in wanted {
         let place = place(column);
