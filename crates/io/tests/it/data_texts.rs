@@ -247,7 +247,7 @@ fn a_data_set_in_parquet_reads_like_its_table() {
     }
     write_file(&path, &parquet_file(&["a"], &[1]), Overwrite::Replace).unwrap();
     // Of two columns that there are the name that is wished for first is read, wherever it stands.
-    for names in [&["text", "label"], &["label", "text"]] {
+    for names in [&["Sentence", "label"], &["label", "Sentence"]] {
         assert_eq!(of(names).unwrap(), of(&names[..1]).unwrap());
     }
     let raw = of(&["raw"]).unwrap_err().to_string();
