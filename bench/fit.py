@@ -119,7 +119,7 @@ def ours(refit, path, solver, objective, options):
     if process.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{process.stderr[-3000:]}")
     told = json.loads(process.stdout)
-    peak = json.loads((out / "run.json").read_text()).get("peak-bytes")
+    peak = json.loads((out / "run.json").read_text()).get("peak_bytes")
     w = safetensors(out / "weights.safetensors", "w").astype(np.float64)
     start = safetensors(out / "start.safetensors", "w").astype(np.float64) if options.start == "random" else None
     shutil.rmtree(out)
