@@ -117,7 +117,7 @@ impl Weights {
         as_stored: bool,
     ) -> Result<Self, NnError> {
         let read = |at, shape: &[usize], is_matrix| {
-            read(source, at, shape, as_stored && is_matrix, device)
+            read(source, at, shape, as_stored && is_matrix, device).map(Some)
         };
         Self::gather(source, device, &read, bind)
     }
@@ -128,7 +128,7 @@ impl Weights {
     /// Missing or left-over tensors, all of them together; a misshapen one, or one that is no weight; those of `bind`.
     ///
     /// # Cost
-    /// Memory for as many zeros as the model has values, which most systems give when they are touched.
+    /// Nothing for each value.
     pub fn check<M, S: Source>(
         source: &S,
         bind: impl FnOnce(&Scope<'_>) -> Result<M, NnError>,
@@ -136,7 +136,7 @@ impl Weights {
         let device = Device::flex();
         let read = |at, shape: &[usize], _| {
             check_header(&source.tensors()[at], shape)?;
-            Ok(Tensor::zeros([shape.iter().product::<usize>()], &device))
+            Ok(None)
         };
         Self::gather(source, &device, &read, bind).map(drop)
     }

@@ -14,8 +14,9 @@ pub(super) struct Created {
     pub(super) values: Vec<Dual<1>>,
 }
 
-/// Reads the stored tensor at a place, of an expected shape, and perhaps a matrix as it is stored.
-pub(super) type Read<'a> = &'a dyn Fn(usize, &[usize], bool) -> Result<Tensor<1>, NnError>;
+/// Reads the stored tensor at a place, of an expected shape, and perhaps a matrix as it is stored; `None` where headers are
+/// all that is looked at.
+pub(super) type Read<'a> = &'a dyn Fn(usize, &[usize], bool) -> Result<Option<Tensor<1>>, NnError>;
 
 pub(super) struct Loading<'a> {
     pub(super) stored: &'a HashMap<&'a str, usize>,
@@ -76,7 +77,7 @@ impl Scope<'_> {
         dims: [usize; D],
         init: Init,
     ) -> Result<Dual<D>, NnError> {
-        Ok(self.request(name, &dims, init, Role::Weight)?.reshape(dims))
+        self.request(name, &dims, dims, init, (Role::Weight, false))
     }
 
     /// The trained matrix `name` of shape `dims`, and what is added to it where that is less work than the sum.
@@ -111,13 +112,22 @@ impl Scope<'_> {
         dims: [usize; 2],
         init: Init,
     ) -> Result<Dual<2>, NnError> {
-        let path = self.prefix.join(name);
-        let value = match self.mode {
-            Mode::Create(_) => return self.tensor(name, dims, init),
-            Mode::Load(loading) => loading.take(path, &dims, Role::Weight, true)?,
-            Mode::Bind(weights) => weights.summed(weights.place(&path, &dims)?),
-        };
-        Ok(value.reshape(dims))
+        self.request(name, &dims, dims, init, (Role::Weight, true))
+    }
+
+    /// Trained [matrices](Self::matrix) that are stored together as `name` of shape `dims`, one below the other.
+    ///
+    /// # Errors
+    /// When they are missing or have another shape.
+    pub(crate) fn stacked(
+        &self,
+        name: &str,
+        dims: [usize; 3],
+        init: Init,
+    ) -> Result<Dual<2>, NnError> {
+        let [count, rows, columns] = dims;
+        let flat = [count * rows, columns];
+        self.request(name, &dims, flat, init, (Role::Weight, true))
     }
 
     /// The running statistic `name` of length `len`.
@@ -125,7 +135,7 @@ impl Scope<'_> {
     /// # Errors
     /// When it is missing or has another shape.
     pub fn buffer(&self, name: &str, len: usize, init: Init) -> Result<Dual<1>, NnError> {
-        self.request(name, &[len], init, Role::Buffer)
+        self.request(name, &[len], [len], init, (Role::Buffer, false))
     }
 
     /// Whether there is a tensor `name`: in the checkpoint that is read, or in the weights that are bound. Weights
@@ -165,27 +175,40 @@ impl Scope<'_> {
     /// # Errors
     /// When it is missing or has axes.
     pub fn scalar(&self, name: &str, init: Init) -> Result<Dual<1>, NnError> {
-        self.request(name, &[], init, Role::Weight)
+        self.request(name, &[], [1], init, (Role::Weight, false))
     }
 
-    fn request(
+    /// The tensor `name` of this shape, as `dims`; a matrix may be of half precision.
+    fn request<const D: usize>(
         &self,
         name: &str,
-        dims: &[usize],
+        shape: &[usize],
+        dims: [usize; D],
         init: Init,
-        role: Role,
-    ) -> Result<Dual<1>, NnError> {
+        (role, is_matrix): (Role, bool),
+    ) -> Result<Dual<D>, NnError> {
         let path = self.prefix.join(name);
-        match self.mode {
-            Mode::Create(created) => created.borrow_mut().make(path, dims, init, role),
-            Mode::Load(loading) => loading.take(path, dims, role, false),
-            Mode::Bind(weights) => weights.find(&path, dims),
-        }
+        let value = match self.mode {
+            Mode::Create(created) => created.borrow_mut().make(path, shape, init, role)?,
+            Mode::Load(loading) => match loading.take(path, shape, role, is_matrix)? {
+                Some(value) => value,
+                None => return Ok(stand_in(dims, &loading.device)),
+            },
+            Mode::Bind(weights) => {
+                let at = weights.place(&path, shape)?;
+                if is_matrix {
+                    weights.summed(at)
+                } else {
+                    weights.whole(at)
+                }
+            }
+        };
+        Ok(value.reshape(dims))
     }
 }
 
 impl Loading<'_> {
-    /// Reads a tensor. One that is missing is noted and stands as zeros, so that all of them can be told together;
+    /// Reads a tensor; `None` where nothing is read. One that is missing is noted, so that all of them can be told together;
     /// a configuration that asks for more than the checkpoint is large ends at once.
     fn take(
         &self,
@@ -193,7 +216,7 @@ impl Loading<'_> {
         dims: &[usize],
         role: Role,
         is_matrix: bool,
-    ) -> Result<Dual<1>, NnError> {
+    ) -> Result<Option<Dual<1>>, NnError> {
         let mut taken = self.taken.borrow_mut();
         let value = if let Some(&at) = self.stored.get(path.as_str()) {
             (self.read)(at, dims, is_matrix)?
@@ -207,12 +230,12 @@ impl Loading<'_> {
                 return Err(NnError::missing(std::mem::take(&mut taken.missing), true));
             };
             taken.missing_values = all;
-            Tensor::zeros([dims.iter().product::<usize>()], &self.device)
+            None
         };
         let shape = dims.to_vec();
         taken.layout.push(ParamSpec { path, shape, role })?;
-        let value = Dual::constant(value);
-        taken.values.push(value.clone());
+        let value = value.map(Dual::constant);
+        taken.values.extend(value.clone());
         Ok(value)
     }
 }
@@ -240,10 +263,6 @@ impl Created {
 }
 
 impl Weights {
-    fn find(&self, path: &ParamPath, dims: &[usize]) -> Result<Dual<1>, NnError> {
-        self.place(path, dims).map(|at| self.whole(at))
-    }
-
     /// A tensor with what is added to it, as f32.
     pub(super) fn whole(&self, at: usize) -> Dual<1> {
         wide(self.summed(at))
@@ -279,6 +298,15 @@ impl Weights {
         }
         Ok(at)
     }
+}
+
+/// A tensor without values that are read: one zero, seen from everywhere.
+fn stand_in<const D: usize>(dims: [usize; D], device: &Device) -> Dual<D> {
+    Dual::constant(if dims.contains(&0) {
+        Tensor::zeros(dims, device)
+    } else {
+        Tensor::<D>::zeros([1; D], device).expand(dims)
+    })
 }
 
 /// A constant of half precision as f32; anything else as it is.

@@ -18,12 +18,8 @@ pub(super) fn experts(
     if together.holds("experts.gate_up_proj") {
         let place = together.at("experts");
         let start = Init::Normal(DEVIATION);
-        let into = place.tensor("gate_up_proj", [all, 2 * wide, d], start)?;
-        let out = place.tensor("down_proj", [all, d, wide], start)?;
-        let (into, out) = (
-            into.reshape([all * 2 * wide, d]),
-            out.reshape([all * d, wide]),
-        );
+        let into = place.stacked("gate_up_proj", [all, 2 * wide, d], start)?;
+        let out = place.stacked("down_proj", [all, d, wide], start)?;
         let expert = |i: usize| {
             let into =
                 |half, rows| Linear::tied(into.clone().narrow(0, (2 * i + half) * rows, rows));

@@ -37,7 +37,7 @@ pub use folder::{CONFIG, ModelFolder, PREPROCESSOR};
 pub(crate) use folder::{remove_model, save_weights, weights_file};
 pub use preprocessing::Preprocessing;
 pub use score::Score;
-pub(crate) use score::{Hits, check_set};
+pub(crate) use score::{Hits, check_set, score_batches};
 pub(crate) use state::{load_state, save_state};
 
 use burn::tensor::{Device, Tensor, TensorData};

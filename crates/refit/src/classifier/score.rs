@@ -1,7 +1,7 @@
 //! How good a classifier is.
 
 use super::{Classifier, ClassifierError, check_images, pixels};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use refit_core::Progress;
 use refit_io::data::{Batch, ImageSet, Normalise};
 use refit_nn::{ImageConfig, Pass};
@@ -42,18 +42,10 @@ impl Classifier {
     ) -> Result<Score, ClassifierError> {
         self.check(set)?;
         let model = self.weights.bind(|scope| self.config.bind(scope))?;
-        let mut hits = Hits::new(set.class_count());
-        progress.begin("score", Some(set.len() as u64));
-        for mut batch in Batch::chunks(set, batch_size, &self.normalise) {
-            if progress.cancelled() {
-                return Err(ClassifierError::Interrupted);
-            }
-            let input = pixels(&mut batch, &self.device());
-            let logits = model.forward(input.into(), &mut Pass::eval()).into_value();
-            hits.count(logits, &batch.labels);
-            progress.advance(batch.len() as u64);
-        }
-        Ok(Score::of(set, &hits))
+        let batches = Batch::chunks(set, batch_size, &self.normalise);
+        score_batches(set, batches, &self.device(), progress, |pixels| {
+            Ok(model.forward(pixels.into(), &mut Pass::eval()).into_value())
+        })
     }
 
     /// Checks that images and classes fit.
@@ -63,6 +55,26 @@ impl Classifier {
     pub fn check(&self, set: &ImageSet) -> Result<(), ClassifierError> {
         check_set(&self.config, &self.normalise, set)
     }
+}
+
+/// Scores the images of `set`, which come in batches, by what `logits` says of their pixels.
+pub(crate) fn score_batches(
+    set: &ImageSet,
+    batches: impl Iterator<Item = Batch>,
+    device: &Device,
+    progress: &dyn Progress,
+    logits: impl Fn(Tensor<4>) -> Result<Tensor<2>, ClassifierError>,
+) -> Result<Score, ClassifierError> {
+    let mut hits = Hits::new(set.class_count());
+    progress.begin("score", Some(set.len() as u64));
+    for mut batch in batches {
+        if progress.cancelled() {
+            return Err(ClassifierError::Interrupted);
+        }
+        hits.count(logits(pixels(&mut batch, device))?, &batch.labels);
+        progress.advance(batch.len() as u64);
+    }
+    Ok(Score::of(set, &hits))
 }
 
 /// Checks that images and classes fit a model whose weights need not be there.

@@ -5,7 +5,7 @@ mod clip;
 pub use clip::ClipFolder;
 
 use crate::{
-    classifier::{Classifier, ClassifierError, Hits, ModelFolder, Score, check_images},
+    classifier::{Classifier, ClassifierError, ModelFolder, Score, check_images, score_batches},
     family::unnamed,
     text::softmax,
     told::Told,
@@ -136,18 +136,10 @@ impl PictureClassifier {
         batch_size: usize,
         progress: &dyn Progress,
     ) -> Result<Score, ClassifierError> {
-        progress.begin("score", Some(set.len() as u64));
-        let mut hits = Hits::new(set.class_count());
-        for batch in Batch::chunks(set, batch_size, &self.normalise) {
-            if progress.cancelled() {
-                return Err(ClassifierError::Interrupted);
-            }
-            let pixels = TensorData::new(batch.pixels, batch.shape);
-            let scores = self.scores(Tensor::from_data(pixels, &self.device))?;
-            hits.count(scores, &batch.labels);
-            progress.advance(batch.labels.len() as u64);
-        }
-        Ok(Score::of(set, &hits))
+        let batches = Batch::chunks(set, batch_size, &self.normalise);
+        score_batches(set, batches, &self.device, progress, |pixels| {
+            Ok(self.scores(pixels)?)
+        })
     }
 
     /// A batch of pictures, `[n, c, h, w]`.
