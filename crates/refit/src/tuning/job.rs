@@ -179,7 +179,7 @@ impl Tuning {
     pub fn fit(&self, device: &Device, progress: &dyn Progress) -> Result<Fit, TuneError> {
         let (fit, cut) = match (&self.adapted, &self.tokens) {
             (Some(adapted), Some((rows, test))) => {
-                self.fit_lora(adapted, [Some(rows), test.as_ref()], device, progress)?
+                self.fit_lora(adapted, rows, test.as_ref(), device, progress)?
             }
             _ => self.fit_head(device, progress)?,
         };
@@ -224,7 +224,8 @@ impl Tuning {
     fn fit_lora(
         &self,
         adapted: &Arc<Adapted>,
-        [rows, test]: [Option<&LoraRows>; 2],
+        rows: &LoraRows,
+        test: Option<&LoraRows>,
         device: &Device,
         progress: &dyn Progress,
     ) -> Result<(Fit, usize), TuneError> {
@@ -248,12 +249,11 @@ impl Tuning {
             let choose = |spec: &refit_nn::ParamSpec| chosen(spec.path.as_str());
             Ok(DualModel::new(rows, weights.clone(), choose, config)?)
         };
-        let cut = [rows, test].into_iter().flatten();
+        let cut = test.into_iter().chain([rows]);
         let cut = cut.map(|rows| rows.cut(self.folder.longest)).sum();
-        let of = |rows: Option<&LoraRows>, most: u64| rows.map(|rows| sum(rows, most)).transpose();
-        let test = of(test, if self.keeps_test() { kept_bytes() } else { 0 })?;
-        // Invariant: there are texts to fit.
-        let rows = of(rows, kept_bytes())?.expect("texts to fit");
+        let of_test = if self.keeps_test() { kept_bytes() } else { 0 };
+        let test = test.map(|test| sum(test, of_test)).transpose()?;
+        let rows = sum(rows, kept_bytes())?;
         let parts = FitParts {
             columns: adapted.width(),
             stored: (self.memory().iter().sum(), true),
