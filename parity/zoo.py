@@ -20,7 +20,7 @@ import tempfile
 import venv
 from pathlib import Path
 
-PACKAGES = ["transformers==5.24.0", "torch", "safetensors"]
+PACKAGES = {"transformers": "5.24.0", "torch": "2.15.0", "safetensors": "0.8.0", "tokenizers": "0.23.3", "pillow": "13.0.0"}
 LENGTHS = [7, 5, 1]
 PROMPTS = [4, 2]
 WORDS = 64
@@ -45,9 +45,10 @@ def prepare(folder):
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
-    check = "import importlib.metadata as m, torch, sys; sys.exit(m.version('transformers') != '5.24.0')"
+    check = f"from importlib.metadata import version; assert {{n: version(n) for n in {list(PACKAGES)}}} == {PACKAGES}"
     if subprocess.run([python, "-c", check], capture_output=True).returncode:
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        wanted = [f"{name}=={version}" for name, version in PACKAGES.items()]
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
     return str(python)
 
 
@@ -79,11 +80,13 @@ def families():
     yield "distilbert-sequence", t.DistilBertForSequenceClassification(distil)
     yield "distilbert-words", t.DistilBertForMaskedLM(distil)
     yield "gpt2", t.GPT2LMHeadModel(t.GPT2Config(**gpt2))
+    yield "gpt2-half", t.GPT2LMHeadModel(t.GPT2Config(**gpt2))
     yield "gpt2-states", t.GPT2Model(t.GPT2Config(**gpt2))
     yield "gpt2-inner", t.GPT2LMHeadModel(t.GPT2Config(**gpt2, n_inner=56))
     yield "opt", t.OPTForCausalLM(t.OPTConfig(**opt))
     yield "opt-after", t.OPTForCausalLM(t.OPTConfig(**dict(opt, word_embed_proj_dim=16, do_layer_norm_before=False)))
     yield "llama", t.LlamaForCausalLM(t.LlamaConfig(**llama))
+    yield "llama-half", t.LlamaForCausalLM(t.LlamaConfig(**llama))
     yield "llama-tied-biased", t.LlamaForCausalLM(t.LlamaConfig(**llama, tie_word_embeddings=True, attention_bias=True, mlp_bias=True, head_dim=8))
     yield "llama-linear", t.LlamaForCausalLM(t.LlamaConfig(**llama, **rope(rope_type="linear", factor=2.0)))
     yield "llama-llama3", t.LlamaForCausalLM(t.LlamaConfig(**llama, **llama3))
@@ -177,10 +180,26 @@ def make_all(out):
             for name_of, buffer in model.named_buffers():
                 if "running" in name_of:
                     buffer += torch.rand_like(buffer)
-            if name.endswith("-half"):
-                model.bfloat16().float()  # what the file can hold
+            if half(name):
+                store_as(model, half(name))
+                store_as(model, torch.float32)  # what the file can hold
             make(out / kind / name, model.eval())
             print(name, file=sys.stderr)
+
+
+def half(name):
+    """The type that the file of a `-half` model has; none for others."""
+    import torch
+
+    if not name.endswith("-half"):
+        return None
+    return torch.float16 if name.startswith("gpt2") else torch.bfloat16
+
+
+def store_as(model, dtype):
+    """Weights as `dtype`; what is computed from the configuration alone, such as rotations, keeps its digits."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype)
 
 
 def check_all(out):
@@ -259,18 +278,19 @@ def make_text(folder, model):
 
 def save(model, folder):
     """As transformers saves; the weights of a `-fused` model by the names they have in memory, those of a `-half` one in
-    bfloat16, those of a `-sharded` one in several files. A `-gamma` model has norms, and a `-rope-old` one a configuration,
+    half precision, those of a `-sharded` one in several files. A `-gamma` model has norms, and a `-rope-old` one a configuration,
     as older versions saved them.
     """
     import json
+    import torch
     from safetensors.torch import load_file, save_file
 
-    kind = folder.name.rpartition("-")[2]
-    if kind == "half":
-        model.bfloat16()
+    kind, dtype = folder.name.rpartition("-")[2], half(folder.name)
+    if dtype:
+        store_as(model, dtype)
     model.save_pretrained(folder, save_original_format=kind != "fused", max_shard_size="20KB" if kind == "sharded" else "5GB")
-    if kind == "half":
-        model.float()
+    if dtype:
+        store_as(model, torch.float32)
     if kind == "gamma":
         tensors = load_file(folder / "model.safetensors")
         older = lambda name: name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")

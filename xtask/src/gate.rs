@@ -207,7 +207,10 @@ impl Gate<'_> {
             "target/release/refit",
             "--probe",
         ]);
-        self.run(published.args(["--venv", tools]))
+        self.run(published.args(["--venv", tools]))?;
+        let mut pipelines = Command::new("python3");
+        pipelines.args(["parity/pipelines.py", "--refit", "target/release/refit"]);
+        self.run(pipelines.args(["--venv", tools]))
     }
 
     fn run(&self, command: &mut Command) -> Result<(), String> {

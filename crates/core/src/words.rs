@@ -31,13 +31,20 @@ pub fn wrong_value(
     let expected = expected.split(" at line ").next().unwrap_or(expected);
     let words = in_words(expected, value);
     let expected = match value {
-        Value::Array(_) if words != LIST => format!("{words} in each place of the list"),
+        Value::Array(items) if words != LIST && !is_list_wrong(items, &text) => {
+            format!("{words} in each place of the list")
+        }
         _ => words,
     };
     ConfigError::range(key, value, expected)
 }
 
 const LIST: &str = "a list";
+
+/// Whether Serde's `text` finds fault with the list itself, not with what stands in one of its places.
+fn is_list_wrong(items: &[Value], text: &str) -> bool {
+    text.starts_with("invalid type: sequence") && !items.iter().any(Value::is_array)
+}
 
 /// What a type is called by whoever writes the file, not by whoever reads it.
 fn in_words(expected: &str, value: &Value) -> String {
@@ -60,5 +67,39 @@ fn in_words(expected: &str, value: &Value) -> String {
             "a name, or `name: value`".into()
         }
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Map, json};
+
+    fn told<T: DeserializeOwned>(value: &Value) -> String {
+        let error = serde_json::from_value::<T>(value.clone()).err();
+        let error = error.expect("a value that does not fit");
+        wrong_value("key", value, &error).to_string()
+    }
+
+    #[test]
+    fn a_list_in_place_of_something_else_is_told_from_one_that_holds_something_else() {
+        for (found, expected) in [
+            (
+                told::<Map<String, Value>>(&json!(["a", "b"])),
+                r#"`key` is ["a","b"], expected `key: value` pairs"#,
+            ),
+            (
+                told::<Vec<Map<String, Value>>>(&json!([1])),
+                "`key` is [1], expected `key: value` pairs in each place of the list",
+            ),
+            (
+                told::<Vec<f64>>(&json!([[1]])),
+                "`key` is [[1]], expected a number in each place of the list",
+            ),
+            (told::<Vec<f64>>(&json!(1)), "`key` is 1, expected a list"),
+        ] {
+            assert_eq!(found, expected);
+        }
     }
 }

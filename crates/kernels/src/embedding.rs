@@ -91,7 +91,7 @@ fn forward(table: &FlexTensor, rows: &[usize], ids: &Shape) -> FlexTensor {
                 let bits = &bits[row * d..][..d];
                 vectorized(
                     #[inline(always)]
-                    || kind.widen(bits, y),
+                    || kind.widen(bits.iter().copied(), y),
                 );
             }
         });

@@ -20,8 +20,9 @@ use burn::tensor::{Shape, Tensor, module};
 ///
 /// # Shapes
 /// `x [.., in]`, `weight [out, in]`, `bias [out]` -> `[.., out]`. A transposed view of a weight stored
-/// as `[in, out]` is read in place. A weight of half precision beside an `x` of `f32` is a constant: it is widened in the
-/// cache on the CPU (rows one after the other, `x` outside of any graph), otherwise before the product.
+/// as `[in, out]` is read in place. A weight of half precision beside an `x` of `f32` is a constant, all of whose values
+/// are finite: it is widened in the cache on the CPU (rows one after the other, `x` outside of any graph), otherwise before
+/// the product.
 /// # Panics
 /// If the shapes do not fit.
 /// # Cost

@@ -1,5 +1,6 @@
 //! Small files that describe a model beside its weights.
 
+use crate::text::{MODULES, SENTENCE_FILES, module_places};
 use refit_core::Hint;
 use refit_io::{
     atomic::{AtomicError, Overwrite, write_file},
@@ -22,7 +23,7 @@ pub(crate) const PREPROCESSING: [&str; 3] = [
 ];
 
 /// What else there may be.
-pub(crate) const NAMES: [&str; 14] = [
+const NAMES: [&str; 14] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -83,7 +84,7 @@ impl Hint for CompanionError {
 
 /// What is to stand beside the weights of a result: files of models by their names, and what is made for it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Companions(BTreeMap<&'static str, Content>);
+pub(crate) struct Companions(BTreeMap<String, Content>);
 
 /// Where a companion comes from.
 #[derive(Clone, Debug)]
@@ -103,7 +104,7 @@ impl Companions {
     /// When one cannot be read.
     pub(crate) fn of(homes: &[&Path]) -> Result<Self, CompanionError> {
         let mut found = match homes.first() {
-            Some(home) => Self::find(home, &NAMES)?,
+            Some(home) => Self::of_model(home)?,
             None => Self::default(),
         };
         for home in homes {
@@ -116,16 +117,34 @@ impl Companions {
         Ok(found)
     }
 
+    /// Those of one model, but for what says how inputs are made: its configuration, its tokenizer, and how a sentence
+    /// encoder makes its vectors.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub(crate) fn of_model(home: &Path) -> Result<Self, CompanionError> {
+        let mut found = Self::find(home, &NAMES)?;
+        let Some(modules) = read(home, MODULES)? else {
+            return Ok(found);
+        };
+        found.extend(Self::find(home, &[MODULES])?);
+        found.extend(Self::find(home, &SENTENCE_FILES)?);
+        for place in module_places(&modules) {
+            found.extend(Self::find(home, &[&format!("{place}/config.json")])?);
+        }
+        Ok(found)
+    }
+
     /// Those of `names` that lie in `home`. Each is read once, so that what cannot be read is told before there is work.
     ///
     /// # Errors
     /// When one cannot be read.
-    pub(crate) fn find(home: &Path, names: &[&'static str]) -> Result<Self, CompanionError> {
+    pub(crate) fn find(home: &Path, names: &[&str]) -> Result<Self, CompanionError> {
         let mut found = BTreeMap::new();
         let folder: Arc<Path> = home.into();
         for &name in names {
             if read(home, name)?.is_some() {
-                found.insert(name, Content::Of(Arc::clone(&folder)));
+                found.insert(name.to_owned(), Content::Of(Arc::clone(&folder)));
             }
         }
         Ok(Self(found))
@@ -137,9 +156,10 @@ impl Companions {
 
     /// Those of `names` alone.
     pub(crate) fn only(&self, names: &[&str]) -> Self {
-        let kept = self.0.iter().filter(|(name, _)| names.contains(name));
+        let kept = self.0.iter();
+        let kept = kept.filter(|(name, _)| names.contains(&name.as_str()));
         Self(
-            kept.map(|(&name, content)| (name, content.clone()))
+            kept.map(|(n, content)| (n.clone(), content.clone()))
                 .collect(),
         )
     }
@@ -149,13 +169,14 @@ impl Companions {
         self.0.extend(other.0);
     }
 
-    pub(crate) fn set(&mut self, name: &'static str, text: impl Into<String>) {
+    pub(crate) fn set(&mut self, name: &str, text: impl Into<String>) {
         let text: String = text.into();
-        self.0.insert(name, Content::Made(text.into_bytes().into()));
+        let content = Content::Made(text.into_bytes().into());
+        self.0.insert(name.to_owned(), content);
     }
 
     pub(crate) fn remove(&mut self, names: &[&str]) {
-        self.0.retain(|name, _| !names.contains(name));
+        self.0.retain(|name, _| !names.contains(&name.as_str()));
     }
 
     /// The content of a companion; `None` where there is none of that name.
@@ -185,11 +206,23 @@ impl Companions {
     pub(crate) fn write(&self, to: &Path) -> Result<(), CompanionError> {
         for name in self.0.keys() {
             if let Some(bytes) = self.read(name)? {
-                write_file(to.join(name), &bytes, Overwrite::Replace)?;
+                let path = to.join(name);
+                create_parent(&path)?;
+                write_file(path, &bytes, Overwrite::Replace)?;
             }
         }
         Ok(())
     }
+}
+
+/// The folder of a companion that lies in one of its own.
+fn create_parent(path: &Path) -> Result<(), AtomicError> {
+    let parent = path.parent().unwrap_or(path);
+    fs::create_dir_all(parent).map_err(|source| AtomicError::Io {
+        action: "create",
+        path: parent.into(),
+        source,
+    })
 }
 
 /// The file `name` of the model in `home`; `None` where it has no such file.
@@ -198,8 +231,14 @@ impl Companions {
 /// When it cannot be read, leads out of the model, or is no JSON where its name says so.
 pub(crate) fn read(home: &Path, name: &str) -> Result<Option<Vec<u8>>, CompanionError> {
     let path = home.join(name);
-    if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink()) {
-        check_link(home, &path)?;
+    for part in Path::new(name)
+        .ancestors()
+        .filter(|part| *part != Path::new(""))
+    {
+        let part = home.join(part);
+        if fs::symlink_metadata(&part).is_ok_and(|meta| meta.is_symlink()) {
+            check_link(home, &part)?;
+        }
     }
     let bytes = match read_file(&path, MAX_BYTES) {
         Ok(bytes) => bytes,
@@ -276,6 +315,32 @@ mod tests {
             found.files().collect::<Vec<_>>(),
             [tuned.path().join("processor_config.json")]
         );
+    }
+
+    #[test]
+    fn a_sentence_encoder_keeps_what_makes_its_vectors() {
+        let modules = r#"[{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"},
+            {"path": "../out", "type": "a.Dense"}]"#;
+        let files = [
+            ("config.json", "{}"),
+            ("modules.json", modules),
+            ("1_Pooling/config.json", "{\"pooling_mode\": \"cls\"}"),
+            ("sentence_bert_config.json", "{\"max_seq_length\": 8}"),
+            ("2_Other/config.json", "{}"),
+        ];
+        let found = Companions::of(&[home(&files).path()]);
+        assert_eq!(found.unwrap().files().count(), 4);
+        let model = home(&files);
+        let out = tempfile::tempdir().unwrap();
+        Companions::of(&[model.path()])
+            .unwrap()
+            .write(out.path())
+            .unwrap();
+        for (name, text) in &files[..4] {
+            let copied = fs::read_to_string(out.path().join(name)).unwrap();
+            assert_eq!(copied, *text);
+        }
+        assert!(!out.path().join("2_Other").exists());
     }
 
     #[test]

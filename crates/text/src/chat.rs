@@ -1,7 +1,8 @@
 //! Conversations as the text that a model was trained on, by the template that its publisher put beside it.
 
 use crate::{
-    TextError,
+    Day, TextError,
+    json::to_json,
     special::{LARGEST_FILE, SETTINGS, keys, special_tokens},
 };
 use minijinja::{Environment, Error, ErrorKind, context, syntax::SyntaxConfig, value::Serde};
@@ -14,8 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Steps after which a template is stopped: some hundred times what the longest published ones need.
-const FUEL: u64 = 10_000_000;
+/// Steps after which a template is stopped: many times what the longest published ones need.
+const FUEL: u64 = 2_000_000;
 /// The template where a file names several.
 const DEFAULT: &str = "default";
 
@@ -50,9 +51,9 @@ impl Message {
 /// The Jinja template of a model: `chat_template.jinja`, or the key `chat_template` of `tokenizer_config.json` or of
 /// `chat_template.json`. What it marks as `generation` is rendered as it stands there.
 ///
-/// A template comes from whoever published the model and is run for a bounded number of steps, without files, network or clock:
-/// `strftime_now` is not defined, which published templates ask for before they call it, so that a prompt does not
-/// depend on the day.
+/// A template comes from whoever published the model and is run for a bounded number of steps, without files or network. Their
+/// memory is not bounded: a template that doubles a text or a list at every step can take all there is. Only the
+/// day is told to it, by `strftime_now`, as it is where models are trained and served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatTemplate {
     path: PathBuf,
@@ -69,13 +70,13 @@ impl ChatTemplate {
     ///
     /// # Example
     /// ```
-    /// use refit_text::{ChatTemplate, Message};
+    /// use refit_text::{ChatTemplate, Day, Message};
     /// # use refit_io::atomic::{Overwrite, write_file};
     /// # let home = tempfile::tempdir()?;
     /// # let template = "{% for turn in messages %}<{{ turn.role }}>{{ turn.content }}\n{% endfor %}<assistant>";
     /// # write_file(home.path().join("chat_template.jinja"), template.as_bytes(), Overwrite::Refuse)?;
     /// let template = ChatTemplate::open(home.path())?.expect("the folder has one");
-    /// assert_eq!(template.render(&[Message::user("Who are you?")])?, "<user>Who are you?\n<assistant>");
+    /// assert_eq!(template.render(&[Message::user("Who are you?")], Day::now())?, "<user>Who are you?\n<assistant>");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open(folder: impl AsRef<Path>) -> Result<Option<Self>, TextError> {
@@ -88,26 +89,29 @@ impl ChatTemplate {
             path,
             tokens: special_tokens(folder)?,
         };
-        template.environment()?; // says what is wrong before anything else is done
+        template.environment(Day::now())?; // says what is wrong before anything else is done
         Ok(Some(template))
     }
 
-    /// The conversation so far and the beginning of the answer.
+    /// The conversation so far and the beginning of the answer, on some day.
     ///
     /// # Errors
     /// What the template says is wrong with the conversation; a template that asks for what there is not, or never ends.
-    pub fn render(&self, messages: &[Message]) -> Result<String, TextError> {
-        let environment = self.environment()?;
+    pub fn render(&self, messages: &[Message], day: Day) -> Result<String, TextError> {
+        let environment = self.environment(day)?;
         let template = environment
             .get_template(DEFAULT)
             .map_err(|e| self.failed(&e))?;
         let tokens = minijinja::Value::from(Serde(&self.tokens));
-        let values =
-            context! { messages => Serde(messages), add_generation_prompt => true, ..tokens };
+        // There is nothing to call or to read beside the conversation, which templates are told by none.
+        let (tools, documents) = ((), ());
+        let values = context! {
+            messages => Serde(messages), add_generation_prompt => true, tools, documents, ..tokens
+        };
         template.render(values).map_err(|e| self.failed(&e))
     }
 
-    fn environment(&self) -> Result<Environment<'_>, TextError> {
+    fn environment(&self, day: Day) -> Result<Environment<'_>, TextError> {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
         // As transformers has it.
@@ -124,6 +128,12 @@ impl ChatTemplate {
                 Err(Error::new(ErrorKind::InvalidOperation, problem))
             },
         );
+        environment.add_function("strftime_now", move |format: String| {
+            let problem = || format!("`{format}` is no format of a day");
+            let told = day.format(&format);
+            told.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, problem()))
+        });
+        environment.add_filter("tojson", to_json);
         environment
             .add_template(DEFAULT, &self.source)
             .map_err(|e| self.failed(&e))?;
@@ -228,6 +238,25 @@ mod tests {
         home
     }
 
+    fn render(template: &ChatTemplate, messages: &[Message]) -> Result<String, TextError> {
+        template.render(messages, "2026-02-03".parse().unwrap())
+    }
+
+    #[test]
+    fn a_template_is_told_what_there_is_not_and_writes_json_as_python_does() {
+        let source =
+            "{% if tools is not none %}TOOLS{% endif %}{% if documents is none %}none{% endif %}
+{{- messages[0].content | tojson }}{{ strftime_now('%Q') if messages | length > 1 }}";
+        let template = open(&json!({ "chat_template": source })).unwrap().unwrap();
+        let one = Message::user("Hi <b> & 'é'");
+        let found = render(&template, std::slice::from_ref(&one)).unwrap();
+        assert_eq!(found, "none\"Hi <b> & 'é'\"");
+        let error = render(&template, &[one.clone(), one])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("`%Q` is no format of a day"), "{error}");
+    }
+
     fn open(settings: &Value) -> Result<Option<ChatTemplate>, TextError> {
         ChatTemplate::open(folder(settings).path())
     }
@@ -246,18 +275,19 @@ mod tests {
     {%- endif %}
     {{- '[' + turn.role.upper() + ']' + ((state.system + '|') if loop.first and state.system else '') + turn.content }}
 {%- endfor %}
-{%- if add_generation_prompt and strftime_now is not defined %}{{- '[ASSISTANT]' }}{%- endif %}";
+{%- if add_generation_prompt and tools is none and not documents %}{{- strftime_now('[%d %b %Y]') }}{%- endif %}";
 
     #[test]
     fn a_conversation_becomes_the_text_of_its_template() {
         let settings =
             json!({ "chat_template": TURNS, "bos_token": { "content": "<s>" }, "pad_token": null });
         let template = open(&settings).unwrap().unwrap();
-        let found = template.render(&[Message::system(" be short "), Message::user("Hi")]);
-        assert_eq!(found.unwrap(), "<s>[USER]be short|Hi[ASSISTANT]");
-        let error = template
-            .render(&[Message::user("a"), Message::user("b")])
-            .unwrap_err();
+        let found = render(
+            &template,
+            &[Message::system(" be short "), Message::user("Hi")],
+        );
+        assert_eq!(found.unwrap(), "<s>[USER]be short|Hi[03 Feb 2026]");
+        let error = render(&template, &[Message::user("a"), Message::user("b")]).unwrap_err();
         assert!(
             error.to_string().contains("turns must alternate"),
             "{error}"
@@ -270,13 +300,7 @@ mod tests {
             { "name": "tool_use", "template": "tools" }, { "name": "default", "template": "turns" },
         ] });
         let home = folder(&several);
-        let render = || {
-            ChatTemplate::open(home.path())
-                .unwrap()
-                .unwrap()
-                .render(&[])
-                .unwrap()
-        };
+        let render = || render(&ChatTemplate::open(home.path()).unwrap().unwrap(), &[]).unwrap();
         assert_eq!(render(), "turns");
         write_file(
             home.path().join("chat_template.jinja"),
@@ -294,7 +318,7 @@ mod tests {
         );
         let render = || {
             let template = ChatTemplate::open(home.path()).unwrap().unwrap();
-            template.render(&[]).unwrap()
+            super::tests::render(&template, &[]).unwrap()
         };
         assert_eq!(render(), "|</s>");
         let map = br#"{"bos_token": {"content": "<s>", "lstrip": false}, "eos_token": "<end>"}"#;
@@ -311,7 +335,7 @@ mod tests {
         write_file(path, own, Overwrite::Refuse).unwrap();
         let render = || {
             let template = ChatTemplate::open(home.path()).unwrap().unwrap();
-            template.render(&[]).unwrap()
+            super::tests::render(&template, &[]).unwrap()
         };
         assert_eq!(render(), "<s>own");
         let settings = home.path().join("tokenizer_config.json");
@@ -330,7 +354,7 @@ mod tests {
 
 {% endfor %}";
         let template = open(&json!({ "chat_template": turns })).unwrap().unwrap();
-        let found = template.render(&[Message::user("a"), Message::user("b")]);
+        let found = render(&template, &[Message::user("a"), Message::user("b")]);
         assert_eq!(found.unwrap(), "user:  a\nuser:  b\n");
         assert_eq!(
             without_marks("{% if generation %}x"),
@@ -343,7 +367,7 @@ mod tests {
     #[test]
     fn a_percent_sign_between_texts_is_refused() {
         let template = open(&json!({ "chat_template": "{{ '%s!' % messages[0].content }}" }));
-        let error = template.unwrap().unwrap().render(&[Message::user("a")]);
+        let error = render(&template.unwrap().unwrap(), &[Message::user("a")]);
         let error = error.unwrap_err().to_string();
         assert!(
             error.contains("tried to use % operator on unsupported types string and string"),
@@ -373,7 +397,7 @@ mod tests {
         let endless =
             "{% for a in range(99999) %}{% for b in range(99999) %}{{ b }}{% endfor %}{% endfor %}";
         let template = open(&json!({ "chat_template": endless })).unwrap().unwrap();
-        let error = template.render(&[]).unwrap_err().to_string();
+        let error = render(&template, &[]).unwrap_err().to_string();
         assert!(error.contains("fuel"), "{error}");
     }
 }

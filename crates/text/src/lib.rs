@@ -6,11 +6,14 @@
 
 mod answer;
 mod chat;
+mod day;
 mod error;
+mod json;
 mod special;
 mod tokenizer;
 
 pub use answer::Answer;
 pub use chat::{ChatTemplate, Message};
+pub use day::Day;
 pub use error::TextError;
 pub use tokenizer::{Encoded, Tokenizer};

@@ -304,8 +304,14 @@ impl Hint for CkptError {
             Self::NotAFile { .. } => {
                 Some("give a `.safetensors` file, an index, or the folder of either".into())
             }
-            Self::NoCheckpoint { other, .. } => Some(match other {
-                Some(name) => format!("give the file itself, such as `{name}`").into(),
+            Self::NoCheckpoint { other, expected, .. } => Some(match other {
+                Some(name) if expected.contains(".bin") || name.ends_with(".safetensors") => {
+                    format!("give the file itself, such as `{name}`").into()
+                }
+                Some(name) => format!(
+                    "`refit merge` of a recipe with `merge_method: passthrough` turns `{name}` into safetensors"
+                )
+                .into(),
                 None => "give a file, an index, or the folder of either".into(),
             }),
             Self::Packing { .. } => Some(

@@ -77,12 +77,7 @@ pub(super) fn locate(path: &Path, names: &Names) -> Result<Found, CkptError> {
     if every && let [gguf] = files_ending(path, ".gguf").as_slice() {
         return Ok(Found::File(path.join(gguf)));
     }
-    let endings: &[&str] = if every {
-        &[".safetensors", ".bin", ".pt", ".pth", ".gguf"]
-    } else {
-        &[".safetensors"]
-    };
-    let mut others = endings
+    let mut others = [".safetensors", ".bin", ".pt", ".pth", ".gguf"]
         .iter()
         .filter_map(|ending| files_ending(path, ending).into_iter().min());
     Err(CkptError::NoCheckpoint {

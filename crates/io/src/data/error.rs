@@ -34,6 +34,14 @@ pub enum DataError {
         /// What is wrong, as the rest of the sentence.
         problem: String,
     },
+    /// A folder of pictures without one, or whose folders do not end.
+    #[error("`{}` {problem}", at.display())]
+    Pictures {
+        /// The folder.
+        at: PathBuf,
+        /// What is wrong, as the rest of the sentence.
+        problem: &'static str,
+    },
     /// The file ends before what it announces.
     #[error("`{}` ends early: {what} needs {needed} bytes, {found} are left", at.display())]
     Truncated {
@@ -291,6 +299,9 @@ impl Hint for DataError {
             Self::Classes { .. } => "give every part the same class folders".into(),
             Self::NothingFound { .. } => {
                 "a task is one sub-folder of PNG or JPEG images per class, or a task `.npz`".into()
+            }
+            Self::Pictures { .. } => {
+                "give a folder of PNG, JPEG, WebP, BMP or PNM files, or of such folders".into()
             }
             Self::Image { .. } => "remove that picture, or save it again as PNG or JPEG".into(),
             Self::Line { problem, .. } => return problem.hint(),

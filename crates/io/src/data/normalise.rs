@@ -70,6 +70,14 @@ impl Normalise {
         }
     }
 
+    /// The statistics of the pictures that CLIP was trained on.
+    pub fn clip() -> Self {
+        Self {
+            mean: vec![0.481_454_66, 0.457_827_5, 0.408_210_73],
+            std: vec![0.268_629_54, 0.261_302_6, 0.275_777_1],
+        }
+    }
+
     /// The statistics of these sets together, each image counting once; a constant channel keeps deviation 1.
     ///
     /// # Panics

@@ -74,6 +74,14 @@ fn lines_that_are_no_rows_are_told_by_number() {
         (b"a\tx\n\nb\t\xff\n", 3, TextProblem::NotText),
         (b"a\tx\n\ty\n", 2, TextProblem::Empty { name: "label" }),
         (b"a\tx\nb\t  \n", 2, TextProblem::Empty { name: "text" }),
+        // A header that lacks something is no row.
+        (
+            b"sentence\tclass\na\tx\n",
+            1,
+            TextProblem::Header {
+                missing: "label".into(),
+            },
+        ),
         (
             b"label\ttext\na\tx\ty\n",
             2,

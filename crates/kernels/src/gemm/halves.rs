@@ -32,13 +32,33 @@ pub enum HalfKind {
 impl HalfKind {
     /// The values of `bits`.
     #[inline(always)]
-    pub(crate) fn widen(self, bits: &[u16], out: &mut [f32]) {
+    pub(crate) fn widen(self, bits: impl Iterator<Item = u16>, out: &mut [f32]) {
+        self.each(bits, f16_to_f32, out);
+    }
+
+    /// The values of `bits`, none of which is infinite or NaN.
+    #[inline(always)]
+    fn widen_finite(self, bits: &[u16], out: &mut [f32]) {
+        self.each(bits.iter().copied(), finite_f16_to_f32, out);
+    }
+
+    #[inline(always)]
+    fn each(self, bits: impl Iterator<Item = u16>, of_f16: impl Fn(u16) -> f32, out: &mut [f32]) {
         let pairs = out.iter_mut().zip(bits);
         match self {
-            Self::F16 => pairs.for_each(|(out, &bits)| *out = f16_to_f32(bits)),
-            Self::BF16 => pairs.for_each(|(out, &bits)| *out = bf16_to_f32(bits)),
+            Self::F16 => pairs.for_each(|(out, bits)| *out = of_f16(bits)),
+            Self::BF16 => pairs.for_each(|(out, bits)| *out = bf16_to_f32(bits)),
         }
     }
+}
+
+/// The value of a finite IEEE 754 `binary16`, exact, in four instructions: sign and magnitude go to their places together,
+/// and a product with the difference of the biases mends the exponent, of subnormal numbers too.
+#[inline(always)]
+fn finite_f16_to_f32(bits: u16) -> f32 {
+    const TWO_POW_112: f32 = f32::from_bits(0x7780_0000);
+    let shifted = i32::from(bits.cast_signed()).cast_unsigned() << 13;
+    f32::from_bits(shifted & 0x8fff_ffff) * TWO_POW_112
 }
 
 /// Widens little-endian numbers of half precision, on all threads.
@@ -59,23 +79,12 @@ pub fn widen(kind: HalfKind, bytes: &[u8], values: &mut [f32]) {
         let words = &words[first..][..block.len()];
         vectorized(
             #[inline(always)]
-            || match kind {
-                HalfKind::F16 => {
-                    for (value, word) in block.iter_mut().zip(words) {
-                        *value = f16_to_f32(u16::from_le_bytes(*word));
-                    }
-                }
-                HalfKind::BF16 => {
-                    for (value, word) in block.iter_mut().zip(words) {
-                        *value = bf16_to_f32(u16::from_le_bytes(*word));
-                    }
-                }
-            },
+            || kind.widen(words.iter().map(|word| u16::from_le_bytes(*word)), block),
         );
     });
 }
 
-/// The transposed view `[inner, cols]` of rows of half precision, stored one after the other.
+/// The transposed view `[inner, cols]` of rows of half precision, stored one after the other; all values are finite.
 #[derive(Clone, Copy)]
 pub(crate) struct Halves<'a> {
     /// From the first entry on.
@@ -137,7 +146,8 @@ impl Right for Halves<'_> {
         for first in (0..depth).step_by(long) {
             let len = long.min(depth - first);
             for (j, wide) in wide.chunks_exact_mut(long).take(cols).enumerate() {
-                self.kind.widen(&self.column(j)[first..][..len], wide);
+                self.kind
+                    .widen_finite(&self.column(j)[first..][..len], wide);
             }
             transpose(&wide, long, cols, len, &mut out[first * width..], width);
         }
@@ -186,16 +196,27 @@ impl WithSimd for Few<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
+        let (rows, kind) = (self.a.dims()[0], self.b.kind);
         let mut wide = [0.0; STRETCH];
         for j in 0..self.b.dims[1] {
             let start = self.bias.map_or(0.0, |bias| bias[j]);
-            (0..self.a.dims()[0]).for_each(|i| self.y.row(i)[j] = start);
+            (0..rows).for_each(|i| self.y.row(i)[j] = start);
             for (at, bits) in self.b.column(j).chunks(STRETCH).enumerate() {
+                let part = at * STRETCH..at * STRETCH + bits.len();
+                if rows == 1 {
+                    // Widened in registers; sums are those of several rows, bit for bit.
+                    let a = &self.a.row(0)[part];
+                    self.y.row(0)[j] += match kind {
+                        HalfKind::F16 => dot(simd, a, bits, finite_f16_to_f32),
+                        HalfKind::BF16 => dot(simd, a, bits, bf16_to_f32),
+                    };
+                    continue;
+                }
                 let wide = &mut wide[..bits.len()];
-                self.b.kind.widen(bits, wide);
-                for i in 0..self.a.dims()[0] {
-                    let a = &self.a.row(i)[at * STRETCH..][..bits.len()];
-                    self.y.row(i)[j] += dot(simd, a, wide);
+                kind.widen_finite(bits, wide);
+                for i in 0..rows {
+                    let a = &self.a.row(i)[part.clone()];
+                    self.y.row(i)[j] += dot(simd, a, wide, |value| value);
                 }
             }
         }
@@ -205,24 +226,33 @@ impl WithSimd for Few<'_> {
 /// Partial sums of [`dot`], the same for every instruction set.
 const SUMS: usize = 64;
 
-/// `a^T b`, in a fixed order.
+/// `a^T b`, where the entries of `b` are what `value` makes of those that are stored, in a fixed order.
 #[inline(always)]
-fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+fn dot<S: Simd, T: Copy>(simd: S, a: &[f32], b: &[T], value: impl Fn(T) -> f32) -> f32 {
     match S::F32_LANES {
-        16 => dot_of::<S, 4>(simd, a, b),
-        8 => dot_of::<S, 8>(simd, a, b),
-        4 => dot_of::<S, 16>(simd, a, b),
-        _ => dot_of::<S, SUMS>(simd, a, b),
+        16 => dot_of::<S, T, 4>(simd, a, b, value),
+        8 => dot_of::<S, T, 8>(simd, a, b, value),
+        4 => dot_of::<S, T, 16>(simd, a, b, value),
+        _ => dot_of::<S, T, SUMS>(simd, a, b, value),
     }
 }
 
 /// [`dot`], where `V` vectors make [`SUMS`] entries.
 #[inline(always)]
-fn dot_of<S: Simd, const V: usize>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+fn dot_of<S: Simd, T: Copy, const V: usize>(
+    simd: S,
+    a: &[f32],
+    b: &[T],
+    value: impl Fn(T) -> f32,
+) -> f32 {
     assert_eq!(V * S::F32_LANES, SUMS, "invariant: vectors of this width");
     let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<SUMS>(), b.as_chunks::<SUMS>());
     let mut sums = [simd.splat_f32s(0.0); V];
-    for (a, b) in a.iter().zip(b) {
+    for (a, stored) in a.iter().zip(b) {
+        let mut b = [0.0f32; SUMS]; // which the compiler keeps in registers
+        for (b, &stored) in b.iter_mut().zip(stored) {
+            *b = value(stored);
+        }
         let (a, b) = (a.as_ptr().cast::<S::f32s>(), b.as_ptr().cast::<S::f32s>());
         for (v, sum) in sums.iter_mut().enumerate() {
             // SAFETY: `V` vectors lie in a chunk, by the assertion above.
@@ -239,7 +269,7 @@ fn dot_of<S: Simd, const V: usize>(simd: S, a: &[f32], b: &[f32]) -> f32 {
         }
     }
     for (sum, (&a, &b)) in apart.iter_mut().zip(a_tail.iter().zip(b_tail)) {
-        *sum = a.mul_add(b, *sum);
+        *sum = a.mul_add(value(b), *sum);
     }
     let mut width = SUMS / 2;
     while width > 0 {
@@ -271,6 +301,35 @@ mod tests {
     }
 
     #[test]
+    fn every_finite_number_is_widened_to_the_one_it_is() {
+        for bits in 0..=u16::MAX {
+            let expected = f16_to_f32(bits);
+            if expected.is_finite() {
+                let found = finite_f16_to_f32(bits);
+                assert_eq!(found.to_bits(), expected.to_bits(), "{bits:#06x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_alone_has_the_bits_it_has_among_others() {
+        let ([k, m], rows) = ([2100, 37], 3);
+        let a: Vec<f32> = normal(1, rows * k).iter().map(|&a| a as f32).collect();
+        for kind in [HalfKind::F16, HalfKind::BF16] {
+            let stored: Vec<u16> = normal(2, m * k).iter().map(|&b| bits(kind, b)).collect();
+            let right = Halves::new(&stored, kind, m, k);
+            let product_of = |a: &[f32]| {
+                let rows = a.len() / k;
+                let mut y = vec![f32::NAN; rows * m];
+                product(&mut y, Mat::rows(a, [rows, k]), right, None);
+                y
+            };
+            let alone: Vec<f32> = a.chunks(k).flat_map(product_of).collect();
+            assert_eq!(alone, product_of(&a), "{kind:?}");
+        }
+    }
+
+    #[test]
     fn products_agree_with_f64_for_few_and_many_rows() {
         for kind in [HalfKind::F16, HalfKind::BF16] {
             for [n, k, m] in [
@@ -288,7 +347,7 @@ mod tests {
                 let (a, b, bias) = (normal(1, n * k), normal(2, m * k), normal(3, m));
                 let stored: Vec<u16> = b.iter().map(|&b| bits(kind, b)).collect();
                 let mut wide = vec![0.0; stored.len()];
-                kind.widen(&stored, &mut wide);
+                kind.widen(stored.iter().copied(), &mut wide);
                 let b: Vec<f64> = wide.iter().map(|&b| f64::from(b)).collect();
                 let a_single: Vec<f32> = a.iter().map(|&a| a as f32).collect();
                 let a: Vec<f64> = a_single.iter().map(|&a| f64::from(a)).collect();

@@ -56,7 +56,8 @@ impl Linear {
         })
     }
 
-    /// Binds `inputs -> outputs` whose weight is stored as `[in, out]`, as GPT-2 has it. It is read in place.
+    /// Binds `inputs -> outputs` whose weight is stored as `[in, out]`, as GPT-2 has it. It is read in place; one of half
+    /// precision is turned over here.
     ///
     /// # Errors
     /// A missing or misshapen tensor.
@@ -66,9 +67,8 @@ impl Linear {
         outputs: usize,
         weight: Init,
     ) -> Result<Self, NnError> {
-        let stored = scope.tensor("weight", [inputs, outputs], weight)?;
         Ok(Self {
-            weight: stored.transpose(),
+            weight: scope.turned("weight", [inputs, outputs], weight)?,
             addition: None,
             bias: Some(scope.tensor("bias", [outputs], Init::Zeros)?),
         })

@@ -98,7 +98,8 @@ impl Weights {
 
     /// [`load`](Self::load) for models that stay what they are: matrices of maps and tables of words that the file holds
     /// in half precision are kept so, which takes half of the memory, and of the time where reading them is what takes
-    /// it. Products widen them; all other values are f32. With such weights nothing can be trained.
+    /// it. Products widen them; all other values are f32. With such weights nothing can be trained. Maps that are stored
+    /// turned over, as GPT-2's, are turned for each model that is bound, and take that memory once more.
     ///
     /// # Errors
     /// Those of [`load`](Self::load).

@@ -115,6 +115,29 @@ impl Scope<'_> {
         self.request(name, &dims, dims, init, (Role::Weight, true))
     }
 
+    /// The transpose of a trained [matrix](Self::matrix) that is stored as `dims`: a view of one of f32; of half precision a
+    /// copy whose rows lie one after the other, which is how products read them.
+    ///
+    /// # Errors
+    /// When it is missing or has another shape.
+    pub(crate) fn turned(
+        &self,
+        name: &str,
+        dims: [usize; 2],
+        init: Init,
+    ) -> Result<Dual<2>, NnError> {
+        let turned = self.matrix(name, dims, init)?.transpose();
+        // While weights are loaded nothing is computed.
+        let computes = matches!(self.mode, Mode::Bind(_));
+        let dtype = turned.value().dtype();
+        if !computes || !is_half(dtype) {
+            return Ok(turned);
+        }
+        let device = turned.device();
+        let rows = turned.into_value().into_data();
+        Ok(Dual::constant(Tensor::from_data(rows, (&device, dtype))))
+    }
+
     /// Trained [matrices](Self::matrix) that are stored together as `name` of shape `dims`, one below the other.
     ///
     /// # Errors
@@ -149,11 +172,23 @@ impl Scope<'_> {
         }
     }
 
-    /// The scope below `name` if `tensor` stands there, else this one: whole models have a part that others are alone.
+    /// The scope below `name` if anything stands there, else this one: whole models have a part that others are alone.
     #[must_use]
-    pub fn inside(&self, name: &str, tensor: &str) -> Scope<'_> {
+    pub fn inside(&self, name: &str) -> Scope<'_> {
         let below = self.at(name);
-        if below.holds(tensor) {
+        let is_below = |path: &str| {
+            let rest = path.strip_prefix(below.prefix.as_str());
+            rest.is_some_and(|rest| rest.starts_with('.'))
+        };
+        let is_whole = match self.mode {
+            Mode::Create(_) => false,
+            Mode::Load(loading) => loading.stored.keys().any(|&path| is_below(path)),
+            Mode::Bind(weights) => {
+                let mut specs = weights.layout.specs().iter();
+                specs.any(|spec| is_below(spec.path.as_str()))
+            }
+        };
+        if is_whole {
             return below;
         }
         Scope {
@@ -311,8 +346,12 @@ fn stand_in<const D: usize>(dims: [usize; D], device: &Device) -> Dual<D> {
 
 /// A constant of half precision as f32; anything else as it is.
 fn wide(value: Dual<1>) -> Dual<1> {
-    match value.value().dtype() {
-        BurnDType::F16 | BurnDType::BF16 => Dual::constant(value.into_value().cast(BurnDType::F32)),
-        _ => value,
+    if is_half(value.value().dtype()) {
+        return Dual::constant(value.into_value().cast(BurnDType::F32));
     }
+    value
+}
+
+fn is_half(dtype: BurnDType) -> bool {
+    matches!(dtype, BurnDType::F16 | BurnDType::BF16)
 }

@@ -98,7 +98,7 @@ impl BertConfig {
             Dialect::Bert => "bert",
             Dialect::Roberta => "roberta",
         };
-        let encoder = scope.inside(name, "embeddings.word_embeddings.weight");
+        let encoder = scope.inside(name);
         let (place, d) = (encoder.at("embeddings"), self.hidden);
         let embeddings = TextEmbeddings {
             words: Embedding::bind(&place.at("word_embeddings"), self.words, d)?,
@@ -120,8 +120,10 @@ impl BertConfig {
             .collect::<Result<_, _>>()?;
         let words = embeddings.words.clone();
         // The pooler belongs to the checkpoint of a bare model too, where nothing reads it.
+        let reads_pooler =
+            self.dialect == Dialect::Bert && matches!(task, TextTask::Sequence { .. });
         let pooler = match encoder.at("pooler.dense") {
-            place if place.holds("weight") => Some(dense(&place, d, d, true)?),
+            place if reads_pooler || place.holds("weight") => Some(dense(&place, d, d, true)?),
             _ => None,
         };
         Ok(TextEncoder {
@@ -166,9 +168,9 @@ impl BertConfig {
         Ok(match (task, self.dialect) {
             (TextTask::States | TextTask::NextWord | TextTask::Answer, _) => TextHead::None,
             (TextTask::Sequence { classes }, Dialect::Bert) => {
-                let pooler = pooler.map_or_else(|| linear("bert.pooler.dense", d), Ok)?;
-                let classifier = linear("classifier", classes)?;
-                TextHead::Sequence(vec![(pooler, Some(Activation::Tanh)), (classifier, None)])
+                let pooler = pooler.map(|pooler| (pooler, Some(Activation::Tanh)));
+                let classifier = (linear("classifier", classes)?, None);
+                TextHead::Sequence(pooler.into_iter().chain([classifier]).collect())
             }
             (TextTask::Sequence { classes }, Dialect::Roberta) => TextHead::Sequence(vec![
                 (linear("classifier.dense", d)?, Some(Activation::Tanh)),

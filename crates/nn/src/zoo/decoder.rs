@@ -1,6 +1,6 @@
 //! What decoders of text have in common once their tensors are named.
 
-use super::{TextSize, TextTask, TokenBatch, pool::pick};
+use super::{TextSize, TextTask, TokenBatch, pool::pick, tokens::places};
 use crate::{
     Init, NnError, Scope,
     blocks::{
@@ -33,24 +33,45 @@ pub struct TextDecoder {
     pub(super) window: Option<usize>,
 }
 
-/// The map from states to words: the table of words once more, or one of its own; none where states are the answer.
+/// The table of `[words, d]` at `place`, and the map from states to words where that is the table once more: files of such
+/// a model hold one of the two, under either name.
+pub(super) fn words(
+    scope: &Scope<'_>,
+    place: &Scope<'_>,
+    [words, d]: [usize; 2],
+    tied: bool,
+) -> Result<(Embedding, Option<Linear>), NnError> {
+    let head = scope.at("lm_head");
+    let (has_table, has_head) = (place.holds("weight"), head.holds("weight"));
+    let place = if tied && has_head && !has_table {
+        &head
+    } else {
+        place
+    };
+    let table = Embedding::bind(place, words, d)?;
+    // A file that holds both means both, whatever the configuration says.
+    let is_shared = tied && !(has_head && has_table);
+    let shared = is_shared.then(|| Linear::tied(table.weight()));
+    Ok((table, shared))
+}
+
+/// The map from states to `words`: one that is shared with their table, or one of its own; none where states are the
+/// answer.
 pub(super) fn head(
     scope: &Scope<'_>,
     task: TextTask,
-    words: &Embedding,
-    [d, outputs]: [usize; 2],
-    tied: bool,
+    shared: Option<Linear>,
+    [words, d]: [usize; 2],
 ) -> Result<Option<Linear>, NnError> {
     if task != TextTask::NextWord {
         super::leave_out_heads(scope, task, &["lm_head", "score", "classifier"]);
         return Ok(None);
     }
-    // A file that holds a head of its own means it, whatever the configuration says.
-    if tied && !scope.holds("lm_head.weight") {
-        return Ok(Some(Linear::tied(words.weight())));
+    if shared.is_some() {
+        return Ok(shared);
     }
     let init = Init::Normal(DEVIATION);
-    Linear::bind_plain(&scope.at("lm_head"), d, outputs, init).map(Some)
+    Linear::bind_plain(&scope.at("lm_head"), d, words, init).map(Some)
 }
 
 /// Refuses to guess words where tokens see those behind them.
@@ -175,17 +196,14 @@ impl Decoding {
     /// Adds the tokens of `batch`; the place of each in its sequence.
     fn read(&mut self, batch: &TokenBatch) -> Vec<u32> {
         self.padding.resize(batch.rows(), Vec::new());
-        let mut places = Vec::with_capacity(batch.ids().len());
+        let mut all = Vec::with_capacity(batch.ids().len());
         let rows = batch.padding().chunks(batch.tokens().max(1));
         for (seen, new) in self.padding.iter_mut().zip(rows) {
-            let mut next = seen.iter().filter(|&&padding| !padding).count() as u32;
-            for &padding in new {
-                places.push(if padding { 0 } else { next });
-                next += u32::from(!padding);
-            }
+            let before = seen.iter().filter(|&&padding| !padding).count();
+            all.extend(places(before as u32, new));
             seen.extend_from_slice(new);
         }
-        places
+        all
     }
 }
 

@@ -81,7 +81,7 @@ impl Dinov2Config {
     /// # Errors
     /// A missing or misshapen tensor.
     pub fn bind(&self, scope: &Scope<'_>) -> Result<Dinov2, NnError> {
-        let place = scope.inside("dinov2", "embeddings.cls_token");
+        let place = scope.inside("dinov2");
         let (embeddings, d) = (place.at("embeddings"), self.hidden);
         let start = Init::Normal(DEVIATION);
         let class = embeddings.tensor("cls_token", [1, 1, d], start)?;

@@ -70,7 +70,7 @@ impl DistilBertConfig {
     }
 
     pub(super) fn bind(&self, scope: &Scope<'_>, task: TextTask) -> Result<TextEncoder, NnError> {
-        let encoder = scope.inside("distilbert", "embeddings.word_embeddings.weight");
+        let encoder = scope.inside("distilbert");
         let (place, d) = (encoder.at("embeddings"), self.dim);
         let embeddings = TextEmbeddings {
             words: Embedding::bind(&place.at("word_embeddings"), self.words, d)?,

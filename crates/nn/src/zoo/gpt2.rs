@@ -2,7 +2,7 @@
 
 use super::{
     TextSize, TextTask,
-    decoder::{Places, TextDecoder, head, labels},
+    decoder::{Places, TextDecoder, head, labels, words},
     settings::Settings,
 };
 use crate::{
@@ -62,8 +62,8 @@ impl Gpt2Config {
     }
 
     pub(super) fn bind(&self, scope: &Scope<'_>, task: TextTask) -> Result<TextDecoder, NnError> {
-        let (place, d) = (scope.inside("transformer", "wte.weight"), self.width);
-        let words = Embedding::bind(&place.at("wte"), self.words, d)?;
+        let (place, sizes @ [_, d]) = (scope.inside("transformer"), [self.words, self.width]);
+        let (words, shared) = words(scope, &place.at("wte"), sizes, self.tied)?;
         let rows = Embedding::bind(&place.at("wpe"), self.positions, d)?;
         let layers = (0..self.layers)
             .map(|i| self.layer(&place.at("h").at(i)))
@@ -75,7 +75,7 @@ impl Gpt2Config {
             layers,
             norm: Some(Norm::layer(&place.at("ln_f"), d, self.eps)?),
             narrow: None,
-            head: head(scope, task, &words, [d, self.words], self.tied)?,
+            head: head(scope, task, shared, sizes)?,
             labels: labels(scope, task, d, "classifier", self.padding)?,
             words,
             causal: self.causal,

@@ -3,15 +3,15 @@
 
 use super::{
     TextSize, TextTask,
-    decoder::{Places, TextDecoder, head, labels},
+    decoder::{Places, TextDecoder, head, labels, words},
     mixtral, rope,
     settings::Settings,
 };
 use crate::{
     NnError, Scope,
     blocks::{
-        Activation, Attention, AttentionNames, Embedding, FeedForward, Heads, Layer, Mlp, Norm,
-        NormOrder, Rotary, dense,
+        Activation, Attention, AttentionNames, FeedForward, Heads, Layer, Mlp, Norm, NormOrder,
+        Rotary, dense,
     },
 };
 use refit_core::ConfigError;
@@ -131,7 +131,16 @@ impl LlamaConfig {
             return Err(ConfigError::range("head_dim", width, "an even number"));
         }
         let positions = settings.length("max_position_embeddings", plain.positions)?;
-        let own_bias: bool = settings.get("attention_bias", false)?;
+        // What a family does not read means nothing to it.
+        let (attention_bias, mlp_bias) = match variant {
+            Variant::Llama => {
+                let own = settings.get("attention_bias", false)?;
+                ([own; 2], settings.get("mlp_bias", false)?)
+            }
+            Variant::Qwen3 => ([settings.get("attention_bias", false)?; 2], false),
+            Variant::Qwen2 => ([true, false], false),
+            Variant::Mistral | Variant::Mixtral => ([false; 2], false),
+        };
         let window = match variant {
             // Without the key a Mistral has the window of the first one; null means none.
             Variant::Mistral if settings.0.contains_key("sliding_window") => {
@@ -163,8 +172,8 @@ impl LlamaConfig {
             positions: longest,
             eps: settings.eps("rms_norm_eps", plain.eps)?,
             rotary,
-            attention_bias: [own_bias || variant == Variant::Qwen2, own_bias],
-            mlp_bias: settings.get("mlp_bias", false)?,
+            attention_bias,
+            mlp_bias,
             head_norms: variant == Variant::Qwen3,
             window,
             causal: settings.get("is_causal", true)?,
@@ -187,8 +196,8 @@ impl LlamaConfig {
     }
 
     pub(super) fn bind(&self, scope: &Scope<'_>, task: TextTask) -> Result<TextDecoder, NnError> {
-        let (place, d) = (scope.inside("model", "embed_tokens.weight"), self.hidden);
-        let words = Embedding::bind(&place.at("embed_tokens"), self.words, d)?;
+        let (place, sizes @ [_, d]) = (scope.inside("model"), [self.words, self.hidden]);
+        let (words, shared) = words(scope, &place.at("embed_tokens"), sizes, self.tied)?;
         let layers = (0..self.layers)
             .map(|i| self.layer(&place.at("layers").at(i)))
             .collect::<Result<_, _>>()?;
@@ -199,7 +208,7 @@ impl LlamaConfig {
             layers,
             norm: Some(Norm::rms(&place.at("norm"), d, self.eps)?),
             narrow: None,
-            head: head(scope, task, &words, [d, self.words], self.tied)?,
+            head: head(scope, task, shared, sizes)?,
             labels: labels(scope, task, d, "score", self.padding)?,
             words,
             causal: self.causal,

@@ -2,7 +2,7 @@
 
 use super::{
     TextSize, TextTask,
-    decoder::{Places, TextDecoder, head, labels},
+    decoder::{Places, TextDecoder, head, labels, words},
     settings::Settings,
 };
 use crate::{
@@ -88,11 +88,9 @@ impl OptConfig {
     }
 
     pub(super) fn bind(&self, scope: &Scope<'_>, task: TextTask) -> Result<TextDecoder, NnError> {
-        let place = scope
-            .inside("model", "decoder.embed_tokens.weight")
-            .at("decoder");
-        let d = self.hidden;
-        let words = Embedding::bind(&place.at("embed_tokens"), self.words, self.word)?;
+        let (place, d) = (scope.inside("model").at("decoder"), self.hidden);
+        let sizes = [self.words, self.word];
+        let (words, shared) = words(scope, &place.at("embed_tokens"), sizes, self.tied)?;
         let rows = self.positions + EMPTY_ROWS as usize;
         let rows = Embedding::bind(&place.at("embed_positions"), rows, d)?;
         let between = |name, inputs, outputs| {
@@ -120,7 +118,7 @@ impl OptConfig {
             layers,
             norm,
             narrow,
-            head: head(scope, task, &words, [self.word, self.words], self.tied)?,
+            head: head(scope, task, shared, sizes)?,
             labels: labels(scope, task, self.word, "score", self.padding)?,
             words,
             causal: self.causal,

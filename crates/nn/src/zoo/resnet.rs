@@ -227,10 +227,9 @@ impl ResNet {
     /// # Errors
     /// A missing or misshapen tensor.
     pub fn bind(config: &ResNetConfig, scope: &Scope<'_>) -> Result<Self, NnError> {
-        let stem = "embedder.embedder";
-        let place = scope.inside("resnet", &format!("{stem}.convolution.weight"));
-        let mut inputs = config.embedding_size;
-        let stem = config.conv(&place.at(stem), [config.num_channels, inputs], [7, 2])?;
+        let (place, mut inputs) = (scope.inside("resnet"), config.embedding_size);
+        let stem = place.at("embedder.embedder");
+        let stem = config.conv(&stem, [config.num_channels, inputs], [7, 2])?;
         let mut blocks = Vec::new();
         let stages = config.hidden_sizes.iter().zip(&config.depths);
         for (stage, (&outputs, &depth)) in stages.enumerate() {

@@ -297,7 +297,11 @@ const DECODERS: [&str; 5] = [
 ];
 
 /// How those end that answer texts, and their readers alone.
-const ANSWERERS: [&str; 2] = ["ForConditionalGeneration", "EncoderModel"];
+const ANSWERERS: [&str; 3] = [
+    "ForConditionalGeneration",
+    "WithLMHeadModel", // as the first files had it
+    "EncoderModel",
+];
 
 /// What the first of `architectures` is for, whose name has one of these ends.
 fn task(settings: Settings<'_>, ends: &[&str]) -> Result<TextTask, ConfigError> {
@@ -305,14 +309,17 @@ fn task(settings: Settings<'_>, ends: &[&str]) -> Result<TextTask, ConfigError> 
     let Some(name) = names.first() else {
         return Ok(TextTask::States);
     };
-    let classes = settings.classes()?;
     match ends.iter().find(|end| name.ends_with(**end)) {
         Some(&("Model" | "EncoderModel")) => Ok(TextTask::States),
         Some(&("ForCausalLM" | "LMHeadModel")) => Ok(TextTask::NextWord),
-        Some(&"ForSequenceClassification") => Ok(TextTask::Sequence { classes }),
-        Some(&"ForTokenClassification") => Ok(TextTask::Token { classes }),
+        Some(&"ForSequenceClassification") => Ok(TextTask::Sequence {
+            classes: settings.classes()?,
+        }),
+        Some(&"ForTokenClassification") => Ok(TextTask::Token {
+            classes: settings.classes()?,
+        }),
         Some(&"ForQuestionAnswering") => Ok(TextTask::Span),
-        Some(&"ForConditionalGeneration") => Ok(TextTask::Answer),
+        Some(&("ForConditionalGeneration" | "WithLMHeadModel")) => Ok(TextTask::Answer),
         Some(_) => Ok(TextTask::Words),
         None => {
             let expected = format!("a name that ends with one of {}", ends.join(", "));

@@ -105,16 +105,8 @@ impl TokenBatch {
 
     /// Places of tokens within their sequence, padding not counted; that of padding is 0.
     pub fn places(&self) -> Vec<u32> {
-        let mut places = Vec::with_capacity(self.ids.len());
-        for row in self.padding.chunks(self.tokens.max(1)) {
-            let mut next = 0;
-            places.extend(row.iter().map(|&padding| {
-                let place = if padding { 0 } else { next };
-                next += u32::from(!padding);
-                place
-            }));
-        }
-        places
+        let rows = self.padding.chunks(self.tokens.max(1));
+        rows.flat_map(|row| places(0, row)).collect()
     }
 
     /// Refuses a batch without tokens, tokens that a vocabulary of `words` lacks, segments beyond `segments`, and sequences of more than
@@ -176,6 +168,16 @@ impl TokenBatch {
             window: None,
         }
     }
+}
+
+/// Places of tokens that follow `before` others of their sequence, padding not counted; that of padding is 0.
+pub(super) fn places(before: u32, padding: &[bool]) -> impl Iterator<Item = u32> {
+    let mut next = before;
+    padding.iter().map(move |&padding| {
+        let place = if padding { 0 } else { next };
+        next += u32::from(!padding);
+        place
+    })
 }
 
 #[cfg(test)]

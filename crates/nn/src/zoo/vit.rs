@@ -158,7 +158,7 @@ impl Vit {
     /// A missing or misshapen tensor.
     pub fn bind(config: &VitConfig, scope: &Scope<'_>) -> Result<Self, NnError> {
         let (d, whole) = (config.hidden_size, scope);
-        let scope = &whole.inside("vit", "embeddings.position_embeddings");
+        let scope = &whole.inside("vit");
         let embeddings = scope.at("embeddings");
         let start = Init::Normal(crate::blocks::DEVIATION);
         let cls = match config.pooling {

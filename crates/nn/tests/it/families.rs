@@ -2,18 +2,19 @@
 
 use burn::tensor::Device;
 use proptest::prelude::*;
-use refit_core::{Seed, Sink};
+use refit_core::{DType, ParamPath, Seed, Sink, Source, TensorMeta};
 use refit_io::ckpt::{Checkpoint, CheckpointWriter, WriteOptions, encode_f32};
 use refit_kernels::dual::Dual;
 use refit_nn::{
-    NnError, Scope, Weights, to_host,
+    ImageConfig, NnError, Pass, Scope, Weights, to_host,
     zoo::{
-        Decoding, Generator, Sampling, Seq2Seq, Side, Stop, TextConfig, TextDecoder, TextModel,
-        TokenBatch,
+        ClipConfig, Decoding, Generator, Sampling, Seq2Seq, Side, Stop, TextConfig, TextDecoder,
+        TextModel, TokenBatch,
     },
 };
-use refit_testkit::normal_vec;
+use refit_testkit::{close_in_norm, normal, normal_vec};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Families with the architecture that says most.
 const FAMILIES: [(&str, &str); 12] = [
@@ -113,6 +114,173 @@ fn settings_that_no_model_has_are_named() {
     }
 }
 
+#[test]
+fn classes_are_asked_for_where_there_are_some() {
+    let read = |architecture: &str| {
+        let json = json!({ "model_type": "gpt2", "architectures": [architecture], "id2label": {} });
+        TextConfig::read(json.as_object().unwrap())
+    };
+    assert!(read("GPT2LMHeadModel").is_ok() && read("GPT2Model").is_ok());
+    let error = read("GPT2ForSequenceClassification").unwrap_err();
+    assert!(
+        error.to_string().starts_with("`num_labels` is 0"),
+        "{error}"
+    );
+}
+
+/// As `modeling_llama.py` and its like have it (transformers 5.24).
+#[test]
+fn every_family_has_the_biases_that_its_own_keys_name() {
+    let attention = ["q_proj", "k_proj", "v_proj", "o_proj"];
+    let all = [&attention[..], &["gate_proj", "up_proj", "down_proj"]].concat();
+    let none: &[&str] = &[];
+    for (family, always, asked) in [
+        ("llama", none, &all[..]),
+        ("mistral", none, none),
+        ("mixtral", none, none),
+        ("qwen2", &attention[..3], &attention[..3]),
+        ("qwen3", none, &attention[..]),
+    ] {
+        for (given, expected) in [(false, always), (true, asked)] {
+            let mut keys = all_keys(family, "Model");
+            keys.insert("attention_bias".into(), given.into());
+            keys.insert("mlp_bias".into(), given.into());
+            let config = TextConfig::read(&keys).unwrap();
+            let weights = weights(|s| config.bind(s));
+            let specs = weights.layout().specs().iter();
+            let biased = specs.filter_map(|spec| {
+                let path = spec.path.as_str().strip_prefix("layers.0.")?;
+                path.strip_suffix(".bias")?.rsplit('.').next()
+            });
+            let found: BTreeSet<&str> = biased.collect();
+            let expected: BTreeSet<&str> = expected.iter().copied().collect();
+            assert_eq!(found, expected, "{family} {given}");
+        }
+    }
+}
+
+/// A checkpoint of weights whose tensors `rename` calls otherwise, or leaves out.
+fn stored(
+    weights: &Weights,
+    dtype: DType,
+    rename: impl Fn(&ParamPath) -> Option<ParamPath>,
+) -> Checkpoint {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("model.safetensors");
+    let metas = weights.metas().into_iter().zip(weights.to_host());
+    let (metas, values): (Vec<_>, Vec<_>) = metas
+        .filter_map(|(meta, values)| {
+            let path = rename(&meta.path)?;
+            Some((
+                TensorMeta {
+                    path,
+                    dtype,
+                    ..meta
+                },
+                values,
+            ))
+        })
+        .unzip();
+    let mut writer =
+        CheckpointWriter::create(&file, metas.clone(), WriteOptions::default()).unwrap();
+    for (meta, values) in metas.iter().zip(&values) {
+        let bytes = encode_f32(meta, values).unwrap();
+        writer.put(meta, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    Checkpoint::open(&file).unwrap()
+}
+
+#[test]
+fn a_table_that_is_used_twice_may_stand_in_a_file_as_the_head_alone() {
+    for (family, architecture, part, table) in [
+        ("gpt2", "GPT2LMHeadModel", "transformer", "wte.weight"),
+        (
+            "opt",
+            "OPTForCausalLM",
+            "model",
+            "decoder.embed_tokens.weight",
+        ),
+        ("llama", "LlamaForCausalLM", "model", "embed_tokens.weight"),
+        ("qwen3", "Qwen3ForCausalLM", "model", "embed_tokens.weight"),
+    ] {
+        let mut keys = all_keys(family, architecture);
+        keys.insert("tie_word_embeddings".into(), true.into());
+        let config = TextConfig::read(&keys).unwrap();
+        let weights = weights(|s| config.bind(s));
+        let whole = |path: &ParamPath| Some(ParamPath::new(part).join(path));
+        let head_alone = |path: &ParamPath| match path.as_str() {
+            path if path == table => Some("lm_head.weight".into()),
+            _ => whole(path),
+        };
+        let batch = TokenBatch::new(&[vec![5u32, 6, 7, 8], vec![9, 10]], 1, Side::Right);
+        let say = |weights: &Weights| said(&weights.bind(|s| config.bind(s)).unwrap(), &batch);
+        let device = Device::flex();
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let usual = stored(&weights, dtype, whole);
+            let other = stored(&weights, dtype, head_alone);
+            let expected = Weights::load(&usual, &device, |s| config.bind(s)).unwrap();
+            let found = Weights::load(&other, &device, |s| config.bind(s)).unwrap();
+            assert_eq!(say(&found), say(&expected), "{family}");
+            let halves = Weights::load_as_stored(&other, &device, |s| config.bind(s)).unwrap();
+            let expected = Weights::load_as_stored(&usual, &device, |s| config.bind(s)).unwrap();
+            assert_eq!(say(&halves), say(&expected), "{family}");
+            // It is saved by the names it came with.
+            let again = stored(&found, dtype, |path| Some(path.clone()));
+            for at in 0..other.tensors().len() {
+                assert_eq!(again.tensors()[at], other.tensors()[at], "{family}");
+                assert_eq!(
+                    again.bytes(at).unwrap(),
+                    other.bytes(at).unwrap(),
+                    "{family}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_table_that_is_missing_is_the_one_tensor_that_is_missing() {
+    for (family, architecture, part, table) in [
+        ("llama", "LlamaForCausalLM", "model", "embed_tokens.weight"),
+        ("gpt2", "GPT2LMHeadModel", "transformer", "wte.weight"),
+        (
+            "bert",
+            "BertModel",
+            "bert",
+            "embeddings.word_embeddings.weight",
+        ),
+        (
+            "distilbert",
+            "DistilBertModel",
+            "distilbert",
+            "embeddings.word_embeddings.weight",
+        ),
+    ] {
+        let config = TextConfig::read(&all_keys(family, architecture)).unwrap();
+        let weights = weights(|s| config.bind(s));
+        let whole = |path: &ParamPath| match path.as_str() {
+            "lm_head.weight" => path.clone(),
+            _ => ParamPath::new(part).join(path),
+        };
+        for bare in [false, true] {
+            let name = |path: &ParamPath| if bare { path.clone() } else { whole(path) };
+            let bind = |s: &Scope<'_>| config.bind(s);
+            let all = stored(&weights, DType::F32, |path| Some(name(path)));
+            assert!(
+                Weights::load(&all, &Device::flex(), bind).is_ok(),
+                "{family}"
+            );
+            let rest = stored(&weights, DType::F32, |path| {
+                (path.as_str() != table).then(|| name(path))
+            });
+            let error = Weights::load(&rest, &Device::flex(), bind).unwrap_err();
+            let missing = format!("tensor `{}` is missing", name(&table.into()));
+            assert!(error.to_string().starts_with(&missing), "{error}");
+        }
+    }
+}
+
 /// A tiny decoder with a head of its own, and what else its configuration says.
 fn decoder(keys: &Value) -> (TextConfig, Weights) {
     let mut all = json!({
@@ -205,8 +373,6 @@ fn heads_are_left_out_of_a_model_that_is_read_for_its_states() {
         let keys = all_keys(family, architecture);
         let whole = TextConfig::read(&keys).unwrap();
         let weights = weights(|s| whole.bind(s));
-        let home = tempfile::tempdir().unwrap();
-        let file = home.path().join("model.safetensors");
         // Files put the names of the model in front of those of its parts.
         let is_head = |path: &str| {
             let heads = [
@@ -216,43 +382,32 @@ fn heads_are_left_out_of_a_model_that_is_read_for_its_states() {
                 "vocab_",
                 "pre_classifier.",
             ];
-            heads.iter().any(|head| path.starts_with(head)) || path.starts_with(name)
+            heads.iter().any(|head| path.starts_with(head))
         };
-        let mut metas = weights.metas();
-        for meta in &mut metas {
-            if !is_head(meta.path.as_str()) {
-                meta.path = format!("{name}{}", meta.path).as_str().into();
-            }
-        }
-        let values = weights.to_host();
-        let mut writer =
-            CheckpointWriter::create(&file, metas.clone(), WriteOptions::default()).unwrap();
-        for (meta, values) in metas.iter().zip(&values) {
-            writer
-                .put(meta, &encode_f32(meta, values).unwrap())
-                .unwrap();
-        }
-        writer.finish().unwrap();
-        let source = Checkpoint::open(&file).unwrap();
+        let source = stored(&weights, DType::F32, |path| {
+            let stays = is_head(path.as_str());
+            Some(if stays {
+                path.clone()
+            } else {
+                format!("{name}{path}").into()
+            })
+        });
         let mut keys = keys;
         keys.remove("architectures");
         let bare = TextConfig::read(&keys).unwrap();
         let loaded = Weights::load(&source, &Device::flex(), |s| bare.bind(s));
         let loaded = loaded.unwrap_or_else(|error| panic!("{architecture}: {error}"));
-        assert!(loaded.metas().len() < metas.len(), "{architecture}");
+        assert!(
+            loaded.metas().len() < source.tensors().len(),
+            "{architecture}"
+        );
     }
 }
 
 #[test]
 fn as_many_tensors_as_were_looked_for_are_said_to_be_missing() {
     let (config, weights) = decoder(&json!({}));
-    let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("model.safetensors");
-    let mut writer =
-        CheckpointWriter::create(&file, weights.metas(), WriteOptions::default()).unwrap();
-    weights.save(&mut writer).unwrap();
-    writer.finish().unwrap();
-    let source = Checkpoint::open(&file).unwrap();
+    let source = stored(&weights, DType::F32, |path| Some(path.clone()));
     assert!(Weights::load(&source, &Device::flex(), |s| config.bind(s)).is_ok());
     // A hundred layers more than the file has: the search ends before all are named.
     let keys = json!({
@@ -300,11 +455,93 @@ fn a_decoder_that_answers_needs_a_text_and_keeps_to_it() {
 }
 
 fn models() -> Vec<(String, TextModel)> {
-    let bound = |(name, config): (String, TextConfig)| {
-        let model = weights(|s| config.bind(s)).bind(|s| config.bind(s));
-        (name, model.unwrap())
-    };
     all().into_iter().map(bound).collect()
+}
+
+fn bound((name, config): (String, TextConfig)) -> (String, TextModel) {
+    let model = weights(|s| config.bind(s)).bind(|s| config.bind(s));
+    (name, model.unwrap())
+}
+
+/// More tokens than a tile of attention has (64), behind more padding than that and behind none.
+#[test]
+fn long_texts_say_the_same_alone_and_behind_padding() {
+    let words = |count: u32| -> Vec<u32> { (0..count).map(|i| 3 + 7 * i % 27).collect() };
+    let texts = [words(150), words(73), words(3)];
+    for (family, architecture) in FAMILIES {
+        let mut keys = all_keys(family, architecture);
+        for key in ["max_position_embeddings", "n_positions"] {
+            keys.insert(key.into(), 160.into());
+        }
+        let config = TextConfig::read(&keys).unwrap();
+        let (name, model) = bound((architecture.to_owned(), config));
+        let [right, left] =
+            [Side::Right, Side::Left].map(|side| said(&model, &TokenBatch::new(&texts, 1, side)));
+        let mut alone = [Vec::new(), Vec::new()];
+        for text in &texts {
+            let said = said(&model, &TokenBatch::new(&[text], 1, Side::Right));
+            alone
+                .iter_mut()
+                .zip(said)
+                .for_each(|(all, one)| all.extend(one));
+        }
+        for at in [0, 1] {
+            assert_close(&name, &right[at], &alone[at]);
+            assert_close(&name, &left[at], &alone[at]);
+        }
+    }
+}
+
+/// Models of pictures of 6 x 6 or more, of one channel.
+fn picture_models() -> Vec<(ImageConfig, Weights)> {
+    let same = json!({
+        "num_labels": 3, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12,
+        "image_size": 6, "patch_size": 3, "num_channels": 1,
+        "embedding_size": 4, "hidden_sizes": [8, 16], "depths": [1, 2],
+    });
+    let families = [
+        ("vit", "ViTForImageClassification"),
+        ("dinov2", "Dinov2ForImageClassification"),
+        ("resnet", "ResNetForImageClassification"),
+    ];
+    let model = |(family, architecture): (&str, &str)| {
+        let mut keys = same.as_object().unwrap().clone();
+        keys.insert("model_type".into(), family.into());
+        keys.insert("architectures".into(), json!([architecture]));
+        let config = ImageConfig::read(&keys).unwrap();
+        let weights = weights(|s| config.bind(s));
+        (config, weights)
+    };
+    families.into_iter().map(model).collect()
+}
+
+/// The word that ends a text of [`clip`].
+const END: u32 = 30;
+
+fn clip() -> (ClipConfig, Weights) {
+    let tower = json!({
+        "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": 6, "patch_size": 3, "num_channels": 1,
+        "vocab_size": 31, "max_position_embeddings": 10, "eos_token_id": END,
+    });
+    let keys = json!({
+        "model_type": "clip", "vision_config": tower, "text_config": tower, "projection_dim": 6,
+    });
+    let config = ClipConfig::read(keys.as_object().unwrap()).unwrap();
+    let weights = weights(|s| config.bind(s));
+    (config, weights)
+}
+
+/// The numbers of a matrix, row by row.
+fn numbers(matrix: Dual<2>) -> Vec<f64> {
+    let numbers = to_host(matrix.into_value());
+    numbers.into_iter().map(f64::from).collect()
+}
+
+/// As [`assert_close`], of numbers whose size no norm sets.
+fn assert_near(name: &str, found: Vec<f64>, expected: Vec<f64>) {
+    let near = close_in_norm(found, expected, f64::from(CLOSE), 0.0);
+    near.unwrap_or_else(|apart| panic!("{name}: {apart}"));
 }
 
 /// One list of numbers for each token of `batch` that is no padding.
@@ -344,6 +581,11 @@ fn texts() -> impl Strategy<Value = Vec<Vec<u32>>> {
     prop::collection::vec(prop::collection::vec(3u32..31, 1..9), 1..4)
 }
 
+/// Texts of CLIP without their end.
+fn clip_texts() -> impl Strategy<Value = Vec<Vec<u32>>> {
+    prop::collection::vec(prop::collection::vec(3u32..30, 0..9), 1..4)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
 
@@ -358,6 +600,42 @@ proptest! {
             }
             assert_close(&name, &together[0], &alone[0]);
             assert_close(&name, &together[1], &alone[1]);
+        }
+    }
+
+    #[test]
+    fn a_picture_says_the_same_alone_and_among_others(seed in any::<u64>(), count in 2usize..5) {
+        let pixels = normal::<4>(seed, [count, 1, 6, 6]);
+        let one = |at: usize| pixels.clone().narrow(0, at, 1);
+        for (config, weights) in picture_models() {
+            let model = weights.bind(|s| config.bind(s)).unwrap();
+            let say = |pixels| numbers(model.forward(Dual::constant(pixels), &mut Pass::eval()));
+            let alone: Vec<f64> = (0..count).flat_map(|at| say(one(at))).collect();
+            assert_near(config.family(), say(pixels.clone()), alone);
+        }
+        let (config, weights) = clip();
+        let model = weights.bind(|s| config.bind(s)).unwrap();
+        let say = |pixels| numbers(model.images(Dual::constant(pixels)).unwrap());
+        let alone: Vec<f64> = (0..count).flat_map(|at| say(one(at))).collect();
+        assert_near("clip", say(pixels.clone()), alone);
+    }
+
+    #[test]
+    fn a_text_of_clip_says_the_same_alone_and_among_others(texts in clip_texts()) {
+        let (config, weights) = clip();
+        let model = weights.bind(|s| config.bind(s)).unwrap();
+        let ended = texts.into_iter().map(|text| [&text[..], &[END]].concat());
+        let texts: Vec<Vec<u32>> = ended.collect();
+        let say = |texts: &[Vec<u32>], padding: u32, side: Side| {
+            numbers(model.texts(&TokenBatch::new(texts, padding, side)).unwrap())
+        };
+        let one = |text| say(text, 1, Side::Right);
+        let alone: Vec<f64> = texts.chunks(1).flat_map(one).collect();
+        for side in [Side::Right, Side::Left] {
+            // Files fill texts up with the word that ends them, too.
+            for padding in [1, END] {
+                assert_near("clip", say(&texts, padding, side), alone.clone());
+            }
         }
     }
 

@@ -107,12 +107,24 @@ fn a_saved_model_loads_with_the_same_bits_and_halves_lose_only_precision() {
 
 #[test]
 fn halves_that_stay_as_they_are_compute_what_they_would_as_f32() {
-    // Words of a small model, some of them in a text of their own.
-    let keys = serde_json::json!({
+    // The table and 7 maps of each layer; norms are f32.
+    let llama = serde_json::json!({
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 60, "hidden_size": 16,
         "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
         "max_position_embeddings": 64, "tie_word_embeddings": true
     });
+    compare_halves(&llama, 1 + 2 * 7, "layers.1.self_attn.q_proj.weight");
+    // Two tables and 4 maps of each layer, which are stored turned over.
+    let gpt2 = serde_json::json!({
+        "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 60, "n_embd": 16, "n_layer": 2,
+        "n_head": 4, "n_positions": 64
+    });
+    compare_halves(&gpt2, 2 + 2 * 4, "h.1.attn.c_proj.weight");
+}
+
+/// Compares a model whose `halves` matrices stay in half precision with the one that they are widened to, and both with what
+/// is added to the square matrix `name`.
+fn compare_halves(keys: &serde_json::Value, halves: usize, name: &str) {
     let config = TextConfig::read(keys.as_object().unwrap()).unwrap();
     let device = Device::flex();
     let fresh = Weights::create(Seed::new(3), &device, |s| config.bind(s)).unwrap();
@@ -120,13 +132,18 @@ fn halves_that_stay_as_they_are_compute_what_they_would_as_f32() {
         let stored = save(&fresh, dtype, &[]);
         let wide = Weights::load(&stored, &device, |s| config.bind(s)).unwrap();
         let kept = Weights::load_as_stored(&stored, &device, |s| config.bind(s)).unwrap();
-        // The table and 7 maps of each layer; norms are f32.
-        let halves = kept
+        let found = kept
             .values()
             .iter()
             .filter(|v| v.value().dtype() != burn::tensor::DType::F32);
-        assert_eq!(halves.count(), 1 + 2 * 7);
+        assert_eq!(found.count(), halves);
         assert_eq!(kept.to_host(), wide.to_host());
+        // Saved and read again they have the bits they had in the file, in its order.
+        let again = save(&kept, dtype, &[]);
+        for at in 0..stored.tensors().len() {
+            assert_eq!(again.bytes(at).unwrap(), stored.bytes(at).unwrap());
+        }
+        // Words of a small model, some of them in a text of their own.
         let ids: Vec<u32> = (0..23).map(|i| (7 * i + 3) % 60).collect();
         let batch = TokenBatch::new(&[&ids[..], &ids[5..11]], 0, Side::Right);
         let words = |weights: &Weights| {
@@ -136,7 +153,6 @@ fn halves_that_stay_as_they_are_compute_what_they_would_as_f32() {
         };
         refit_testkit::close_in_norm(words(&kept), words(&wide), 1e-5, 0.0).unwrap();
         // What is added to a map stands beside it.
-        let name = "layers.1.self_attn.q_proj.weight";
         let mut specs = kept.layout().specs().iter();
         let at = specs
             .position(|spec| spec.path.as_str().ends_with(name))

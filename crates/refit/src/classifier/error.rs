@@ -52,10 +52,32 @@ pub enum ClassifierError {
         /// The folder.
         path: PathBuf,
     },
+    /// A model that gives no vectors.
+    #[error("`{}` is a `{family}`, whose classifier reads a map and no vector", path.display())]
+    NoVectors {
+        /// The folder.
+        path: PathBuf,
+        /// The name of the family.
+        family: &'static str,
+    },
     /// A model that does not say how large its pictures are.
     #[error("`{}` is a model that does not say how large its pictures are", path.display())]
     NoSize {
         /// The folder.
+        path: PathBuf,
+    },
+    /// A label of which the end would not be read.
+    #[error(
+        "what is said about a label has {longest} tokens or more, of which the model would not read the end"
+    )]
+    LongLabel {
+        /// Tokens that the model reads.
+        longest: usize,
+    },
+    /// Scores that are no numbers.
+    #[error("what the model makes of `{}` is not finite", path.display())]
+    NotFinite {
+        /// The picture.
         path: PathBuf,
     },
     /// Images that the architecture does not take.
@@ -128,6 +150,10 @@ impl Hint for ClassifierError {
                 Some("`architectures` in its config.json says what it was trained for".into())
             }
             Self::NoSize { .. } => Some("`refit eval` scores it on pictures of one size".into()),
+            Self::LongLabel { .. } => Some("say it in fewer words".into()),
+            Self::NotFinite { .. } => {
+                Some("run `refit info` on the model to see whether its weights are sound".into())
+            }
             Self::Images { .. } => {
                 Some("choose an architecture for these images, or other images".into())
             }

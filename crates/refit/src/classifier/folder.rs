@@ -8,6 +8,7 @@ use crate::{
     family::{class_names, unnamed},
     source::folder_options,
     text::setting,
+    told::Chances,
 };
 use burn::tensor::Device;
 use refit_core::{ConfigError, DType, Sink, Source, TensorMeta};
@@ -41,6 +42,8 @@ pub struct ModelFolder {
     pub preprocessing: Preprocessing,
     /// Names of its classes, where the folder says so.
     pub labels: Option<Vec<String>>,
+    /// How scores of its classes become probabilities.
+    pub chances: Chances,
     /// Where what describes it lies.
     home: PathBuf,
 }
@@ -67,7 +70,11 @@ impl ModelFolder {
         let keys = read_keys(&config_path)?;
         let config = understand(&config_path, &keys)?;
         let labels = class_names(&keys, config.num_labels()).map_err(setting(&config_path))?;
-        Self::assemble(checkpoint, config, labels, folder)
+        let chances = Chances::of(&keys);
+        Ok(Self {
+            chances,
+            ..Self::assemble(checkpoint, config, labels, folder)?
+        })
     }
 
     /// Opens a checkpoint with an architecture from elsewhere.
@@ -94,8 +101,9 @@ impl ModelFolder {
         config.check()?;
         Ok(Self {
             checkpoint,
-            preprocessing: Preprocessing::read(folder, config.side())?,
+            preprocessing: Preprocessing::read(folder, config.family(), config.side())?,
             labels: labels.filter(|names| !names.is_empty()),
+            chances: Chances::default(),
             config,
             home: folder.into(),
         })
@@ -133,6 +141,16 @@ impl ModelFolder {
             Some(normalise) => Ok(normalise.clone()),
             None => identity(&self.config),
         }
+    }
+
+    /// What happens to colours only because the folder says nothing about them, as a sentence.
+    pub fn assumption(&self) -> Option<String> {
+        self.preprocessing.normalise.is_none().then(|| {
+            format!(
+                "`{}` has no {PREPROCESSOR} that says what happens to colours; they stay between 0 and 1",
+                self.home.display()
+            )
+        })
     }
 
     /// How pictures in folders are read.

@@ -1,7 +1,7 @@
 //! What pictures go through before a model sees them, in the words of Hugging Face's image processors.
 
 use super::{CONFIG, ClassifierError, PREPROCESSOR};
-use crate::text::{optional, setting};
+use crate::text::{TextModelError, optional, setting};
 use refit_core::{ConfigError, wrong_value};
 use refit_io::data::{Filter, Normalise, PictureFit, Resize};
 use serde::de::DeserializeOwned;
@@ -25,16 +25,16 @@ pub struct Preprocessing {
 }
 
 impl Preprocessing {
-    /// Reads `preprocessor_config.json` of a folder, or what `processor_config.json` says of pictures; `side` is that of
-    /// the pictures which the model was made for.
+    /// Reads `preprocessor_config.json` of a folder, or what `processor_config.json` says of pictures; `family` and `side`
+    /// are those of the model, whose own processor is meant where the file names none.
     ///
     /// # Errors
     /// A file that is no JSON object, or settings that ask for what is not done here.
-    pub fn read(folder: &Path, side: Option<usize>) -> Result<Self, ClassifierError> {
+    pub fn read(folder: &Path, family: &str, side: Option<usize>) -> Result<Self, ClassifierError> {
         let Some((file, keys)) = keys(folder)? else {
             return Ok(Self::default());
         };
-        let processor = Processor(&keys);
+        let processor = Processor::new(&keys, family);
         let read = || {
             Ok(Self {
                 fit: processor.fit(side)?,
@@ -74,33 +74,100 @@ fn keys(folder: &Path) -> Result<Option<File>, ClassifierError> {
     };
     match value {
         Value::Object(keys) => Ok(Some((file, keys))),
-        _ => Err(ClassifierError::NotJson {
-            path: file,
-            problem: "another value stands there than an object".into(),
-        }),
+        _ => {
+            let problem = "another value stands there than an object".into();
+            Err(TextModelError::NotJson {
+                path: file,
+                problem,
+            }
+            .into())
+        }
+    }
+}
+
+/// Processors, which differ in what they do where nothing is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Vit,
+    Bit,
+    ConvNext,
+    Clip,
+    Other,
+}
+
+impl Kind {
+    /// The processor that a file names: `ViTImageProcessor`, `ViTFeatureExtractor`.
+    fn named(name: &str) -> Self {
+        let names = [
+            ("ViT", Self::Vit),
+            ("Bit", Self::Bit),
+            ("ConvNext", Self::ConvNext),
+            ("CLIP", Self::Clip),
+        ];
+        let found = names.iter().find(|(start, _)| name.starts_with(start));
+        found.map_or(Self::Other, |(_, kind)| *kind)
+    }
+
+    /// The processor of a family of models.
+    fn of(family: &str) -> Self {
+        match family {
+            "vit" => Self::Vit,
+            "dinov2" => Self::Bit,
+            "resnet" => Self::ConvNext,
+            "clip" => Self::Clip,
+            _ => Self::Other,
+        }
+    }
+
+    /// How pixels are made from others.
+    const fn filter(self) -> Filter {
+        match self {
+            Self::Vit | Self::Other => Filter::Triangle,
+            Self::Bit | Self::ConvNext | Self::Clip => Filter::Cubic,
+        }
+    }
+
+    /// Side of the square that is cut from the middle.
+    const fn crop(self) -> Option<usize> {
+        match self {
+            Self::Bit | Self::Clip => Some(224),
+            Self::Vit | Self::ConvNext | Self::Other => None,
+        }
+    }
+
+    /// Mean and deviation of colours.
+    fn colours(self) -> Option<Normalise> {
+        match self {
+            Self::Vit | Self::ConvNext => Normalise::new(vec![0.5; 3], vec![0.5; 3]).ok(),
+            Self::Bit | Self::Clip => Some(Normalise::clip()),
+            Self::Other => None,
+        }
     }
 }
 
 /// The settings of an image processor.
 #[derive(Clone, Copy)]
-struct Processor<'a>(&'a Map<String, Value>);
+struct Processor<'a> {
+    keys: &'a Map<String, Value>,
+    kind: Kind,
+}
 
-impl Processor<'_> {
+impl<'a> Processor<'a> {
+    fn new(keys: &'a Map<String, Value>, family: &str) -> Self {
+        let names = ["image_processor_type", "feature_extractor_type"];
+        let name = names.iter().find_map(|key| keys.get(*key)?.as_str());
+        let kind = name.map_or_else(|| Kind::of(family), Kind::named);
+        Self { keys, kind }
+    }
+
     /// A value that is neither missing nor null.
     fn find<T: DeserializeOwned>(self, key: &'static str) -> Result<Option<T>, ConfigError> {
-        match self.0.get(key) {
+        match self.keys.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => T::deserialize(value)
                 .map(Some)
                 .map_err(|error| wrong_value(key, value, &error)),
         }
-    }
-
-    /// Its name begins so: `ViTImageProcessor`, `ViTFeatureExtractor`.
-    fn is(self, family: &str) -> bool {
-        let names = ["image_processor_type", "feature_extractor_type"];
-        let mut names = names.iter().filter_map(|key| self.0.get(*key)?.as_str());
-        names.any(|name| name.starts_with(family))
     }
 
     /// How pictures become squares; `None` where nothing is said about it.
@@ -126,13 +193,15 @@ impl Processor<'_> {
                 filter,
                 crop: crop.or(side).unwrap_or(plain),
             }
-        } else if self.is("ConvNext") {
+        } else if self.kind == Kind::ConvNext {
             convnext(plain, share.unwrap_or(CONVNEXT_SHARE), filter)?
         } else if let Some(share) = share {
             let expected = "nothing, but for a `ConvNextImageProcessor`";
             return Err(ConfigError::range("crop_pct", share, expected));
         } else {
             let resize = size.unwrap_or(Resize::Square(plain));
+            let usual = self.kind.crop().filter(|_| crops != Some(false));
+            let usual = usual.filter(|crop| *crop <= plain);
             let whole = match resize {
                 Resize::Square(side) => side,
                 _ if crops == Some(false) => {
@@ -144,7 +213,7 @@ impl Processor<'_> {
             PictureFit {
                 resize,
                 filter,
-                crop: crop.unwrap_or(whole),
+                crop: crop.or(usual).unwrap_or(whole),
             }
         };
         fit.check()?;
@@ -153,14 +222,16 @@ impl Processor<'_> {
 
     /// A size: a number, a shorter side, or height and width.
     fn resize(self, key: &'static str) -> Result<Option<Resize>, ConfigError> {
-        let Some(value) = self.0.get(key).filter(|value| !value.is_null()) else {
+        let Some(value) = self.keys.get(key).filter(|value| !value.is_null()) else {
             return Ok(None);
         };
         let number = |value: &Value| value.as_u64().map(|n| n as usize);
         let part = |name: &str| value.get(name).and_then(number);
         let found = match (number(value), part("shortest_edge"), part("height")) {
             // A lone number was both sides to the first processor of ViT, and the shorter one to all others.
-            (Some(side), ..) if key == "crop_size" || self.is("ViT") => Resize::Square(side),
+            (Some(side), ..) if key == "crop_size" || self.kind == Kind::Vit => {
+                Resize::Square(side)
+            }
             (Some(edge), ..) | (None, Some(edge), _) => Resize::Shorter(edge),
             (None, None, Some(side)) if part("width") == Some(side) => Resize::Square(side),
             _ => {
@@ -174,12 +245,10 @@ impl Processor<'_> {
 
     /// How pixels are made from others, by Pillow's numbers.
     fn filter(self) -> Result<Filter, ConfigError> {
-        let usual = if self.is("CLIP") || self.is("Bit") {
-            3
-        } else {
-            2
+        let Some(number) = self.find::<u64>("resample")? else {
+            return Ok(self.kind.filter());
         };
-        match self.find::<u64>("resample")?.unwrap_or(usual) {
+        match number {
             2 => Ok(Filter::Triangle),
             3 => Ok(Filter::Cubic),
             4 => Ok(Filter::Box),
@@ -207,7 +276,7 @@ impl Processor<'_> {
             return Normalise::new(vec![0.0; channels], vec![1.0; channels]).map(Some);
         }
         match (mean, deviation) {
-            (None, None) => Ok(None),
+            (None, None) => Ok(self.kind.colours()),
             (Some(mean), Some(deviation)) => Normalise::new(mean, deviation).map(Some),
             (mean, _) => {
                 let missing = if mean.is_none() {
@@ -258,7 +327,7 @@ mod tests {
         let Value::Object(keys) = keys else {
             unreachable!()
         };
-        Processor(&keys)
+        Processor::new(&keys, "mlp")
             .fit(side)
             .map_err(|error| error.to_string())
     }
@@ -287,8 +356,29 @@ mod tests {
         );
         let clip = json!({ "feature_extractor_type": "CLIPFeatureExtractor", "size": 224, "crop_size": 224 });
         assert_eq!(fit(clip, Some(224)), Ok(Some(part(224, 224))));
+        let uncut = json!({ "image_processor_type": "BitImageProcessor", "size": { "shortest_edge": 256 } });
+        assert_eq!(fit(uncut, Some(518)), Ok(Some(part(256, 224))));
         let ours = json!({ "image_mean": [0.5], "image_std": [0.5] });
         assert_eq!(fit(ours, Some(28)), Ok(None));
+    }
+
+    #[test]
+    fn a_file_without_a_name_means_the_processor_of_the_family() {
+        let keys = json!({ "size": 32 });
+        let keys = keys.as_object().unwrap();
+        let of = |family| {
+            let processor = Processor::new(keys, family);
+            let colours = processor.normalise().unwrap();
+            let fit = processor.fit(Some(32)).unwrap().unwrap();
+            (fit.resize, colours.map(|colours| colours.mean()[0]))
+        };
+        assert_eq!(of("vit"), (Resize::Square(32), Some(0.5)));
+        assert_eq!(of("clip").1, Some(0.481_454_66));
+        assert_eq!(of("mlp"), (Resize::Shorter(32), None));
+        let named = json!({ "size": 32, "image_processor_type": "ConvNextImageProcessor" });
+        let processor = Processor::new(named.as_object().unwrap(), "clip");
+        let colours = processor.normalise().unwrap().unwrap();
+        assert_eq!((processor.kind, colours.mean()[0]), (Kind::ConvNext, 0.5));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{
     args::RunArgs,
     error::{CliError, Exit},
+    rows::{BLOCK, Block, PICTURES, Rows, pictures},
     ui::{Show, Ui},
 };
 use crate::{
@@ -11,8 +12,10 @@ use crate::{
     pictures::{ClipFolder, PictureClassifier, Seen},
     report::count,
     text::{Labelled, TextClassifier, TextFolder, ZeroShot, object, open_head, read_lines},
+    told::Told,
+    visible::visible_name,
 };
-use refit_io::data::find_pictures;
+use clap::value_parser;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -47,11 +50,24 @@ pub(super) struct ClassifyArgs {
     /// Labels do not exclude each other: each has a probability of its own
     #[arg(long, requires = "label")]
     several: bool,
+    /// Tell so many of the most probable classes, the best first [default: all, in their order]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    top: Option<u32>,
     /// Tokens to which texts are cut [default: as many as the model reads]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
     #[command(flatten)]
     pub(super) run: RunArgs,
+}
+
+impl ClassifyArgs {
+    /// As much of a class as is asked for.
+    fn shown(&self, class: Told) -> Told {
+        match self.top {
+            Some(top) => class.top(top as usize),
+            None => class,
+        }
+    }
 }
 
 pub(super) fn run(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
@@ -106,20 +122,32 @@ pub(super) fn run(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
     ui.listen();
     let longest = folder.longest;
     let model = TextClassifier::load(folder, head, &args.run.device.open())?;
-    let (found, cut) = match &zero_shot {
-        Some(zero_shot) => zero_shot.label(&model, &texts, ui)?,
-        None => model.label(&texts, ui)?,
+    let mut rows = Rows::begin(ui, "classify", "texts", texts.len());
+    let mut read = || {
+        let mut all_cut = 0;
+        for (at, block) in texts.chunks(BLOCK).enumerate() {
+            let found = match &zero_shot {
+                Some(zero_shot) => zero_shot.label(&model, block, &Block(ui)),
+                None => model.label(block, &Block(ui)),
+            };
+            let (found, cut) = found.map_err(|error| error.after(at * BLOCK))?;
+            all_cut += cut;
+            rows.print(found.into_iter().map(|text| Labelled {
+                class: args.shown(text.class),
+                ..text
+            }))?;
+        }
+        Ok(all_cut)
     };
+    let done = read();
+    let cut = rows.end(done)?;
     if cut > 0 {
         ui.say(format_args!(
             "{} readings had {longest} tokens or more; what came after was not read",
             count(cut as u64),
         ));
     }
-    if ui.json() {
-        return ui.print_json(&Texts { texts: found });
-    }
-    lines(&found, ui)
+    Ok(())
 }
 
 /// Classes of pictures by the head of a model.
@@ -127,7 +155,10 @@ fn see(args: &ClassifyArgs, ui: &Ui) -> Result<(), CliError> {
     let words = "a model that tells its own classes of pictures";
     without_effect(args, words, &[("--label", !args.label.is_empty())])?;
     let folder = ModelFolder::open(&args.model)?;
-    let (_, labels) = PictureClassifier::check(&folder)?;
+    let labels = PictureClassifier::check(&folder)?;
+    if let Some(words) = folder.assumption() {
+        ui.say(words);
+    }
     look(args, folder.num_values(), labels, ui, || {
         let device = args.run.device.open();
         Ok(PictureClassifier::load(&folder, &device)?)
@@ -154,7 +185,7 @@ fn look(
     ui: &Ui,
     load: impl FnOnce() -> Result<PictureClassifier, CliError>,
 ) -> Result<(), CliError> {
-    let pictures = find_pictures(&args.input)?;
+    let pictures = pictures(&args.input, ui)?;
     args.run.start_threads()?;
     if args.run.dry_run {
         return ui.show(&Summary {
@@ -165,11 +196,16 @@ fn look(
         });
     }
     ui.listen();
-    let found = load()?.label(&pictures, ui)?;
-    if ui.json() {
-        return ui.print_json(&Pictures { pictures: found });
-    }
-    lines(&found, ui)
+    let model = load()?;
+    let mut rows = Rows::begin(ui, "classify", "pictures", pictures.len());
+    let done = pictures.chunks(PICTURES).try_for_each(|block| {
+        let found = model.label(block, &Block(ui))?;
+        rows.print(found.into_iter().map(|picture| Seen {
+            class: args.shown(picture.class),
+            ..picture
+        }))
+    });
+    rows.end(done)
 }
 
 /// Refuses flags that would change nothing.
@@ -189,24 +225,6 @@ fn without_effect(args: &ClassifyArgs, model: &str, more: &[(&str, bool)]) -> Re
     }
 }
 
-/// One JSON object on each line.
-fn lines(found: &[impl Serialize], ui: &Ui) -> Result<(), CliError> {
-    let line = |one| serde_json::to_string(one).unwrap_or_default() + "\n";
-    ui.print(&found.iter().map(line).collect::<String>())
-}
-
-/// What goes to stdout with `--json`.
-#[derive(Serialize)]
-struct Texts {
-    texts: Vec<Labelled>,
-}
-
-/// What goes to stdout with `--json`, of pictures.
-#[derive(Serialize)]
-struct Pictures {
-    pictures: Vec<Seen>,
-}
-
 /// What a dry run prints.
 #[derive(Serialize)]
 struct Summary {
@@ -218,12 +236,17 @@ struct Summary {
 
 impl Show for Summary {
     fn text(&self, _: &Ui) -> String {
+        let labels: Vec<String> = self
+            .labels
+            .iter()
+            .map(|label| visible_name(label))
+            .collect();
         format!(
             "model       {}: {} values\ninputs      {}\nlabels      {}\nnothing was computed (dry run)",
             self.model.display(),
             count(self.parameters),
             count(self.inputs as u64),
-            self.labels.join(", "),
+            labels.join("; "),
         )
     }
 }

@@ -102,7 +102,7 @@ impl FromStr for DeviceName {
             ("wgpu", number) => number.map(numbered).transpose().map(Self::Wgpu),
             #[allow(unreachable_patterns, reason = "the features add arms of these names")]
             ("cuda" | "wgpu", _) => Err(format!(
-                "this build computes on the processor alone; build it with `--features {kind}`"
+                "this build does not compute on `{kind}`; build it with `--features {kind}`"
             )),
             _ => Err("expected `cpu`, `cuda:N` or `wgpu:N`".into()),
         }

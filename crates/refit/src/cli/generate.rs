@@ -14,6 +14,7 @@ use crate::{
 };
 use refit_core::Unwatched;
 use refit_nn::zoo::Sampling;
+use refit_text::Day;
 use serde::Serialize;
 use std::{collections::BTreeMap, ops::ControlFlow, path::PathBuf};
 
@@ -51,6 +52,9 @@ pub(super) struct GenerateArgs {
     /// What the system says before, in a chat
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,
+    /// The day that a chat template is told, such as 2026-02-03 [default: today, in UTC]
+    #[arg(long, value_name = "DAY", requires = "chat")]
+    date: Option<Day>,
     /// Most tokens of an answer; 0 leaves it to the model (ours)
     #[arg(long, value_name = "N", default_value_t = 128)]
     max_tokens: usize,
@@ -173,6 +177,7 @@ fn settings(args: &GenerateArgs) -> WriteSettings {
     WriteSettings {
         chat: args.chat,
         system: args.system.clone(),
+        day: args.date.unwrap_or_else(Day::now),
         sampling: Sampling {
             temperature: args.temperature,
             top_k: args.top_k,

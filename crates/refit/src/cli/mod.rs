@@ -21,6 +21,7 @@ mod model;
 mod progress;
 mod report;
 mod resume;
+mod rows;
 mod solvers;
 mod train;
 mod tune;

@@ -1,8 +1,9 @@
 //! How long work is shown: a bar on a terminal, a line every ten seconds elsewhere.
 
-use crate::report::duration;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::report::{count, duration};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::{
+    fmt,
     io::{self, Write},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -13,9 +14,8 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Phases shorter than this leave no line behind.
 const WORTH_A_LINE: Duration = Duration::from_secs(1);
 
-const KNOWN: &str =
-    "{prefix:<20} {bar:28} {human_pos}/{human_len}  {per_sec}, {eta} left  {wide_msg}";
-const UNKNOWN: &str = "{prefix:<20} {spinner} {human_pos}  {per_sec}  {wide_msg}";
+const KNOWN: &str = "{prefix:<20} {bar:28} {human_pos}/{human_len}  {rate}, {eta} left  {wide_msg}";
+const UNKNOWN: &str = "{prefix:<20} {spinner} {human_pos}  {rate}  {wide_msg}";
 
 /// Shows one phase after the other on stderr.
 #[derive(Debug)]
@@ -114,7 +114,15 @@ fn draw(name: &str, total: Option<u64>) -> ProgressBar {
     let template = if total.is_some() { KNOWN } else { UNKNOWN };
     let style =
         ProgressStyle::with_template(template).expect("the templates above are well-formed");
-    bar.set_style(style.progress_chars("=> "));
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let rate = state.per_sec();
+        let _ = if rate < 10.0 {
+            write!(out, "{rate:.1}/s")
+        } else {
+            write!(out, "{}/s", count(rate as u64))
+        };
+    };
+    bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
     bar.set_prefix(name.to_owned());
     bar
 }

@@ -9,7 +9,10 @@ use super::{
 use crate::{report::Style, visible::visible};
 use refit_core::{Cancel, Progress};
 use serde::Serialize;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    io::{self, ErrorKind, IsTerminal, Write},
+};
 
 /// The way to the user.
 #[derive(Debug)]
@@ -90,7 +93,7 @@ impl Ui {
         printed.map_err(|e| not_written(&e))
     }
 
-    /// Prints a piece of text on stdout as it becomes known, while no progress is shown.
+    /// Prints a piece of text on stdout as it becomes known, while no progress is shown. A file gets it as it is.
     ///
     /// # Errors
     /// As [`print`](Self::print).
@@ -99,7 +102,12 @@ impl Ui {
         reason = "a property of the terminal this speaks to"
     )]
     pub(super) fn stream(&self, piece: &str) -> Result<(), CliError> {
-        write_out(&visible(piece)).map_err(|e| not_written(&e))
+        let shown = if io::stdout().is_terminal() {
+            Cow::Owned(visible(piece))
+        } else {
+            Cow::Borrowed(piece)
+        };
+        write_out(&shown).map_err(|e| not_written(&e))
     }
 
     /// Prints a result as one JSON document.

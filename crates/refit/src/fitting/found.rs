@@ -59,7 +59,7 @@ impl TextRows {
         let (label, share) = (&self.majority, 1.0 - self.majority_error?);
         let share = percent(share);
         Some(format!(
-            "to answer `{label}` always is right for {share} % of the test"
+            "to answer “{label}” always is right for {share} % of the test"
         ))
     }
 }

@@ -4,7 +4,7 @@ use super::{
     MergingError, Origin, StepPlan, models::Models, rewrite::rewrite, templates::chat_template,
     vocabulary::Vocabulary,
 };
-use crate::companions::{Companions, NAMES, PREPROCESSING, read};
+use crate::companions::{Companions, PREPROCESSING, read};
 use refit_merge::recipe::{Plan, Recipe};
 use serde_json::Value;
 
@@ -39,7 +39,7 @@ pub(super) fn of_step(
 ) -> Result<Companions, MergingError> {
     let lead = vocabulary.map_or(origins[0], Vocabulary::origin);
     let mut beside = match lead {
-        Origin::Opened(at) => Companions::find(models.get(at).home(), &NAMES)?,
+        Origin::Opened(at) => Companions::of_model(models.get(at).home())?,
         Origin::Step(at) => steps[at].companions.clone(),
     };
     for &origin in [lead].iter().chain(origins) {

@@ -2,31 +2,33 @@
 //!
 //! Source: Radford et al. 2021, arXiv:2103.00020, section 3.1.
 
-use super::{Eye, PictureClassifier};
+use super::{PictureClassifier, classify::Eye, reader::PictureReader};
+use crate::told::Chances;
 use crate::{
     classifier::{ClassifierError, Preprocessing},
-    family::{Shown, family},
-    text::{TextModelError, hypotheses, object, setting},
+    family::{CLIP, Shown, family},
+    text::{
+        Embeddings, TextModelError, by_length, check_finite, count_cut, cutting_to, encode,
+        hypotheses, object, rows, setting,
+    },
 };
-use burn::tensor::{Device, Tensor};
-use refit_core::Source;
+use burn::tensor::{Device, Tensor, TensorData};
+use refit_core::{Progress, Silent, Source};
 use refit_io::{
     ckpt::{Checkpoint, refuse_packed},
     data::{Colour, Filter, FolderOptions, ImageSet, ImageShape, Normalise, PictureFit, Resize},
 };
 use refit_nn::{
-    NnError, Weights,
-    blocks::unit_rows,
+    NnError, Scope, Weights,
+    blocks::unit_row,
+    to_host,
     zoo::{Clip, ClipConfig, Side, TokenBatch},
 };
 use refit_text::{Encoded, Tokenizer};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is said about a picture of a class, where nothing else is asked for.
 const TEMPLATE: &str = "a photo of a {}.";
-/// Colours as CLIP was trained on them.
-const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const DEVIATION: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// A model on disk, checked as far as its headers say.
 #[derive(Debug)]
@@ -34,6 +36,9 @@ pub struct ClipFolder {
     checkpoint: Checkpoint,
     config: ClipConfig,
     tokenizer: Tokenizer,
+    /// Tokens to which texts are cut.
+    longest: usize,
+    path: PathBuf,
     fit: PictureFit,
     normalise: Normalise,
 }
@@ -65,7 +70,7 @@ impl ClipFolder {
             return Err(error.into());
         }
         let side = config.image_size();
-        let preprocessing = Preprocessing::read(path, Some(side))?;
+        let preprocessing = Preprocessing::read(path, CLIP, Some(side))?;
         preprocessing.check_side(path, side)?;
         let usual = PictureFit {
             resize: Resize::Shorter(side),
@@ -77,10 +82,9 @@ impl ClipFolder {
         Ok(Self {
             checkpoint,
             fit: preprocessing.fit.unwrap_or(usual),
-            normalise: match preprocessing.normalise {
-                Some(normalise) => normalise,
-                None => Normalise::new(MEAN.to_vec(), DEVIATION.to_vec())?,
-            },
+            normalise: preprocessing.normalise.unwrap_or_else(Normalise::clip),
+            longest: text.longest,
+            path: path.into(),
             config,
             tokenizer,
         })
@@ -115,6 +119,47 @@ impl ClipFolder {
         })
     }
 
+    /// The same folder with texts cut to so many tokens.
+    ///
+    /// # Errors
+    /// More than the model reads, or none.
+    pub fn cut_to(mut self, longest: usize) -> Result<Self, ClassifierError> {
+        self.tokenizer = cutting_to(self.tokenizer, longest, self.longest, &self.path)?;
+        self.longest = longest;
+        Ok(self)
+    }
+
+    /// Tokens to which texts are cut.
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Entries of a vector of the space that pictures and texts share.
+    pub fn width(&self) -> usize {
+        self.config.width()
+    }
+
+    /// Reads the weights.
+    pub(super) fn load(
+        self,
+        device: &Device,
+    ) -> Result<(ClipReader, PictureReader), ClassifierError> {
+        let bind = |scope: &Scope<'_>| self.config.bind(scope);
+        let model = Weights::load_as_stored(&self.checkpoint, device, bind)?.bind(bind)?;
+        let clip = ClipReader {
+            width: self.config.width(),
+            longest: self.longest,
+            tokenizer: self.tokenizer,
+            model,
+        };
+        let pictures = PictureReader {
+            fit: self.fit,
+            normalise: self.normalise,
+            device: device.clone(),
+        };
+        Ok((clip, pictures))
+    }
+
     /// Number of values of all tensors.
     pub fn num_values(&self) -> u64 {
         let tensors = self.checkpoint.tensors().iter();
@@ -122,11 +167,44 @@ impl ClipFolder {
     }
 }
 
+/// A model with its weights, and what cuts its texts.
+#[derive(Debug)]
+pub(super) struct ClipReader {
+    pub(super) model: Clip,
+    tokenizer: Tokenizer,
+    pub(super) width: usize,
+    longest: usize,
+}
+
+impl ClipReader {
+    /// The vector of every text, of any length.
+    pub(super) fn texts(
+        &self,
+        texts: &[String],
+        progress: &dyn Progress,
+    ) -> Result<Embeddings, TextModelError> {
+        let encoded = encode(&self.tokenizer, texts, None)?;
+        let vectors = |batch: &[&Encoded]| {
+            let ids: Vec<&[u32]> = batch.iter().map(|text| text.ids()).collect();
+            let batch = TokenBatch::new(&ids, self.tokenizer.pad(), Side::Right);
+            let vectors = to_host(self.model.texts(&batch)?.into_value());
+            Ok(rows(&vectors, self.width))
+        };
+        let vectors = by_length("embed", &encoded, progress, vectors)?;
+        check_finite(&vectors)?;
+        Ok(Embeddings {
+            width: self.width,
+            values: vectors.concat(),
+            cut: count_cut(&encoded, self.longest),
+        })
+    }
+}
+
 /// A model and what it makes of the label of each class.
 #[derive(Debug)]
 pub(super) struct Worded {
     model: Clip,
-    /// `[classes, width]`, of length 1.
+    /// `[classes, width]`, of any length.
     texts: Tensor<2>,
 }
 
@@ -163,11 +241,7 @@ impl PictureClassifier {
     ///
     /// # Errors
     /// Those of [`check_words`](Self::check_words); weights that do not fit the architecture or are not finite; a label
-    /// that is too long to be read.
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "there is always a template to say something by"
-    )]
+    /// that is too long to be read whole.
     pub fn in_words(
         folder: ClipFolder,
         labels: &[String],
@@ -175,29 +249,34 @@ impl PictureClassifier {
         device: &Device,
     ) -> Result<Self, ClassifierError> {
         let said = Self::check_words(labels, templates)?;
-        let bind = |scope: &refit_nn::Scope<'_>| folder.config.bind(scope);
-        let model = Weights::load_as_stored(&folder.checkpoint, device, bind)?.bind(bind)?;
-        let mut sum: Option<Tensor<2>> = None;
+        let (clip, reader) = folder.load(device)?;
+        let mut sum = vec![0.0; labels.len() * clip.width];
         for said in &said {
-            let encoded = said.iter().map(|text| folder.tokenizer.encode(text, None));
-            let encoded = encoded.collect::<Result<Vec<Encoded>, _>>();
-            let encoded = encoded.map_err(TextModelError::from)?;
-            let ids: Vec<&[u32]> = encoded.iter().map(Encoded::ids).collect();
-            let batch = TokenBatch::new(&ids, folder.tokenizer.pad(), Side::Right);
-            let texts = unit_rows(model.texts(&batch)?).into_value();
-            sum = Some(match sum {
-                Some(sum) => sum + texts,
-                None => texts,
-            });
+            let found = clip.texts(said, &Silent)?;
+            if found.cut > 0 {
+                return Err(ClassifierError::LongLabel {
+                    longest: clip.longest,
+                });
+            }
+            for (sum, found) in sum
+                .chunks_mut(clip.width)
+                .zip(found.values.chunks(clip.width))
+            {
+                let found: Vec<f64> = found.iter().copied().map(f64::from).collect();
+                for (sum, entry) in sum.iter_mut().zip(unit_row(&found)) {
+                    *sum += entry as f32;
+                }
+            }
         }
         // Only their directions are read, so the sum is as good as the mean.
-        let texts = sum.expect("there is always a template");
+        let texts = TensorData::new(sum, [labels.len(), clip.width]);
+        let texts = Tensor::from_data(texts, device);
+        let model = clip.model;
         Ok(Self {
             eye: Eye::Worded(Box::new(Worded { model, texts })),
-            fit: folder.fit,
-            normalise: folder.normalise,
+            reader,
             labels: labels.to_vec(),
-            device: device.clone(),
+            chances: Chances::OneOf,
         })
     }
 }

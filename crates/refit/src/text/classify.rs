@@ -1,6 +1,10 @@
 //! Texts to classes, by the head of a model or one that was fitted to its vectors.
 
-use super::{Embedder, Labelled, Reader, TextFolder, TextHead, TextModelError, reader::rows};
+use super::{
+    Embedder, Labelled, Reader, TextFolder, TextHead, TextModelError,
+    reader::{check_finite, rows},
+};
+use crate::told::Chances;
 use burn::tensor::Device;
 use refit_core::Progress;
 use refit_nn::{
@@ -14,6 +18,7 @@ use std::path::Path;
 pub struct TextClassifier {
     kind: Kind,
     labels: Vec<String>,
+    chances: Chances,
 }
 
 #[derive(Debug)]
@@ -27,7 +32,7 @@ enum Kind {
 /// Scores of classes, text by text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextScores {
-    /// A score for every class of every text; their softmax is a probability.
+    /// A score for every class of every text.
     pub scores: Vec<Vec<f32>>,
     /// How many texts were as long as the model reads and may have been cut.
     pub cut: usize,
@@ -85,11 +90,19 @@ impl TextClassifier {
         device: &Device,
     ) -> Result<Self, TextModelError> {
         let labels = Self::check(&folder, head.as_ref())?;
+        let chances = match head {
+            None => folder.chances()?,
+            Some(_) => Chances::OneOf,
+        };
         let kind = match head {
             None => Kind::Whole(Reader::load(folder, device)?),
             Some(head) => Kind::Beside(Embedder::load(head.settle(folder)?, device)?, head),
         };
-        Ok(Self { kind, labels })
+        Ok(Self {
+            kind,
+            labels,
+            chances,
+        })
     }
 
     /// The names of the classes.
@@ -100,7 +113,7 @@ impl TextClassifier {
     /// Scores of every text, or pair of texts.
     ///
     /// # Errors
-    /// When a text cannot be cut or has no token, pairs for a head that reads vectors, or `progress` asks for a stop.
+    /// When a text cannot be cut or has no token, a score is not finite, pairs for a head that reads vectors, or `progress` asks for a stop.
     pub fn scores(
         &self,
         texts: &[String],
@@ -114,10 +127,10 @@ impl TextClassifier {
                     let scores = reader.model.forward(batch)?;
                     Ok(rows(&to_host(scores.into_value()), self.labels.len()))
                 };
-                Ok(TextScores {
-                    scores: reader.each("classify", &encoded, progress, scores)?,
-                    cut: reader.cut(&encoded),
-                })
+                let scores = reader.each("classify", &encoded, progress, scores)?;
+                check_finite(&scores)?;
+                let cut = reader.cut(&encoded);
+                Ok(TextScores { scores, cut })
             }
             Kind::Beside(_, head) if seconds.is_some() => Err(head.pairs()),
             Kind::Beside(embedder, head) => {
@@ -144,7 +157,7 @@ impl TextClassifier {
     ) -> Result<(Vec<Labelled>, usize), TextModelError> {
         let found = self.scores(texts, None, progress)?;
         let label = |(text, scores): (&String, &Vec<f32>)| {
-            Labelled::new(text, &self.labels, softmax(scores))
+            Labelled::new(text, &self.labels, self.chances.probabilities(scores))
         };
         Ok((
             texts.iter().zip(&found.scores).map(label).collect(),
@@ -159,20 +172,4 @@ impl TextClassifier {
 /// Those of [`TextHead::open`].
 pub fn open_head(path: Option<&Path>) -> Result<Option<TextHead>, TextModelError> {
     path.map(TextHead::open).transpose()
-}
-
-/// Probabilities of scores.
-///
-/// ```
-/// let found = refit::text::softmax(&[0.0, 3f32.ln()]);
-/// assert!((found[0] - 0.25).abs() < 1e-7 && (found[1] - 0.75).abs() < 1e-7);
-/// ```
-pub fn softmax(scores: &[f32]) -> Vec<f64> {
-    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weights: Vec<f64> = scores
-        .iter()
-        .map(|score| f64::from(score - most).exp())
-        .collect();
-    let sum: f64 = weights.iter().sum();
-    weights.into_iter().map(|weight| weight / sum).collect()
 }

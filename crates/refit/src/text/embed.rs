@@ -1,6 +1,9 @@
 //! Texts to vectors.
 
-use super::{Reader, TextFolder, TextModelError, TextRole, reader::rows};
+use super::{
+    Reader, TextFolder, TextModelError, TextRole,
+    reader::{check_finite, rows},
+};
 use burn::tensor::Device;
 use refit_core::Progress;
 use refit_nn::{
@@ -72,10 +75,7 @@ impl Embedder {
         let width = self.width();
         let vectors = |batch: &TokenBatch| Ok(rows(&self.vectors(batch, lead)?, width));
         let vectors = self.0.each("embed", &encoded, progress, vectors)?;
-        let finite = |vector: &Vec<f32>| vector.iter().all(|value| value.is_finite());
-        if let Some(at) = vectors.iter().position(|vector| !finite(vector)) {
-            return Err(TextModelError::NotFinite { text: at + 1 });
-        }
+        check_finite(&vectors)?;
         Ok(Embeddings {
             width,
             values: vectors.concat(),

@@ -114,6 +114,29 @@ pub enum TextModelError {
     Interrupted,
 }
 
+impl TextModelError {
+    /// The same where each text was read so many times, one after the other.
+    #[must_use]
+    pub(crate) fn of_group(self, times: usize) -> Self {
+        let text = |text: usize| text.div_ceil(times.max(1));
+        match self {
+            Self::NoToken { text: at } => Self::NoToken { text: text(at) },
+            Self::NotFinite { text: at } => Self::NotFinite { text: text(at) },
+            error => error,
+        }
+    }
+
+    /// The same of a text that stands behind `texts` others.
+    #[must_use]
+    pub(crate) fn after(self, texts: usize) -> Self {
+        match self {
+            Self::NoToken { text } => Self::NoToken { text: text + texts },
+            Self::NotFinite { text } => Self::NotFinite { text: text + texts },
+            error => error,
+        }
+    }
+}
+
 impl Hint for TextModelError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {

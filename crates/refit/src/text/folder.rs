@@ -1,7 +1,10 @@
 //! The folder of a model that reads text.
 
 use super::{TextModelError, TextPrompts, sentence::Sentence};
-use crate::family::{Shown, class_names, family, shown, unnamed};
+use crate::{
+    family::{Shown, class_names, family, shown, unnamed},
+    told::Chances,
+};
 use burn::tensor::Device;
 use refit_core::{ConfigError, Source};
 use refit_io::{
@@ -69,7 +72,10 @@ impl TextFolder {
             longest => longest,
         };
         let longest = longest.unwrap_or(size.longest).min(size.longest);
-        let tokenizer = Tokenizer::open(path, longest)?;
+        let mut tokenizer = Tokenizer::open(path, longest)?;
+        if sentence.lower {
+            tokenizer = tokenizer.lower()?;
+        }
         if tokenizer.len() > size.words {
             return Err(TextModelError::Vocabulary {
                 folder: path.into(),
@@ -100,14 +106,8 @@ impl TextFolder {
     /// # Errors
     /// A length that the model does not read.
     pub fn cut_to(self, longest: usize) -> Result<Self, TextModelError> {
-        if !(3..=self.longest).contains(&longest) {
-            let expected = format!("a number in 3..={}", self.longest);
-            let source = ConfigError::range("max-length", longest, expected);
-            return Err(setting(&self.path)(source));
-        }
-        let tokenizer = Tokenizer::open(&self.path, longest)?;
         Ok(Self {
-            tokenizer,
+            tokenizer: cutting_to(self.tokenizer, longest, self.longest, &self.path)?,
             longest,
             ..self
         })
@@ -133,6 +133,14 @@ impl TextFolder {
         let file = self.path.join("config.json");
         let named = class_names(&object(&file)?, classes).map_err(setting(&file))?;
         Ok(named.unwrap_or_else(|| (0..classes).map(unnamed).collect()))
+    }
+
+    /// How scores of its classes become probabilities.
+    ///
+    /// # Errors
+    /// A file that is no JSON object.
+    pub(crate) fn chances(&self) -> Result<Chances, TextModelError> {
+        Ok(Chances::of(&object(&self.path.join("config.json"))?))
     }
 
     /// The words that end what the model writes: as `generation_config.json` lists them, else `config.json`.
@@ -228,4 +236,19 @@ pub(crate) fn object(path: &Path) -> Result<Map<String, Value>, TextModelError> 
         path: path.into(),
         problem: error.to_string(),
     })
+}
+
+/// `tokenizer`, which cuts texts to `longest` tokens for a model that reads at `most` so many.
+pub(crate) fn cutting_to(
+    tokenizer: Tokenizer,
+    longest: usize,
+    most: usize,
+    folder: &Path,
+) -> Result<Tokenizer, TextModelError> {
+    if !(3..=most).contains(&longest) {
+        let expected = format!("a number in 3..={most}");
+        let source = ConfigError::range("max-length", longest, expected);
+        return Err(setting(folder)(source));
+    }
+    Ok(tokenizer.cut_to(longest)?)
 }

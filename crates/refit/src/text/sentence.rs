@@ -9,6 +9,38 @@ use refit_nn::zoo::Pool;
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, path::Path};
 
+/// The parts of a sentence encoder and the folders of their settings.
+pub(crate) const MODULES: &str = "modules.json";
+/// The prompts of a sentence encoder.
+const PROMPTS: &str = "config_sentence_transformers.json";
+/// What happens to texts before the model reads them; older files are called by the model.
+const SETTINGS: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
+/// All files beside those of the parts.
+pub(crate) const SENTENCE_FILES: [&str; 8] = {
+    let [a, b, c, d, e, f, g] = SETTINGS;
+    [PROMPTS, a, b, c, d, e, f, g]
+};
+
+/// The folders of parts that `modules.json` names, which are folders beside it.
+pub(crate) fn module_places(modules: &[u8]) -> Vec<String> {
+    let modules: Vec<Value> = serde_json::from_slice(modules).unwrap_or_default();
+    let places = modules
+        .iter()
+        .filter_map(|module| module.get("path")?.as_str());
+    places
+        .filter(|place| is_plain(place))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// What a text is to a model that makes vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextRole {
@@ -51,7 +83,7 @@ impl TextPrompts {
     }
 
     fn read(folder: &Path) -> Result<Self, TextModelError> {
-        let file = folder.join("config_sentence_transformers.json");
+        let file = folder.join(PROMPTS);
         let keys = keys(&file)?;
         let failed = setting(&file);
         let mut found = Self::default();
@@ -96,12 +128,14 @@ pub(super) struct Sentence {
     pub(super) longest: Option<usize>,
     pub(super) pool: Option<Pool>,
     pub(super) unit: bool,
+    /// Whether capitals are made small before all else.
+    pub(super) lower: bool,
     pub(super) prompts: TextPrompts,
 }
 
 impl Sentence {
     pub(super) fn read(folder: &Path) -> Result<Self, TextModelError> {
-        let file = folder.join("modules.json");
+        let file = folder.join(MODULES);
         let Some(modules) = optional(&file)? else {
             return Ok(Self::default());
         };
@@ -132,7 +166,10 @@ impl Sentence {
                     found.prompts.left_out = include == Some(false);
                 }
                 "Transformer" | "Pooling" => {
-                    let expected = "a folder beside modules.json";
+                    let expected = match kind {
+                        "Transformer" => "nothing: the model lies beside modules.json",
+                        _ => "a folder beside modules.json",
+                    };
                     return Err(setting(&file)(ConfigError::range(
                         "path",
                         format_args!("`{place}`"),
@@ -146,16 +183,11 @@ impl Sentence {
                 }
             }
         }
-        let file = folder.join("sentence_bert_config.json");
+        let mut files = SETTINGS.iter().map(|name| folder.join(name));
+        let file = files.find(|file| file.is_file());
+        let file = file.unwrap_or_else(|| folder.join(SETTINGS[0]));
         let keys = keys(&file)?;
-        if keys.get("do_lower_case") == Some(&Value::Bool(true)) {
-            let expected = "`false`: the tokenizer says what happens to letters";
-            return Err(setting(&file)(ConfigError::range(
-                "do_lower_case",
-                true,
-                expected,
-            )));
-        }
+        found.lower = keys.get("do_lower_case") == Some(&Value::Bool(true));
         if let Some(longest) = keys.get("max_seq_length").filter(|value| !value.is_null()) {
             let number = longest.as_u64().filter(|&longest| longest >= 3);
             let number = number.ok_or_else(|| {
@@ -215,6 +247,11 @@ fn pool(keys: &Map<String, Value>) -> Result<Pool, ConfigError> {
     let chosen = WAYS.iter().filter(|(_, switch, _)| on(switch));
     let chosen: Vec<Pool> = chosen.map(|&(.., way)| way).collect();
     match chosen[..] {
+        [] if !WAYS.iter().any(|(_, switch, _)| keys.contains_key(*switch))
+            && !keys.contains_key("pooling_mode_weightedmean_tokens") =>
+        {
+            Ok(Pool::Mean)
+        }
         [way] if !on("pooling_mode_weightedmean_tokens") => Ok(way),
         _ => {
             let names = WAYS.map(|(_, switch, _)| format!("`{switch}`"));
@@ -241,6 +278,12 @@ mod tests {
                 assert_eq!(found(keys), Ok(way));
             }
         }
+        assert_eq!(
+            found(json!({ "word_embedding_dimension": 8 })),
+            Ok(Pool::Mean)
+        );
+        let none = json!({ "pooling_mode_mean_tokens": false });
+        assert!(found(none).is_err());
         for keys in [
             json!({ "pooling_mode": "weightedmean" }),
             json!({ "pooling_mode": ["mean", "max"] }),

@@ -7,7 +7,7 @@ use refit_nn::{
     NnError,
     zoo::{Ended, Generator, Sampling, Side, Stop, TextModel, TextTask, TokenBatch},
 };
-use refit_text::{Answer, ChatTemplate, Message};
+use refit_text::{Answer, ChatTemplate, Day, Message};
 use serde::Serialize;
 use std::ops::ControlFlow;
 
@@ -21,6 +21,8 @@ pub struct WriteSettings {
     pub chat: bool,
     /// What the system says before, in a chat.
     pub system: Option<String>,
+    /// The day that a chat template is told.
+    pub day: Day,
     /// How words are chosen.
     pub sampling: Sampling,
     /// The most words of an answer; 0 sets no bound but the model's own.
@@ -161,7 +163,7 @@ impl Writing {
             Some(template) => {
                 let system = self.settings.system.iter().map(Message::system);
                 let turns: Vec<Message> = system.chain([Message::user(prompt)]).collect();
-                tokenizer.encode_marked(&template.render(&turns)?)?
+                tokenizer.encode_marked(&template.render(&turns, self.settings.day)?)?
             }
         };
         if ids.is_empty() {

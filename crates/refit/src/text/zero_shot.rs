@@ -2,8 +2,8 @@
 //!
 //! Source: Yin, Hay and Roth 2019, arXiv:1909.00161.
 
-use super::{TextClassifier, TextModelError, TextScores, softmax};
-use crate::told::Told;
+use super::{TextClassifier, TextModelError, TextScores};
+use crate::told::{Told, softmax};
 use refit_core::{ConfigError, Progress, Unwatched};
 use refit_nn::NnError;
 use serde::Serialize;
@@ -83,7 +83,7 @@ pub struct ZeroShot {
 
 impl ZeroShot {
     /// `names` are the classes of the model, one of which begins with `entail`. With `several`, labels do not exclude each
-    /// other, and a class that begins with `contra` is needed too.
+    /// other, and a class that begins with `contra` is needed too, or there are but two.
     ///
     /// # Errors
     /// Fewer than two labels (one with `several`), one that comes twice, a hypothesis without a place for the label, a model of other
@@ -102,7 +102,10 @@ impl ZeroShot {
             let begins = |name: &String| name.to_lowercase().starts_with(start);
             names.iter().position(begins)
         };
-        let (entailment, contradiction) = (named("entail"), named("contra"));
+        let entailment = named("entail");
+        // Of two classes the other one rules it out, whatever it is called.
+        let other = || entailment.filter(|_| names.len() == 2).map(|at| 1 - at);
+        let contradiction = named("contra").or_else(other);
         let Some(entailment) = entailment.filter(|_| !several || contradiction.is_some()) else {
             let problem = format!(
                 "are asked of a model whose classes are {}, expected `entailment` among them, and `contradiction` with --several",
@@ -144,12 +147,14 @@ impl ZeroShot {
         };
         progress.begin("classify", Some(texts.len() as u64));
         let (mut found, mut all_cut) = (Vec::with_capacity(texts.len()), 0);
-        for some in texts.chunks(TEXTS) {
+        for (at, some) in texts.chunks(TEXTS).enumerate() {
             let each = |text: &String| vec![text.clone(); self.labels.len()];
             let firsts: Vec<String> = some.iter().flat_map(each).collect();
             let seconds: Vec<String> = some.iter().flat_map(|_| self.hypotheses.clone()).collect();
             let unwatched = Unwatched(progress);
-            let TextScores { scores, cut } = model.scores(&firsts, Some(&seconds), &unwatched)?;
+            let scores = model.scores(&firsts, Some(&seconds), &unwatched);
+            let TextScores { scores, cut } =
+                scores.map_err(|error| error.of_group(self.labels.len()).after(at * TEXTS))?;
             for (text, scores) in some.iter().zip(scores.chunks(self.labels.len())) {
                 found.push(Labelled::new(text, &self.labels, probabilities(scores)));
             }
@@ -191,6 +196,10 @@ mod tests {
             other.to_string().contains("classes are NEGATIVE, POSITIVE"),
             "{other}"
         );
-        assert!(asked(&two, None, true, &words(&["entailment", "not_entailment"])).is_err());
+        let either = words(&["entailment", "not_entailment"]);
+        let found = asked(&two, None, true, &either).unwrap();
+        assert_eq!((found.entailment, found.contradiction), (0, Some(1)));
+        let three = words(&["entailment", "neutral", "other"]);
+        assert!(asked(&two, None, true, &three).is_err());
     }
 }

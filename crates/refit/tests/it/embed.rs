@@ -208,7 +208,8 @@ fn info_says_what_a_model_is_and_whether_its_tensors_fit() {
         "family      bert reads texts; `refit embed`",
         "task        vectors of texts",
         "layers 2, width 8, heads 2",
-        "tokens of a text 16",
+        "tokens of a text 6",
+        "vectors     mean of the tokens, of length 1",
         "fit         every tensor is one of the model",
     ] {
         assert!(said.contains(words), "{words}\n{said}");
@@ -293,7 +294,11 @@ fn long_texts_are_told_of_and_bad_input_is_named() {
         br#"[{"type": "x.Dense"}]"#,
         "unknown module `Dense`",
     );
-    refused("1_Pooling/config.json", b"{}", "asks for another way");
+    refused(
+        "1_Pooling/config.json",
+        br#"{"pooling_mode_mean_tokens": false}"#,
+        "asks for another way",
+    );
     sandbox.file("latin.txt", b"\xff\xfe\n");
     let said = sandbox.refit(&format!("embed {ENCODER} --input latin.txt"));
     assert!(

@@ -155,11 +155,25 @@ fn an_answer_ends_where_it_is_told_to() {
         text.split_once(&stop).map(|(before, _)| before)
     );
     assert_eq!(cut["ended"], "end");
-    let ended = ask(&["--max-tokens", "0", "--temperature", "5"]);
-    assert!(
-        ended["ended"] == "end" || ended["ended"] == "full",
-        "{ended}"
-    );
+    // What is drawn ends at the word that ends texts, here `[UNK]`, and is the same up to there as what goes on.
+    let mut ends = 0;
+    for seed in 0..8 {
+        let seed = format!("--seed={seed}");
+        let draw = ["--max-tokens", "0", "--temperature", "99", seed.as_str()];
+        let free = ask(&[&draw[..], &["--ignore-end"]].concat());
+        let ended = ask(&draw);
+        let named = ask(&[&draw[..], &["--ignore-end", "--stop", "[UNK]"]].concat());
+        assert_eq!(ended, named);
+        if ended["ended"] == "end" {
+            ends += 1;
+            let [part, all] = [&ended, &free].map(|answer| answer["text"].as_str().unwrap());
+            assert!(all.starts_with(part), "{part}\n{all}");
+            assert!(ended["tokens"].as_u64() <= free["tokens"].as_u64());
+        } else {
+            assert_eq!(ended, free);
+        }
+    }
+    assert!(ends > 0);
 }
 
 #[test]

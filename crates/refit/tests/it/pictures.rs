@@ -139,11 +139,15 @@ fn models_are_sent_to_the_verbs_that_read_them() {
     for (args, expected) in [
         (
             format!("embed {vit} --input sentences.txt"),
-            "is a `vit`, which sees pictures",
+            "`sentences.txt`",
+        ),
+        (
+            format!("embed {vit} --input seen --max-length 9"),
+            "--max-length has no effect on pictures",
         ),
         (
             format!("generate {vit} --prompt learn"),
-            "`refit classify` and `refit eval` read it",
+            "`refit classify`, `refit eval` and `refit embed` read it",
         ),
         (
             format!("eval {encoder} --model {encoder}/config.json --data seen"),
@@ -191,6 +195,94 @@ fn models_are_sent_to_the_verbs_that_read_them() {
     );
 }
 
+/// Values of a tensor of a model.
+fn tensor(sandbox: &Sandbox, folder: &str, name: &str) -> Vec<f32> {
+    let file = sandbox.path().join(folder).join("model.safetensors");
+    let checkpoint = refit_io::ckpt::Checkpoint::open(&file).unwrap();
+    checkpoint.tensor_f32(name).unwrap()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+#[test]
+fn vectors_of_pictures_are_what_a_classifier_reads() {
+    let sandbox = Sandbox::new();
+    pictures(&sandbox);
+    let [vit, dinov2, resnet] = classifiers(&sandbox);
+    for (folder, head) in [(&vit, "classifier"), (&resnet, "classifier.1")] {
+        let found = document(&sandbox, &format!("embed {folder} --input seen"));
+        let vectors: Vec<Vec<f64>> = serde_json::from_value(found["embeddings"].clone()).unwrap();
+        let told = document(&sandbox, &format!("classify {folder} --input seen"));
+        let weight = tensor(&sandbox, folder, &format!("{head}.weight"));
+        let bias = tensor(&sandbox, folder, &format!("{head}.bias"));
+        assert_eq!((vectors.len(), vectors[0].len()), (8, 8));
+        for (vector, told) in vectors.iter().zip(told["pictures"].as_array().unwrap()) {
+            let rows = weight.chunks(8).zip(&bias);
+            let score = |(row, bias): (&[f32], &f32)| {
+                let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
+                (dot(&row, vector) + f64::from(*bias)).exp()
+            };
+            let scores: Vec<f64> = rows.map(score).collect();
+            let sum: f64 = scores.iter().sum();
+            for (name, score) in ["red", "blue", "green"].iter().zip(&scores) {
+                let found = told["probabilities"][name].as_f64().unwrap();
+                assert!((found - score / sum).abs() < 1e-5, "{folder} {name}");
+            }
+        }
+    }
+    // A model that was published without a classifier, and the same with one.
+    let lines = sandbox.done(&format!("embed {dinov2} --input seen")).out;
+    let config = std::fs::read_to_string(sandbox.path().join(&dinov2).join("config.json")).unwrap();
+    let bare = config
+        .replace("Dinov2ForImageClassification", "Dinov2Model")
+        .replace("id2label", "no_labels");
+    sandbox.file(&format!("{dinov2}/config.json"), &bare);
+    assert_eq!(
+        sandbox.done(&format!("embed {dinov2} --input seen")).out,
+        lines
+    );
+    let info = sandbox.done(&format!("info {dinov2}")).out;
+    assert!(info.contains("`refit embed` reads it"), "{info}");
+    let plan = sandbox
+        .done(&format!("embed {vit} --input seen --dry-run"))
+        .out;
+    assert!(
+        plan.contains("pictures    8") && plan.contains("8 entries each"),
+        "{plan}"
+    );
+    // The most probable classes alone.
+    let top = document(
+        &sandbox,
+        &format!("classify {vit} --input seen/red/0.ppm --top 2"),
+    );
+    let all = document(&sandbox, &format!("classify {vit} --input seen/red/0.ppm"));
+    let of = |found: &Value| {
+        found["pictures"][0]["probabilities"]
+            .as_object()
+            .unwrap()
+            .clone()
+    };
+    let (top, all) = (of(&top), of(&all));
+    let least = all
+        .values()
+        .map(|p| p.as_f64().unwrap())
+        .fold(1.0, f64::min);
+    assert_eq!((top.len(), all.len()), (2, 3));
+    for (name, p) in &all {
+        assert_eq!(
+            top.get(name),
+            (p.as_f64() != Some(least)).then_some(p),
+            "{name}"
+        );
+    }
+}
+
 /// A picture of one colour.
 fn picture(colour: [u8; 3]) -> Vec<u8> {
     let pixels = (0..12 * 9).flat_map(|_| colour);
@@ -198,8 +290,50 @@ fn picture(colour: [u8; 3]) -> Vec<u8> {
 }
 
 #[test]
-fn pictures_are_told_by_what_is_said_about_them() {
+fn a_clip_turns_pictures_and_texts_into_vectors_of_one_space() {
     let sandbox = Sandbox::new();
+    let folder = clip(&sandbox);
+    // Vectors of pictures and texts lie in one space, and say the same.
+    let vectors = |input: &str| -> Vec<Vec<f64>> {
+        let found = document(&sandbox, &format!("embed {folder} --input {input}"));
+        serde_json::from_value(found["embeddings"].clone()).unwrap()
+    };
+    sandbox.file("labels.txt", "learn\nmodels\n");
+    let (seen, said) = (vectors("pictures"), vectors("labels.txt"));
+    let scale = f64::from(tensor(&sandbox, folder, "logit_scale")[0]).exp();
+    let args = "--input pictures --label learn --label models --hypothesis {}";
+    let asked = document(&sandbox, &format!("classify {folder} {args}"));
+    let asked = asked["pictures"].as_array().unwrap();
+    assert_eq!((seen.len(), said.len(), seen[0].len()), (2, 2, 6));
+    for (row, seen) in asked.iter().zip(&seen) {
+        let [learn_score, models_score] = [0, 1].map(|at| scale * cosine(seen, &said[at]));
+        let expected = 1.0 / (1.0 + (models_score - learn_score).exp());
+        let learn = row["probabilities"]["learn"].as_f64().unwrap();
+        assert!((learn - expected).abs() < 1e-5, "{row} {expected}");
+    }
+    sandbox.file(
+        "long.txt",
+        "learn from models learn from models learn from models learn\n",
+    );
+    let said = sandbox.done(&format!("embed {folder} --input long.txt"));
+    assert!(
+        said.err.contains("1 of 1 texts have 12 tokens or more"),
+        "{}",
+        said.err
+    );
+    let long = "learn,from,models,learn,from,models";
+    let said = sandbox.refit(&format!(
+        "classify {folder} --input pictures --label {long} --label from"
+    ));
+    assert!(
+        said.code == Some(3) && said.err.contains("would not read the end"),
+        "{}",
+        said.err
+    );
+}
+
+/// A CLIP as it is published, of random weights, and pictures of two colours.
+fn clip(sandbox: &Sandbox) -> &'static str {
     let folder = "models/clip";
     std::fs::create_dir_all(sandbox.path().join(folder)).unwrap();
     let part = json!({
@@ -213,10 +347,17 @@ fn pictures_are_told_by_what_is_said_about_them() {
         tiny_tokenizer().to_string(),
     );
     let clip = ClipConfig::read(config.as_object().unwrap()).unwrap();
-    weights_of(&sandbox, folder, |scope| clip.bind(scope));
+    weights_of(sandbox, folder, |scope| clip.bind(scope));
     std::fs::create_dir_all(sandbox.path().join("pictures/more")).unwrap();
     sandbox.file("pictures/red.ppm", picture([255, 0, 0]));
     sandbox.file("pictures/more/blue.ppm", picture([0, 0, 255]));
+    folder
+}
+
+#[test]
+fn pictures_are_told_by_what_is_said_about_them() {
+    let sandbox = Sandbox::new();
+    let folder = clip(&sandbox);
     let ask = |input: &str, more: &str| {
         let args = format!("classify {folder} --input {input} --label learn --label models {more}");
         document(&sandbox, &args)["pictures"]

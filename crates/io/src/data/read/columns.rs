@@ -60,7 +60,8 @@ impl TextColumn {
 pub enum Header {
     /// It has to: a table without is refused.
     Needed,
-    /// Without them the needed columns stand in the order in which they are asked for, and the last one keeps its tabs.
+    /// Without any of them the needed columns stand in the order in which they are asked for, and the last one keeps its
+    /// tabs.
     Optional,
 }
 
@@ -273,7 +274,8 @@ impl Layout {
         {
             return Ok((Self::Header(names.len(), places), false));
         }
-        if header == Header::Needed {
+        // A first row that has one of the names has them all: a text that is nothing but `sentence` is a column's name.
+        if header == Header::Needed || places.iter().any(Option::is_some) {
             let names = wanted
                 .iter()
                 .zip(&places)

@@ -12,7 +12,7 @@ use crate::{
     },
     file::open_file,
 };
-use image::{ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, metadata::Orientation};
 use rayon::prelude::*;
 use refit_core::ConfigError;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,9 @@ use std::{
 };
 
 /// Extensions that count as pictures; other files are ignored.
-const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "bmp", "pgm", "ppm", "pbm", "pnm"];
+const EXTENSIONS: [&str; 9] = [
+    "png", "jpg", "jpeg", "webp", "bmp", "pgm", "ppm", "pbm", "pnm",
+];
 /// Most a decoder may allocate for one picture.
 const MOST_DECODED_BYTES: u64 = 1 << 29;
 
@@ -279,7 +281,8 @@ fn decode_file(path: &Path, options: &FolderOptions) -> Result<(ImageShape, Vec<
     }
 }
 
-/// Decodes one picture to 1 or 3 planes; its format is guessed from its first bytes unless given. Sides and memory are
+/// Decodes one picture to 1 or 3 planes, turned as its camera was held; its format is guessed from its first bytes unless
+/// given. Sides and memory are
 /// limited before anything is allocated.
 pub(super) fn decode(
     input: impl BufRead + Seek,
@@ -301,9 +304,18 @@ pub(super) fn decode(
     limits.max_image_width = Some(ImageShape::MOST_SIDE as u32);
     limits.max_image_height = Some(ImageShape::MOST_SIDE as u32);
     limits.max_alloc = Some(MOST_DECODED_BYTES);
-    reader.limits(limits);
-    let picture = reader.decode().map_err(failed)?;
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+    limits.reserve(decoder.total_bytes()).map_err(failed)?;
+    // A damaged note on how the camera was held says nothing.
+    let turned = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    picture.apply_orientation(turned);
     let (height, width) = (picture.height() as usize, picture.width() as usize);
+    if height.min(width) == 0 {
+        let problem = format_args!("its sides are {height} x {width}");
+        return Err(DataError::format(what, "picture", problem));
+    }
     let bytes = match channels {
         1 => picture.into_luma8().into_raw(),
         _ => planes(&picture.into_rgb8().into_raw()),
@@ -330,13 +342,20 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(paths)
 }
 
-pub(super) fn is_picture(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
-    path.is_file() && EXTENSIONS.contains(&extension.as_str())
+/// Whether a file is named as pictures are that can be read.
+///
+/// ```
+/// assert!(!refit_io::data::is_picture("texts.txt".as_ref()));
+/// ```
+pub fn is_picture(path: &Path) -> bool {
+    path.is_file() && has_ending(path, &EXTENSIONS)
+}
+
+/// Whether a name has one of these endings, in any case.
+pub(super) fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    let ending = ending.to_lowercase();
+    endings.contains(&ending.as_str())
 }
 
 fn file_name(path: &Path) -> String {

@@ -11,15 +11,10 @@ use parquet::{
     record::Field,
     schema::types::Type,
 };
-use std::{
-    panic::{self, AssertUnwindSafe},
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use refit_core::without_panic;
+use std::{path::Path, sync::Arc};
 
 const MAGIC: &[u8] = b"PAR1";
-/// What panics of this process are told to is one for all threads: whoever swaps it has to put it back first.
-static HOOK: Mutex<()> = Mutex::new(());
 
 /// Whether the bytes are those of a Parquet file.
 pub(super) fn is_parquet(bytes: &[u8]) -> bool {
@@ -33,13 +28,8 @@ pub(super) fn read(
     wanted: &[TextColumn],
 ) -> Result<TextRows, DataError> {
     // The reader holds some things true of sizes that a damaged file can say otherwise of, and panics.
-    let swapping = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| ()));
-    let found = panic::catch_unwind(AssertUnwindSafe(|| columns(path, bytes, wanted)));
-    panic::set_hook(hook);
-    drop(swapping);
-    found.unwrap_or_else(|_| Err(DataError::format(path, "Parquet", "it is damaged")))
+    let found = without_panic(|| columns(path, bytes, wanted));
+    found.unwrap_or_else(|| Err(DataError::format(path, "Parquet", "it is damaged")))
 }
 
 fn columns(path: &Path, bytes: Vec<u8>, wanted: &[TextColumn]) -> Result<TextRows, DataError> {

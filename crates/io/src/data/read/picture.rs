@@ -1,10 +1,10 @@
 //! One picture, as models that look at any picture want it.
 
-use super::folder::{decode, entries, is_picture};
+use super::folder::{decode, entries, has_ending, is_picture};
 use crate::{
     data::{
         DataError, ImageShape,
-        resample::{Filter, resample},
+        resample::{Filter, resample_plane},
     },
     file::open_file,
 };
@@ -16,6 +16,8 @@ use std::{
 
 /// Most folders inside each other that are looked into.
 const DEEPEST: usize = 16;
+/// How pictures end that are known and not read.
+const UNREAD: [&str; 8] = ["avif", "gif", "heic", "heif", "jp2", "jxl", "tif", "tiff"];
 /// Largest side that a model may want.
 const MOST_EDGE: usize = 4096;
 
@@ -108,12 +110,8 @@ impl PictureFit {
         };
         let mut out = Vec::with_capacity(shape.len());
         for plane in bytes.chunks_exact(from.plane()) {
-            let plane: Vec<f32> = plane.iter().map(|&byte| byte.into()).collect();
-            let plane = resample(&plane, from_sides, to, self.filter);
-            let rows = plane.chunks_exact(to[1]).skip(first[0]).take(self.crop);
-            // Pixels are whole numbers before they are scaled, as they are where models were trained.
-            let byte = |v: &f32| (v + 0.5) as u8;
-            out.extend(rows.flat_map(|row| row[first[1]..][..self.crop].iter().map(byte)));
+            let part = first.map(|first| first..first + self.crop);
+            out.extend(resample_plane(plane, from_sides, to, self.filter, part));
         }
         Ok((shape, out))
     }
@@ -136,37 +134,57 @@ pub fn read_picture(
     fit.apply(&bytes, shape, path)
 }
 
+/// Pictures in files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pictures {
+    /// Those that can be read, by name.
+    pub paths: Vec<PathBuf>,
+    /// How many were left out, as they are of a kind that is not read, such as GIF.
+    pub left_out: usize,
+}
+
+impl Pictures {
+    /// Looks into a folder; `above` are those in which it lies.
+    fn gather(&mut self, at: &Path, above: &mut Vec<PathBuf>) -> Result<(), DataError> {
+        let place = at.canonicalize().map_err(DataError::io(at))?;
+        if above.contains(&place) {
+            return Ok(()); // a link back, to what is looked into already
+        }
+        if above.len() > DEEPEST {
+            let problem = "lies more than 16 folders deep";
+            let at = at.into();
+            return Err(DataError::Pictures { at, problem });
+        }
+        above.push(place);
+        for entry in entries(at)? {
+            if is_picture(&entry) {
+                self.paths.push(entry);
+            } else if entry.is_dir() {
+                self.gather(&entry, above)?;
+            } else {
+                self.left_out += usize::from(has_ending(&entry, &UNREAD));
+            }
+        }
+        above.pop();
+        Ok(())
+    }
+}
+
 /// The pictures at `path`: itself, or those in a folder and the folders in it, by name.
 ///
 /// # Errors
 /// A folder that cannot be listed, or without a picture; folders too deep inside each other.
-pub fn find_pictures(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    fn gather(at: &Path, deep: usize, found: &mut Vec<PathBuf>) -> Result<(), DataError> {
-        for entry in entries(at)? {
-            if is_picture(&entry) {
-                found.push(entry);
-            } else if entry.is_dir() {
-                if deep == DEEPEST {
-                    let problem =
-                        format_args!("folders lie more than {DEEPEST} deep in each other");
-                    return Err(DataError::format(at, "folder of pictures", problem));
-                }
-                gather(&entry, deep + 1, found)?;
-            }
-        }
-        Ok(())
+pub fn find_pictures(path: &Path) -> Result<Pictures, DataError> {
+    let mut found = Pictures::default();
+    if path.is_dir() {
+        found.gather(path, &mut Vec::new())?;
+    } else {
+        found.paths.push(path.into());
     }
-    if !path.is_dir() {
-        return Ok(vec![path.into()]);
-    }
-    let mut found = Vec::new();
-    gather(path, 0, &mut found)?;
-    if found.is_empty() {
-        return Err(DataError::format(
-            path,
-            "folder of pictures",
-            "it holds none",
-        ));
+    if found.paths.is_empty() {
+        let problem = "holds no picture that can be read";
+        let at = path.into();
+        return Err(DataError::Pictures { at, problem });
     }
     Ok(found)
 }
@@ -174,6 +192,7 @@ pub fn find_pictures(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::atomic::{Overwrite, write_file};
 
     fn fit(edge: usize, crop: usize) -> PictureFit {
         PictureFit {
@@ -194,8 +213,8 @@ mod tests {
         });
         picture.save(&path).unwrap();
         let only = std::slice::from_ref(&path);
-        assert_eq!(find_pictures(home.path()).unwrap(), only);
-        assert_eq!(find_pictures(&path).unwrap(), only);
+        assert_eq!(find_pictures(home.path()).unwrap().paths, only);
+        assert_eq!(find_pictures(&path).unwrap().paths, only);
         let (shape, found) = read_picture(&path, &fit(10, 8), 3).unwrap();
         assert_eq!((shape.channels, shape.height, shape.width), (3, 8, 8));
         for row in found[..64].chunks(8) {
@@ -230,10 +249,66 @@ mod tests {
     }
 
     #[test]
+    fn kinds_that_are_not_read_are_counted_and_links_back_end() {
+        let home = tempfile::tempdir().unwrap();
+        let put = |name: &str| {
+            write_file(home.path().join(name), b"", Overwrite::Refuse).unwrap();
+        };
+        ["b.PNG", "a.webp", "c.gif", "d.TIFF", "e.txt"]
+            .into_iter()
+            .for_each(put);
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(".", home.path().join("self")).unwrap();
+        let inside = home.path().join("inside");
+        std::fs::create_dir(&inside).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("..", inside.join("back")).unwrap();
+        let found = find_pictures(home.path()).unwrap();
+        let names = ["a.webp", "b.PNG"].map(|name| home.path().join(name));
+        assert_eq!((found.paths, found.left_out), (names.to_vec(), 2));
+        let none = home.path().join("none");
+        std::fs::create_dir(&none).unwrap();
+        let error = find_pictures(&none).unwrap_err().to_string();
+        assert!(error.contains("holds no picture"), "{error}");
+    }
+
+    #[test]
+    fn pictures_are_turned_as_their_camera_was_held() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("a.jpg");
+        let picture = image::RgbImage::from_fn(40, 20, |x, _| {
+            image::Rgb(if x < 20 { [255, 0, 0] } else { [0, 0, 255] })
+        });
+        picture.save(&path).unwrap();
+        let plain = std::fs::read(&path).unwrap();
+        // A note in the form of Exif: by a quarter to the right.
+        let note = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let length = (note.len() as u16 + 2).to_be_bytes();
+        let parts: [&[u8]; 5] = [&plain[..2], b"\xff\xe1", &length, note, &plain[2..]];
+        let turned = home.path().join("turned.jpg");
+        write_file(&turned, &parts.concat(), Overwrite::Refuse).unwrap();
+        let whole = PictureFit::square(4, Filter::Box);
+        let red = |path: &Path| {
+            let (_, found) = read_picture(path, &whole, 3).unwrap();
+            found[..16].iter().map(|&red| red > 128).collect::<Vec<_>>()
+        };
+        let upright = [[true, true, false, false]; 4].concat();
+        assert_eq!(red(&path), upright);
+        let lying: Vec<bool> = (0..16).map(|at| at < 8).collect();
+        assert_eq!(red(&turned), lying);
+    }
+
+    #[test]
     fn what_cannot_be_seen_is_refused() {
         let home = tempfile::tempdir().unwrap();
         assert!(find_pictures(home.path()).is_err());
         assert!(read_picture(&home.path().join("none.png"), &fit(8, 8), 3).is_err());
+        for sides in ["0 0", "0 3", "3 0"] {
+            let path = home.path().join("empty.pgm");
+            let empty = format!("P5 {sides} 255\n");
+            write_file(&path, empty.as_bytes(), Overwrite::Replace).unwrap();
+            assert!(read_picture(&path, &fit(8, 8), 3).is_err(), "{sides}");
+        }
         for (bad, key) in [(fit(0, 0), "size"), (fit(8, 9), "crop_size")] {
             assert!(
                 bad.check()

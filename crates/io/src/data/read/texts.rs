@@ -5,7 +5,7 @@ use super::{
     text_problem::TextProblem,
 };
 use crate::data::DataError;
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 /// Most different labels; more are no classes.
 const MOST_LABELS: usize = 10_000;
@@ -23,13 +23,13 @@ pub struct LabelledTexts {
     pub labels: Vec<String>,
 }
 
-const LABEL: TextColumn = TextColumn::needed(&["label"]);
+const LABEL: TextColumn = TextColumn::needed(&["label", "labels"]);
 const TEXT: TextColumn =
     TextColumn::needed(&["text", "text_a", "sentence", "sentence1", "premise"]);
 const SECOND: TextColumn =
     TextColumn::optional(&["text_b", "text_pair", "sentence2", "hypothesis"]);
 
-/// Reads labelled texts or pairs of texts in one of the layouts of [`read_columns`]: a column `label`, a column `text`
+/// Reads labelled texts or pairs of texts in one of the layouts of [`read_columns`]: a column `label` (or `labels`), a column `text`
 /// (or `text_a`, `sentence`, `sentence1`, `premise`) and for pairs `text_b` (or `text_pair`, `sentence2`,
 /// `hypothesis`); a table without a header has `label<TAB>text`, and the text keeps its tabs.
 ///
@@ -82,13 +82,12 @@ pub fn read_texts(
             label: label.clone(),
         });
     }
+    let places: HashMap<&str, u32> = labels.iter().map(String::as_str).zip(0..).collect();
     let class = |(row, label): (usize, &&str)| {
-        let class = labels.iter().position(|known| known == label);
-        let class = class.ok_or_else(|| {
+        places.get(label).copied().ok_or_else(|| {
             let found = shown(label);
             failed(row, TextProblem::NewLabel { found })
-        })?;
-        Ok(class as u32)
+        })
     };
     let classes = written.iter().enumerate().map(class);
     let classes = classes.collect::<Result<_, DataError>>()?;

@@ -113,8 +113,12 @@ fn luma(image: &[u8], plane: usize) -> Vec<u8> {
 
 /// RGB pixels to planes.
 pub(in crate::data) fn planes(pixels: &[u8]) -> Vec<u8> {
-    (0..3)
-        .flat_map(|c| pixels.iter().skip(c).step_by(3))
-        .copied()
-        .collect()
+    let (pixels, _) = pixels.as_chunks::<3>();
+    let mut planes = vec![0; 3 * pixels.len()];
+    let (red, rest) = planes.split_at_mut(pixels.len());
+    let (green, blue) = rest.split_at_mut(pixels.len());
+    for (&pixel, ((red, green), blue)) in pixels.iter().zip(red.iter_mut().zip(green).zip(blue)) {
+        [*red, *green, *blue] = pixel;
+    }
+    planes
 }

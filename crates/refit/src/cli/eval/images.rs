@@ -44,6 +44,10 @@ pub(super) const BATCH: u32 = 250;
 
 pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
     let plan = Plan::make(args)?;
+    let assumption = plan.head.as_ref().unwrap_or(&plan.folder).assumption();
+    if let (Some(words), None) = (assumption, args.images.normalise) {
+        ui.say(words);
+    }
     if args.run.dry_run {
         return ui.show(&plan.summary(args));
     }

@@ -9,7 +9,11 @@ use super::{
     error::{CliError, Exit},
     ui::Ui,
 };
-use crate::{pictures::ClipFolder, text::TextFolder};
+use crate::{
+    classifier::CONFIG,
+    family::{self, Shown},
+    text::{object, setting},
+};
 use std::path::PathBuf;
 
 /// Score a model
@@ -108,7 +112,8 @@ impl EvalArgs {
 
 pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
     let (images, texts) = (&args.images, &args.texts);
-    if TextFolder::is_one(&args.path) {
+    let shown = shown(args)?;
+    if shown == Some(Shown::Texts) {
         without_effect(
             "texts",
             &[
@@ -122,17 +127,19 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
         )?;
         return text::run(args, ui);
     }
-    without_effect(
-        "images",
-        &[
-            ("--task", texts.task.is_some()),
-            ("--max-length", texts.max_length.is_some()),
-            ("--window", texts.window.is_some()),
-            ("--stride", texts.stride.is_some()),
-            ("--max-tokens", texts.max_tokens.is_some()),
-        ],
-    )?;
-    if ClipFolder::is_one(&args.path) {
+    if shown.is_some() {
+        without_effect(
+            "images",
+            &[
+                ("--task", texts.task.is_some()),
+                ("--max-length", texts.max_length.is_some()),
+                ("--window", texts.window.is_some()),
+                ("--stride", texts.stride.is_some()),
+                ("--max-tokens", texts.max_tokens.is_some()),
+            ],
+        )?;
+    }
+    if shown == Some(Shown::Both) {
         return words::run(args, ui);
     }
     if !images.hypothesis.is_empty() {
@@ -140,6 +147,16 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
         return Err(CliError::plain(Exit::Usage, words));
     }
     images::run(args, ui)
+}
+
+/// What the model is shown; `None` where nothing is there that says so.
+fn shown(args: &EvalArgs) -> Result<Option<Shown>, CliError> {
+    let file = args.path.join(CONFIG);
+    if !args.path.is_dir() || !file.exists() {
+        return Ok(args.images.model.as_ref().map(|_| Shown::Pictures));
+    }
+    let shown = family::shown(&object(&file)?).map_err(setting(&file))?;
+    Ok(Some(shown))
 }
 
 /// Refuses flags that would change nothing.

@@ -15,15 +15,16 @@ use crate::{
         score::{
             AnswerScore, ClassScore, LanguageConfig, LanguageScore, RetrievalScore,
             SimilarityScore, TagScore, TextData, check_answers, check_classes, check_numbers,
-            check_retrieval, check_similarity, check_spans, check_tags, score_answers,
-            score_classes, score_language, score_numbers, score_retrieval, score_similarity,
-            score_spans, score_tags,
+            check_one_label, check_retrieval, check_similarity, check_spans, check_tags,
+            score_answers, score_classes, score_language, score_numbers, score_retrieval,
+            score_similarity, score_spans, score_tags,
         },
     },
     visible::visible_name,
 };
 use clap::ValueEnum;
 use refit_nn::zoo::{Sampling, TextTask};
+use refit_text::Day;
 use serde::Serialize;
 use std::{
     fmt::Write,
@@ -61,6 +62,9 @@ pub(super) fn run(args: &EvalArgs, ui: &Ui) -> Result<(), CliError> {
     let head = open_head(args.head.as_deref())?;
     let task = task(args, &folder, head.is_some())?;
     check_flags(args, task)?;
+    if task == TaskName::Classification {
+        check_one_label(&folder, head.as_ref())?;
+    }
     if task == TaskName::Language {
         language(args).sizes(folder.config.size().longest)?;
     }
@@ -234,6 +238,7 @@ fn answers(args: &EvalArgs) -> WriteSettings {
     WriteSettings {
         chat: false,
         system: None,
+        day: Day::now(),
         sampling: Sampling::default(),
         most: args.texts.max_tokens.unwrap_or(ANSWER_TOKENS),
         stops: vec!["\n".into()],

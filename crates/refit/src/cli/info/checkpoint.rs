@@ -7,7 +7,7 @@ use super::{
     },
     model::ModelInfo,
 };
-use crate::{classifier::CONFIG, report};
+use crate::{classifier::CONFIG, report, visible::visible_name};
 use refit_io::{
     ckpt::{CkptError, Health, TensorHealth, TensorReader, health},
     file::read_file,
@@ -98,7 +98,12 @@ impl CheckpointInfo {
     /// What it is and where.
     pub(super) fn head(&self, ui: &Ui) -> String {
         let mut text = format!("{:<12}{}\n", self.kind, self.path.display());
-        if let Some(config) = &self.architecture {
+        let known = self.model.as_ref().is_some_and(ModelInfo::is_known);
+        if let Some(config) = self
+            .architecture
+            .as_ref()
+            .filter(|_| ui.verbose() || !known)
+        {
             let _ = writeln!(text, "model       {}", one_line(config, ui.verbose()));
         }
         if let Some(model) = &self.model {
@@ -128,6 +133,7 @@ impl CheckpointInfo {
             );
         }
         for (key, value) in &self.metadata {
+            let (key, value) = (visible_name(key), visible_name(value));
             let _ = writeln!(text, "  {key} = {value}");
         }
         let _ = writeln!(text, "health      {}", verdict(health));

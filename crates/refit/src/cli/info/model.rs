@@ -1,21 +1,25 @@
 //! What a folder says of its model, and whether its tensors are those of it.
 
 use crate::{
-    classifier::CONFIG,
+    classifier::{CONFIG, ModelFolder},
     family::{Shown, class_names, family},
+    pictures::ClipFolder,
     report::count,
-    text::{TextModelError, object},
+    text::{TextFolder, TextModelError, TextRole, object},
+    visible::visible_name,
 };
 use refit_core::{ConfigError, Hint};
 use refit_io::ckpt::Checkpoint;
 use refit_nn::{
     ImageConfig, NnError, Scope, Weights,
-    zoo::{ClipConfig, TextConfig, TextTask},
+    zoo::{ClipConfig, Pool, TextConfig, TextTask},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{fmt::Write, path::Path};
 
+/// What encoders do.
+const VECTORS: &str = "vectors of texts";
 /// Labels that are printed without `-v`.
 const SHOWN: usize = 10;
 
@@ -33,9 +37,12 @@ pub(super) struct ModelInfo {
     vocabulary: Option<u64>,
     longest_text: Option<u64>,
     image_size: Option<u64>,
+    /// How an encoder of sentences makes one vector of a text.
+    vectors: Option<String>,
     labels: Vec<String>,
     /// Whether the tensors are those of the model; `None` where that is not known.
     fits: Option<bool>,
+    /// Why no verb reads it.
     problem: Option<String>,
 }
 
@@ -78,7 +85,7 @@ impl Config {
     fn task(&self) -> Option<&'static str> {
         match self {
             Self::Text(config) => Some(match config.task() {
-                TextTask::States => "vectors of texts",
+                TextTask::States => VECTORS,
                 TextTask::Sequence { classes: 1 } => "a number for a text",
                 TextTask::Sequence { .. } => "classes of texts",
                 TextTask::Token { .. } => "tags of words",
@@ -95,7 +102,7 @@ impl Config {
 
 impl Config {
     /// The verbs that read it, as a sentence.
-    const fn verbs(&self, task: Option<TextTask>) -> &'static str {
+    fn verbs(&self, task: Option<TextTask>) -> &'static str {
         match (self, task) {
             (Self::Text(_), Some(task)) => match task {
                 TextTask::States => {
@@ -109,6 +116,14 @@ impl Config {
                 }
                 _ => "`refit eval` and `refit embed` read it",
             },
+            (Self::Image(config), _) => {
+                let vectors = config.clone().with_labels(0).num_outputs() > 0;
+                match (config.num_labels() > 0, vectors) {
+                    (false, _) => "`refit embed` reads it",
+                    (true, false) => "`refit classify` and `refit eval` read it",
+                    (true, true) => Shown::Pictures.verbs(),
+                }
+            }
             _ => Shown::Both.verbs(),
         }
     }
@@ -132,7 +147,6 @@ impl ModelInfo {
         let mut info = Self {
             family: family(&keys).to_owned(),
             does: shown.map(Shown::does),
-            verbs: shown.map(Shown::verbs),
             layers: number(
                 &keys,
                 &["num_hidden_layers", "n_layer", "num_layers", "n_layers"],
@@ -147,6 +161,7 @@ impl ModelInfo {
         if let Some(shown) = shown
             && let Err(problem) = info.understand(folder, &keys, shown)
         {
+            info.verbs = None;
             info.problem = Some(problem);
         }
         Some(info)
@@ -180,7 +195,6 @@ impl ModelInfo {
                 self.task = Some("classes of pictures");
                 if config.num_labels() == 0 {
                     self.task = Some("vectors of pictures");
-                    self.verbs = Some("no verb reads one without classes");
                 }
             }
             Config::Clip(config) => {
@@ -197,19 +211,40 @@ impl ModelInfo {
         let checkpoint = Checkpoint::open(folder).map_err(|error| error.to_string())?;
         let fits = Weights::check(&checkpoint, |scope| config.bind(scope));
         self.fits = Some(fits.is_ok());
-        fits.map_err(|error| error.to_string())
+        fits.map_err(|error| error.to_string())?;
+        match &config {
+            Config::Text(_) => {
+                let opened = TextFolder::open(folder).map_err(|error| full(&error))?;
+                self.longest_text = Some(opened.longest as u64);
+                if config.task() == Some(VECTORS) {
+                    self.vectors = Some(vectors(&opened));
+                }
+                Ok(())
+            }
+            Config::Image(_) => ModelFolder::open(folder).map(drop).map_err(|e| full(&e)),
+            Config::Clip(_) => ClipFolder::open(folder).map(drop).map_err(|e| full(&e)),
+        }
+    }
+
+    /// Whether the family is one that is understood.
+    pub(super) const fn is_known(&self) -> bool {
+        self.does.is_some()
     }
 
     /// Lines for a terminal.
     pub(super) fn text(&self, all: bool) -> String {
         let mut text = String::new();
+        let family = visible_name(&self.family);
         match (self.does, self.verbs) {
             (Some(does), Some(verbs)) => {
-                let _ = writeln!(text, "family      {} {does}; {verbs}", self.family);
+                let _ = writeln!(text, "family      {family} {does}; {verbs}");
             }
-            _ if self.family.is_empty() => {}
+            (Some(does), None) => {
+                let _ = writeln!(text, "family      {family} {does}");
+            }
+            _ if family.is_empty() => {}
             _ => {
-                let _ = writeln!(text, "family      {} is none that refit runs", self.family);
+                let _ = writeln!(text, "family      {family} is none that refit runs");
             }
         }
         if let Some(task) = self.task {
@@ -242,32 +277,68 @@ impl ModelInfo {
                 0 => String::new(),
                 more => format!(" and {more} more (-v shows all)"),
             };
-            let _ = writeln!(
-                text,
-                "labels      {}{more}",
-                self.labels[..shown].join(", ")
-            );
+            // Some labels have commas in them.
+            let labels = self.labels[..shown].iter();
+            let labels: Vec<String> = labels.map(|label| visible_name(label)).collect();
+            let _ = writeln!(text, "labels      {}{more}", labels.join("; "));
         }
-        match (&self.problem, self.fits) {
-            (Some(problem), Some(_)) => {
-                let _ = writeln!(text, "fit         no: {problem}");
-            }
-            (Some(problem), None) => {
-                let _ = writeln!(text, "problem     {problem}");
-            }
-            (None, Some(_)) => text += "fit         every tensor is one of the model\n",
-            (None, None) => {}
+        if let Some(vectors) = &self.vectors {
+            let _ = writeln!(text, "vectors     {vectors}");
+        }
+        if self.fits == Some(true) {
+            text += "fit         every tensor is one of the model\n";
+        }
+        if let Some(problem) = &self.problem {
+            let name = match self.fits {
+                Some(false) => "fit         no:",
+                _ => "problem    ",
+            };
+            let _ = writeln!(text, "{name} {}", visible_name(problem));
         }
         text
     }
 }
 
 /// An error and what to do about it.
-fn told(error: &ConfigError) -> String {
+fn told(error: &impl Hint) -> String {
     match error.hint() {
         Some(hint) => format!("{error} ({hint})"),
         None => error.to_string(),
     }
+}
+
+/// An error with what caused it, and what to do about it.
+fn full(error: &impl Hint) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => told(error),
+    }
+}
+
+/// How vectors are made, in words.
+fn vectors(folder: &TextFolder) -> String {
+    let mut text = match folder.pool {
+        Pool::First => "of the first token",
+        Pool::Last => "of the last token",
+        Pool::Mean => "mean of the tokens",
+        Pool::MeanSqrtLen => "sum of the tokens over the root of their number",
+        Pool::Max => "largest entries of the tokens",
+    }
+    .to_owned();
+    if folder.unit {
+        text += ", of length 1";
+    }
+    for (role, name) in [
+        (TextRole::Text, "every text"),
+        (TextRole::Query, "a query"),
+        (TextRole::Document, "a document"),
+    ] {
+        let prompt = folder.prompts.of(role);
+        if !prompt.is_empty() {
+            let _ = write!(text, ", behind `{}` for {name}", visible_name(prompt));
+        }
+    }
+    text
 }
 
 /// The first of several names of a size.

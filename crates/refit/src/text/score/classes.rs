@@ -1,7 +1,10 @@
 //! Classes of texts.
 
 use super::{TextData, class_of, column, unknown_label};
-use crate::text::{TextClassifier, TextModelError};
+use crate::{
+    text::{TextClassifier, TextFolder, TextHead, TextModelError},
+    told::Chances,
+};
 use refit_core::Progress;
 use refit_io::data::{Header, TextColumn, TextRows, read_columns};
 use refit_math::metric::Confusion;
@@ -65,6 +68,21 @@ pub fn score_classes(
             .zip((0..).map(|class| counts.f1(class)))
             .collect(),
         cut: found.cut,
+    })
+}
+
+/// Checks that a model of [`score_classes`] chooses one label of all.
+///
+/// # Errors
+/// One that gives every label a probability of its own.
+pub fn check_one_label(folder: &TextFolder, head: Option<&TextHead>) -> Result<(), TextModelError> {
+    if head.is_some() || folder.chances()? == Chances::OneOf {
+        return Ok(());
+    }
+    Err(TextModelError::OtherTask {
+        folder: folder.path().into(),
+        does: "gives every label a probability of its own",
+        expected: "chooses one label of all",
     })
 }
 

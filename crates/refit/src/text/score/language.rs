@@ -56,7 +56,8 @@ pub struct LanguageScore {
     pub uniform: f64,
     /// Tokens that the model saw at once.
     pub window: usize,
-    /// Tokens by which the window moved on.
+    /// Tokens by which the window moved on. The last window is as long as the others, so it moves on by what is left; a
+    /// recipe that begins every window at a multiple of the stride shows the model less of the text before the end.
     pub stride: usize,
 }
 

@@ -9,7 +9,7 @@ mod spans;
 mod tags;
 
 pub use answers::{AnswerScore, check_answers, score_answers};
-pub use classes::{ClassScore, check_classes, score_classes};
+pub use classes::{ClassScore, check_classes, check_one_label, score_classes};
 pub use language::{LanguageConfig, LanguageScore, score_language};
 pub use retrieval::{RetrievalScore, check_retrieval, score_retrieval};
 pub use similarity::{

@@ -68,9 +68,11 @@ pub fn score_retrieval(
     let (documents, which_document) = different(column(&rows, 1));
     let mut right = vec![Vec::new(); queries.len()];
     for (query, document) in which_query.into_iter().zip(which_document) {
-        if !right[query].contains(&document) {
-            right[query].push(document);
-        }
+        right[query].push(document);
+    }
+    for right in &mut right {
+        right.sort_unstable();
+        right.dedup();
     }
     let found = model.embed_as(TextRole::Query, &queries, progress)?;
     let texts = model.embed_as(TextRole::Document, &documents, progress)?;
@@ -81,11 +83,16 @@ pub fn score_retrieval(
     let corpus = unit(&texts.values, texts.width);
     let mut ranking = Ranking::new(DEPTH);
     let chunks = found.values.chunks(ROWS * found.width);
+    progress.begin("rank", Some(queries.len() as u64));
     for (vectors, right) in chunks.zip(right.chunks(ROWS)) {
+        if progress.cancelled() {
+            return Err(TextModelError::Interrupted);
+        }
         let scores = to_host(linear(unit(vectors, found.width), corpus.clone(), None));
         for (scores, right) in scores.chunks(documents.len()).zip(right) {
             ranking.add(&places(scores, right));
         }
+        progress.advance(right.len() as u64);
     }
     Ok(RetrievalScore {
         queries: ranking.questions(),
@@ -113,20 +120,27 @@ fn different(texts: &[String]) -> (Vec<String>, Vec<usize>) {
     (found, which)
 }
 
-/// Places of the right texts in the order of scores. A tie counts against the model: equal texts stand before.
+/// Places of the right texts, which ascend, in the order of scores. A tie counts against the model: equal texts stand before.
 fn places(scores: &[f32], right: &[usize]) -> Vec<usize> {
-    let place = |&at: &usize| {
-        let before = |&(other, score): &(usize, &f32)| {
-            *score > scores[at] || (*score >= scores[at] && !right.contains(&other))
-        };
-        let others = scores.iter().enumerate().filter(before);
-        // Of equal right ones, those that come first in the file.
-        let equal = right
-            .iter()
-            .filter(|&&r| r < at && scores[r].total_cmp(&scores[at]).is_eq());
-        others.count() + equal.count()
+    let mut order = right.to_vec();
+    // Of equal right ones, those that come first in the file.
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+    // Before how many of the right ones each other text stands.
+    let mut before = vec![0; order.len() + 1];
+    let others = (0..scores.len()).filter(|at| right.binary_search(at).is_err());
+    for score in others.map(|at| scores[at]) {
+        before[order.partition_point(|&at| scores[at] > score)] += 1;
+    }
+    let mut others = 0;
+    let place = |(at, more): (usize, &usize)| {
+        others += more;
+        at + others
     };
-    right.iter().map(place).collect()
+    before[..order.len()]
+        .iter()
+        .enumerate()
+        .map(place)
+        .collect()
 }
 
 #[cfg(test)]
@@ -138,6 +152,7 @@ mod tests {
         assert_eq!(places(&[0.5, 0.9, 0.5, 0.1], &[0]), [2]);
         assert_eq!(places(&[0.5, 0.9, 0.5, 0.1], &[0, 2]), [1, 2]);
         assert_eq!(places(&[0.5, 0.9, 0.5, 0.1], &[1]), [0]);
+        assert_eq!(places(&[0.5, 0.9, 0.5, 0.1], &[1, 3]), [0, 3]);
     }
 
     #[test]

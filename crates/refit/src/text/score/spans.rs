@@ -14,6 +14,9 @@ use refit_text::Encoded;
 /// Most tokens of an answer, as the reference evaluation has it.
 const LONGEST_ANSWER: usize = 30;
 
+/// Tokens that two windows of a context share, as the reference evaluation has it.
+const SHARED: usize = 128;
+
 /// Checks model and rows of [`score_spans`].
 ///
 /// # Errors
@@ -35,10 +38,10 @@ fn marked(folder: &TextFolder, data: TextData<'_>) -> Result<TextRows, TextModel
     Ok(read_columns(data.path, data.part, &wanted, Header::Needed)?)
 }
 
-/// Finds the answer to every question of a file in its context.
+/// Finds the answer to every question of a file in its context, of which the model reads one window after the other.
 ///
 /// # Errors
-/// A model that marks no answers, a row that cannot be read; when `progress` asks for a stop.
+/// A model that marks no answers, a row that cannot be read, a question that leaves no room for a context; when `progress` asks for a stop.
 pub fn score_spans(
     folder: TextFolder,
     data: TextData<'_>,
@@ -47,7 +50,7 @@ pub fn score_spans(
 ) -> Result<AnswerScore, TextModelError> {
     let rows = marked(&folder, data)?;
     let reader = Reader::load(folder, device)?;
-    let encoded = reader.encode(column(&rows, 0), Some(column(&rows, 1)))?;
+    let (encoded, of) = windows(&reader, &rows)?;
     let scores = |batch: &TokenBatch| {
         let scores = reader.model.forward(batch)?;
         let [_, tokens, _] = scores.dims();
@@ -55,14 +58,49 @@ pub fn score_spans(
         Ok(scores.chunks(2 * tokens).map(<[f32]>::to_vec).collect())
     };
     let found = reader.each("answer", &encoded, progress, scores)?;
-    let contexts = column(&rows, 1).iter().zip(&encoded).zip(&found);
-    let answers = contexts.map(|((context, text), scores)| answer(context, text, scores));
+    let contexts = column(&rows, 1);
+    let mut best: Vec<Option<(f32, &str)>> = vec![None; contexts.len()];
+    for ((&row, text), scores) in of.iter().zip(&encoded).zip(&found) {
+        let Some(found) = answer(&contexts[row], text, scores) else {
+            continue;
+        };
+        if best[row].is_none_or(|(highest, _)| found.0 > highest) {
+            best[row] = Some(found);
+        }
+    }
+    let answers = best
+        .into_iter()
+        .map(|found| found.map_or("", |(_, answer)| answer));
     let expected = column(&rows, 2).iter().map(String::as_str);
     Ok(AnswerScore::of(answers.zip(expected)))
 }
 
-/// The part of the context between the first and the last token of the highest sum of scores.
-fn answer<'c>(context: &'c str, text: &Encoded, scores: &[f32]) -> &'c str {
+/// Questions with a window of their context each, and which row each is of.
+fn windows(reader: &Reader, rows: &TextRows) -> Result<(Vec<Encoded>, Vec<usize>), TextModelError> {
+    let longest = reader.folder.longest;
+    let tokenizer = reader.folder.tokenizer.clone().uncut();
+    let pairs = column(rows, 0).iter().zip(column(rows, 1)).enumerate();
+    let (mut encoded, mut of) = (Vec::new(), Vec::new());
+    for (row, (question, context)) in pairs {
+        let windows = tokenizer
+            .encode(question, Some(context))?
+            .windows(longest, SHARED);
+        if windows.is_empty() {
+            let tokens = tokenizer.encode(question, None)?.ids().len();
+            return Err(TextModelError::LongPrompt {
+                prompt: row + 1,
+                tokens,
+                longest,
+            });
+        }
+        of.resize(of.len() + windows.len(), row);
+        encoded.extend(windows);
+    }
+    Ok((encoded, of))
+}
+
+/// The part of the context between the first and the last token of the highest sum of scores, with that sum.
+fn answer<'c>(context: &'c str, text: &Encoded, scores: &[f32]) -> Option<(f32, &'c str)> {
     let inside = |at: &usize| text.sequences()[*at] == Some(1);
     let places: Vec<usize> = (0..text.ids().len()).filter(inside).collect();
     let mut best: Option<(f32, [usize; 2])> = None;
@@ -74,8 +112,7 @@ fn answer<'c>(context: &'c str, text: &Encoded, scores: &[f32]) -> &'c str {
             }
         }
     }
-    let span = best.and_then(|(_, [first, last])| {
-        context.get(text.offsets()[first].0..text.offsets()[last].1)
-    });
-    span.unwrap_or_default()
+    let (score, [first, last]) = best?;
+    let span = context.get(text.offsets()[first].0..text.offsets()[last].1)?;
+    Some((score, span))
 }
