@@ -130,6 +130,9 @@ impl ImageConfig {
     /// A setting out of range; a missing or misshapen tensor.
     pub fn bind(&self, scope: &Scope<'_>) -> Result<ImageModel, NnError> {
         self.check()?;
+        if self.num_labels() == 0 {
+            scope.leave_out("classifier");
+        }
         Ok(match self {
             Self::Vit(config) => ImageModel::Vit(Vit::bind(config, scope)?),
             Self::Mlp(config) => ImageModel::Mlp(Mlp::bind(config, scope)?),

@@ -7,7 +7,7 @@ use crate::{
 };
 use burn::tensor::{Device, Tensor};
 use refit_core::Progress;
-use refit_nn::{ImageConfig, ImageModel, Pass, Weights};
+use refit_nn::{ImageConfig, ImageModel, Pass, Scope, Weights};
 use std::path::PathBuf;
 
 /// A model that turns pictures into vectors: what a classifier reads, which need not be there.
@@ -44,10 +44,7 @@ impl PictureEmbedder {
     pub fn load(folder: &ModelFolder, device: &Device) -> Result<Self, ClassifierError> {
         let width = Self::check(folder)?;
         let config = Self::config(folder);
-        let bind = |scope: &refit_nn::Scope<'_>| {
-            scope.leave_out("classifier");
-            config.bind(scope)
-        };
+        let bind = |scope: &Scope<'_>| config.bind(scope);
         let weights = Weights::load_as_stored(&folder.checkpoint, device, bind)?;
         Ok(Self {
             model: weights.bind(bind)?,
