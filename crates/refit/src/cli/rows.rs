@@ -4,7 +4,7 @@ use super::{
     error::{CliError, Exit},
     ui::Ui,
 };
-use crate::report::count;
+use crate::report::counted;
 use refit_core::Progress;
 use refit_io::data::find_pictures;
 use serde::Serialize;
@@ -20,8 +20,8 @@ pub(super) fn pictures(path: &Path, ui: &Ui) -> Result<Vec<PathBuf>, CliError> {
     let found = find_pictures(path)?;
     if found.left_out > 0 {
         ui.say(format_args!(
-            "{} pictures in `{}` are of a kind that is not read",
-            count(found.left_out as u64),
+            "left out: {} in `{}`, of a kind that is not read",
+            counted(found.left_out as u64, "picture"),
             path.display()
         ));
     }
