@@ -72,7 +72,7 @@ pub(crate) fn resample(
 /// Bits of a weight behind the point: as many as leave room for a byte, its sign and what cubics add.
 const BITS: u32 = 22;
 
-/// [`resample`] for bytes, in the numbers of Pillow up to 12 and of torchvision: weights of 22 bits, and whole bytes
+/// [`resample`] for bytes, in the numbers of Pillow up to 12: weights of 22 bits, and whole bytes
 /// between columns and rows, which come second. Only the rows and columns of `part` are made.
 pub(crate) fn resample_plane(
     plane: &[u8],
