@@ -157,8 +157,9 @@ impl Tokenizer {
             let mut inner = tokenizers::Tokenizer::from_bytes(bytes)?;
             // The file may say how batches are padded; who makes batches knows better.
             inner.with_padding(None);
-            inner.encode("a", true)?;
-            inner.encode(("a", "b"), true)?;
+            // It may well have no token for these; only whether it can go on is asked.
+            let _ = inner.encode("a", true);
+            let _ = inner.encode(("a", "b"), true);
             Ok(inner)
         });
         let mut inner = read
@@ -445,6 +446,21 @@ mod tests {
         let alone = tokenizer.encode("models", None).unwrap();
         assert!(alone.windows(2, 0).is_empty());
         assert_eq!(alone.windows(3, 0), std::slice::from_ref(&alone));
+    }
+
+    #[test]
+    fn a_tokenizer_without_an_unknown_token_opens() {
+        let home = folder(&Value::Null);
+        let words = json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
+            "model": { "type": "WordLevel", "vocab": { "red": 0, "fox": 1 }, "unk_token": "[UNK]" },
+        });
+        let path = home.path().join("tokenizer.json");
+        write_file(path, words.to_string().as_bytes(), Overwrite::Replace).unwrap();
+        let tokenizer = Tokenizer::open(home.path(), 8).unwrap();
+        assert_eq!(tokenizer.encode("red fox", None).unwrap().ids(), [0, 1]);
+        assert!(tokenizer.encode("a", None).is_err());
     }
 
     #[test]

@@ -59,6 +59,14 @@ fn rows_of_a_part_are_taken_in_every_layout() {
 fn a_text_without_header_keeps_its_tabs() {
     let found = read(b"a\tone\ttwo\nb\tx\n", "train", None).unwrap();
     assert_eq!(found.texts[0], "one\ttwo");
+    // A label may be called as columns are.
+    let found = read(
+        b"premise\tall men are mortal\nclaim\tso is he\n",
+        "train",
+        None,
+    )
+    .unwrap();
+    assert_eq!(found.labels, ["claim", "premise"]);
 }
 
 #[test]

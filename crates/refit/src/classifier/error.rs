@@ -68,7 +68,7 @@ pub enum ClassifierError {
     },
     /// A label of which the end would not be read.
     #[error(
-        "what is said about a label has {longest} tokens or more, of which the model would not read the end"
+        "what is said about a label has more than {longest} tokens, of which the model would not read the end"
     )]
     LongLabel {
         /// Tokens that the model reads.

@@ -17,7 +17,7 @@ use refit_io::{
     ckpt::{Checkpoint, CheckpointWriter, WriteOptions},
     data::{FolderOptions, ImageSet, Normalise},
 };
-use refit_nn::{ImageConfig, Weights};
+use refit_nn::{ImageConfig, Scope, Weights};
 use std::{
     fs,
     io::ErrorKind,
@@ -123,10 +123,22 @@ impl ModelFolder {
     /// # Errors
     /// When they do not fit the architecture or are not finite.
     pub fn load(&self, device: &Device) -> Result<Classifier, ClassifierError> {
-        let config = self.config.clone();
-        let weights = Weights::load(&self.checkpoint, device, |scope| config.bind(scope))?;
+        let bind = |scope: &Scope<'_>| self.config.bind(scope);
+        self.with(Weights::load(&self.checkpoint, device, bind)?)
+    }
+
+    /// Reads the weights of a model that stays what it is: those of half precision stay so.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_as_stored(&self, device: &Device) -> Result<Classifier, ClassifierError> {
+        let bind = |scope: &Scope<'_>| self.config.bind(scope);
+        self.with(Weights::load_as_stored(&self.checkpoint, device, bind)?)
+    }
+
+    fn with(&self, weights: Weights) -> Result<Classifier, ClassifierError> {
         Ok(Classifier {
-            config,
+            config: self.config.clone(),
             weights,
             normalise: self.normalise()?,
         })

@@ -28,8 +28,8 @@ use std::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 MODEL is a folder as Hugging Face publishes it: config.json, weights, tokenizer.json, and for sentence encoders \
-modules.json and what it names. Without those a vector is the mean of a text's tokens. Of a picture it is what a classifier \
-would read (ViT, DINOv2, ResNet), by preprocessing of preprocessor_config.json; a CLIP reads texts and sees pictures, in one \
+modules.json and what it names. Without those a vector is the mean of a text's tokens. Of a picture it is the class \
+token (ViT, DINOv2) or the mean of the last map (ResNet), by preprocessing of preprocessor_config.json; a CLIP reads texts and sees pictures, in one \
 space. Vectors go to stdout as they are done, one JSON list per line or with --json one document, or as the tensor \
 `embeddings` into --out; those of a folder of pictures come by path.
 

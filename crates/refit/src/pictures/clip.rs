@@ -252,12 +252,15 @@ impl PictureClassifier {
         let (clip, reader) = folder.load(device)?;
         let mut sum = vec![0.0; labels.len() * clip.width];
         for said in &said {
-            let found = clip.texts(said, &Silent)?;
-            if found.cut > 0 {
-                return Err(ClassifierError::LongLabel {
-                    longest: clip.longest,
-                });
+            let longest = clip.longest;
+            let whole = clip.tokenizer.clone().uncut();
+            if encode(&whole, said, None)?
+                .iter()
+                .any(|text| text.ids().len() > longest)
+            {
+                return Err(ClassifierError::LongLabel { longest });
             }
+            let found = clip.texts(said, &Silent)?;
             for (sum, found) in sum
                 .chunks_mut(clip.width)
                 .zip(found.values.chunks(clip.width))

@@ -10,7 +10,7 @@ use refit_core::Progress;
 use refit_nn::{ImageConfig, ImageModel, Pass, Scope, Weights};
 use std::path::PathBuf;
 
-/// A model that turns pictures into vectors: what a classifier reads, which need not be there.
+/// A model that turns pictures into vectors; a classifier need not be there.
 ///
 /// Of vision transformers that is the class token (or the mean of all, as the model says) after the last norm, of residual
 /// networks the mean of the last map.

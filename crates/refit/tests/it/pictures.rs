@@ -186,6 +186,15 @@ fn models_are_sent_to_the_verbs_that_read_them() {
             said.err
         );
     }
+    // An architecture from elsewhere goes before what the folder says.
+    sandbox.file(&path, "{\"hello\": 1}");
+    sandbox.file("arch.json", &config);
+    let said = sandbox.refit(&format!("eval {vit} --model arch.json --data seen"));
+    assert!(
+        said.err.contains("the data has 2 classes, the model 3"),
+        "{}",
+        said.err
+    );
     sandbox.file(&path, config.replace("\"red\"", "\"rad\""));
     let said = sandbox.refit(&format!("eval {vit} --data seen"));
     assert!(

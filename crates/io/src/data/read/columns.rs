@@ -274,8 +274,10 @@ impl Layout {
         {
             return Ok((Self::Header(names.len(), places), false));
         }
-        // A first row that has one of the names has them all: a text that is nothing but `sentence` is a column's name.
-        if header == Header::Needed || places.iter().any(Option::is_some) {
+        // A row of names is one of single words; a label may be called `text`, but few texts are one word.
+        let are_words = !names.iter().any(|name| name.contains(char::is_whitespace));
+        let are_names = are_words && names.len() > 1 && places.iter().any(Option::is_some);
+        if header == Header::Needed || are_names {
             let names = wanted
                 .iter()
                 .zip(&places)

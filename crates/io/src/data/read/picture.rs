@@ -10,6 +10,7 @@ use crate::{
 };
 use refit_core::ConfigError;
 use std::{
+    collections::HashSet,
     io::BufReader,
     path::{Path, PathBuf},
 };
@@ -144,28 +145,30 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// Looks into a folder; `above` are those in which it lies.
-    fn gather(&mut self, at: &Path, above: &mut Vec<PathBuf>) -> Result<(), DataError> {
-        let place = at.canonicalize().map_err(DataError::io(at))?;
-        if above.contains(&place) {
-            return Ok(()); // a link back, to what is looked into already
+    /// Looks into a folder that lies `deep` in the first, if it is none of those that were `seen`.
+    fn gather(
+        &mut self,
+        at: &Path,
+        deep: usize,
+        seen: &mut HashSet<PathBuf>,
+    ) -> Result<(), DataError> {
+        if !seen.insert(at.canonicalize().map_err(DataError::io(at))?) {
+            return Ok(()); // by another link
         }
-        if above.len() > DEEPEST {
+        if deep > DEEPEST {
             let problem = "lies more than 16 folders deep";
             let at = at.into();
             return Err(DataError::Pictures { at, problem });
         }
-        above.push(place);
         for entry in entries(at)? {
             if is_picture(&entry) {
                 self.paths.push(entry);
             } else if entry.is_dir() {
-                self.gather(&entry, above)?;
+                self.gather(&entry, deep + 1, seen)?;
             } else {
                 self.left_out += usize::from(has_ending(&entry, &UNREAD));
             }
         }
-        above.pop();
         Ok(())
     }
 }
@@ -177,7 +180,7 @@ impl Pictures {
 pub fn find_pictures(path: &Path) -> Result<Pictures, DataError> {
     let mut found = Pictures::default();
     if path.is_dir() {
-        found.gather(path, &mut Vec::new())?;
+        found.gather(path, 0, &mut HashSet::new())?;
     } else {
         found.paths.push(path.into());
     }
@@ -263,8 +266,11 @@ mod tests {
         std::fs::create_dir(&inside).unwrap();
         #[cfg(unix)]
         std::os::unix::fs::symlink("..", inside.join("back")).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("inside", home.path().join("sibling")).unwrap();
+        write_file(inside.join("z.png"), b"", Overwrite::Refuse).unwrap();
         let found = find_pictures(home.path()).unwrap();
-        let names = ["a.webp", "b.PNG"].map(|name| home.path().join(name));
+        let names = ["a.webp", "b.PNG", "inside/z.png"].map(|name| home.path().join(name));
         assert_eq!((found.paths, found.left_out), (names.to_vec(), 2));
         let none = home.path().join("none");
         std::fs::create_dir(&none).unwrap();

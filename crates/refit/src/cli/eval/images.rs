@@ -106,7 +106,7 @@ impl Plan {
     fn load(&self, args: &EvalArgs) -> Result<Classifier, CliError> {
         let device = args.run.device.open();
         let mut model = match &self.head {
-            None => self.folder.load(&device)?,
+            None => self.folder.load_as_stored(&device)?,
             Some(head) => {
                 let mut model = head.load(&device)?;
                 let prefix = args.images.head_prefix.as_deref().unwrap_or(HEAD_PREFIX);

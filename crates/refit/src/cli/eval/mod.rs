@@ -155,7 +155,13 @@ fn shown(args: &EvalArgs) -> Result<Option<Shown>, CliError> {
     if !args.path.is_dir() || !file.exists() {
         return Ok(args.images.model.as_ref().map(|_| Shown::Pictures));
     }
-    let shown = family::shown(&object(&file)?).map_err(setting(&file))?;
+    let keys = object(&file);
+    if args.images.model.is_some() {
+        // An architecture from elsewhere goes before one that cannot be used.
+        let known = keys.ok().and_then(|keys| family::shown(&keys).ok());
+        return Ok(Some(known.unwrap_or(Shown::Pictures)));
+    }
+    let shown = family::shown(&keys?).map_err(setting(&file))?;
     Ok(Some(shown))
 }
 

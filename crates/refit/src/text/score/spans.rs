@@ -3,6 +3,7 @@
 use super::{AnswerScore, TextData, column};
 use crate::text::{Reader, TextFolder, TextModelError};
 use burn::tensor::Device;
+use rayon::prelude::*;
 use refit_core::Progress;
 use refit_io::data::{Header, TextColumn, TextRows, read_columns};
 use refit_nn::{
@@ -79,20 +80,22 @@ pub fn score_spans(
 fn windows(reader: &Reader, rows: &TextRows) -> Result<(Vec<Encoded>, Vec<usize>), TextModelError> {
     let longest = reader.folder.longest;
     let tokenizer = reader.folder.tokenizer.clone().uncut();
-    let pairs = column(rows, 0).iter().zip(column(rows, 1)).enumerate();
-    let (mut encoded, mut of) = (Vec::new(), Vec::new());
-    for (row, (question, context)) in pairs {
-        let windows = tokenizer
-            .encode(question, Some(context))?
-            .windows(longest, SHARED);
+    let (questions, contexts) = (column(rows, 0), column(rows, 1));
+    let cut = |row: usize| {
+        let pair = tokenizer.encode(&questions[row], Some(&contexts[row]))?;
+        let windows = pair.windows(longest, SHARED);
         if windows.is_empty() {
-            let tokens = tokenizer.encode(question, None)?.ids().len();
             return Err(TextModelError::LongPrompt {
                 prompt: row + 1,
-                tokens,
+                tokens: tokenizer.encode(&questions[row], None)?.ids().len(),
                 longest,
             });
         }
+        Ok(windows)
+    };
+    let cut: Result<Vec<Vec<Encoded>>, _> = (0..questions.len()).into_par_iter().map(cut).collect();
+    let (mut encoded, mut of) = (Vec::new(), Vec::new());
+    for (row, windows) in cut?.into_iter().enumerate() {
         of.resize(of.len() + windows.len(), row);
         encoded.extend(windows);
     }
