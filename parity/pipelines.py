@@ -5,8 +5,8 @@
 Tiny random models are made in the layouts of published ones, with tokenizers and image processors as transformers writes
 them. `classify` is compared with the pipelines of text classification and of zero-shot classification (of texts and of
 pictures) and with the scores of image classifiers; `eval --task tagging` has to find transformers' own tags of words all
-right; `embed` is compared with the vectors of image encoders, of CLIP, and of sentence-transformers where that is
-installed; `generate --chat` with greedy answers to what the chat template makes. Prints the largest difference of each
+right; `embed` is compared with the vectors of image encoders, of CLIP, and of sentence-transformers, which is installed
+from PyPI if it is not there; `generate --chat` with greedy answers to what the chat template makes. Prints the largest difference of each
 and exits with 1 where one is larger than its bound.
 """
 
@@ -23,6 +23,7 @@ from unittest import mock
 
 from zoo import prepare
 
+SENTENCES = "6.2.0"  # sentence-transformers, from PyPI as the others
 # Largest difference of a probability, and of an entry of vectors, as a share of the largest where that is above 1.
 CLOSE = 1e-5
 # The same for each kind of pictures: decoders of JPEGs round in their own ways, and where a file has a colour for every
@@ -65,7 +66,11 @@ def main():
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.here:
-        sys.exit(subprocess.run([prepare(options.venv), __file__, *sys.argv[1:], "--here"]).returncode)
+        python = prepare(options.venv)
+        check = f"from importlib.metadata import version; assert version('sentence-transformers') == '{SENTENCES}'"
+        if subprocess.run([python, "-c", check], capture_output=True).returncode:
+            subprocess.run([python, "-m", "pip", "install", "--quiet", f"sentence-transformers=={SENTENCES}"], check=True)
+        sys.exit(subprocess.run([python, __file__, *sys.argv[1:], "--here"]).returncode)
     import torch
     import transformers
 
@@ -367,11 +372,8 @@ def sentences(bench):
     """Vectors of a sentence encoder: the class token, of length 1, of lowered texts after a prompt."""
     import transformers as t
 
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError:
-        print("SKIPPED: no sentence encoder, for sentence-transformers is not installed")
-        return
+    from sentence_transformers import SentenceTransformer
+
     tokenizer = word_pieces(do_lower_case=False)
     bench.model("encoder", t.BertModel, tokenizer, **BERT, vocab_size=len(tokenizer))
     parts = enumerate([("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")])

@@ -207,22 +207,14 @@ impl Companions {
         for name in self.0.keys() {
             if let Some(bytes) = self.read(name)? {
                 let path = to.join(name);
-                create_parent(&path)?;
+                // Some lie in a folder of their own.
+                let parent = path.parent().unwrap_or(to);
+                fs::create_dir_all(parent).map_err(AtomicError::from_io("create", parent))?;
                 write_file(path, &bytes, Overwrite::Replace)?;
             }
         }
         Ok(())
     }
-}
-
-/// The folder of a companion that lies in one of its own.
-fn create_parent(path: &Path) -> Result<(), AtomicError> {
-    let parent = path.parent().unwrap_or(path);
-    fs::create_dir_all(parent).map_err(|source| AtomicError::Io {
-        action: "create",
-        path: parent.into(),
-        source,
-    })
 }
 
 /// The file `name` of the model in `home`; `None` where it has no such file.

@@ -77,7 +77,12 @@ pub(super) fn locate(path: &Path, names: &Names) -> Result<Found, CkptError> {
     if every && let [gguf] = files_ending(path, ".gguf").as_slice() {
         return Ok(Found::File(path.join(gguf)));
     }
-    let mut others = [".safetensors", ".bin", ".pt", ".pth", ".gguf"]
+    let endings: &[&str] = if every {
+        &[".safetensors", ".bin", ".pt", ".pth", ".gguf"]
+    } else {
+        &[".safetensors"]
+    };
+    let mut others = endings
         .iter()
         .filter_map(|ending| files_ending(path, ending).into_iter().min());
     Err(CkptError::NoCheckpoint {
@@ -87,8 +92,17 @@ pub(super) fn locate(path: &Path, names: &Names) -> Result<Found, CkptError> {
         } else {
             "`model.safetensors` or `model.safetensors.index.json`"
         },
-        other: others.next(),
+        other: others.next().or_else(|| other_format(path, every)),
     })
+}
+
+/// The file of a checkpoint in a format that others read.
+fn other_format(folder: &Path, every: bool) -> Option<String> {
+    if every {
+        return None;
+    }
+    let (Found::File(file) | Found::Index(file)) = locate(folder, EVERY_FORMAT).ok()?;
+    Some(file.file_name()?.to_string_lossy().into_owned())
 }
 
 /// Gathers every shard of the index at `path` and compares what it holds with what is listed for it.

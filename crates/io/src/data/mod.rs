@@ -37,10 +37,10 @@ pub use normalise::Normalise;
 pub use read::{
     Colour, FolderOptions, Header, IdxArray, LabelledTexts, LibsvmOptions, LineProblem, PictureFit,
     Pictures, REAL_SUITE, Resize, Split, TaggedSentence, TextColumn, TextProblem, TextRows,
-    find_pictures, is_picture, parse_columns, parse_libsvm, parse_tagged, read_cifar_batch,
-    read_cifar_folder, read_cifar_jpeg, read_columns, read_idx, read_idx_folder, read_idx_set,
-    read_image_folder, read_libsvm, read_npz_task, read_picture, read_suite, read_tagged,
-    read_task, read_texts, read_unpacked, suite_files, task_files, task_from_npz,
+    find_pictures, is_named_as_picture, parse_columns, parse_libsvm, parse_tagged,
+    read_cifar_batch, read_cifar_folder, read_cifar_jpeg, read_columns, read_idx, read_idx_folder,
+    read_idx_set, read_image_folder, read_libsvm, read_npz_task, read_picture, read_suite,
+    read_tagged, read_task, read_texts, read_unpacked, suite_files, task_files, task_from_npz,
 };
 pub use resample::Filter;
 pub use set::{ImageSet, ImageShape};

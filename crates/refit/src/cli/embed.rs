@@ -16,7 +16,7 @@ use crate::{
 use refit_core::{DType, Progress as _, Sink, TensorMeta};
 use refit_io::{
     ckpt::{CheckpointWriter, WriteOptions, encode_f32},
-    data::is_picture,
+    data::is_named_as_picture,
 };
 use serde::Serialize;
 use std::{
@@ -29,8 +29,8 @@ use std::{
 #[command(after_help = "\
 MODEL is a folder as Hugging Face publishes it: config.json, weights, tokenizer.json, and for sentence encoders \
 modules.json and what it names. Without those a vector is the mean of a text's tokens. Of a picture it is the class \
-token (ViT, DINOv2) or the mean of the last map (ResNet), by preprocessing of preprocessor_config.json; a CLIP reads texts and sees pictures, in one \
-space. Vectors go to stdout as they are done, one JSON list per line or with --json one document, or as the tensor \
+token (ViT, DINOv2) or the mean of the last map (ResNet), by preprocessing of preprocessor_config.json; a CLIP reads \
+texts and sees pictures, in one space. Vectors go to stdout as they are done, one JSON list per line or with --json one document, or as the tensor \
 `embeddings` into --out; those of a folder of pictures come by path.
 
 Examples:
@@ -68,7 +68,7 @@ pub(super) fn run(args: &EmbedArgs, ui: &Ui) -> Result<(), CliError> {
     }
     let keys = object(&args.model.join("config.json"))?;
     let shown = Shown::to(family(&keys));
-    let are_pictures = args.input.is_dir() || is_picture(&args.input);
+    let are_pictures = args.input.is_dir() || is_named_as_picture(&args.input);
     match shown {
         Some(Shown::Pictures) => see(args, ui),
         Some(Shown::Both) if are_pictures => see_by_clip(args, ui),
@@ -85,7 +85,7 @@ fn read(args: &EmbedArgs, ui: &Ui) -> Result<(), CliError> {
     }
     let texts = read_lines(&args.input)?;
     let (longest, width) = (folder.longest, folder.config.size().hidden);
-    let plan = Summary::of_texts(args, folder.num_values(), texts.len(), (width, longest));
+    let plan = Plan::of_texts(args, folder.num_values(), texts.len(), (width, longest));
     plan.carry_out(args, ui, &texts, || {
         let embedder = Embedder::load(folder, &args.run.device.open())?;
         Ok(move |block: &[String]| embedder.embed(block, &Block(ui)).map_err(Failed::Text))
@@ -100,7 +100,7 @@ fn read_by_clip(args: &EmbedArgs, ui: &Ui) -> Result<(), CliError> {
     }
     let texts = read_lines(&args.input)?;
     let sizes = (folder.width(), folder.longest());
-    let plan = Summary::of_texts(args, folder.num_values(), texts.len(), sizes);
+    let plan = Plan::of_texts(args, folder.num_values(), texts.len(), sizes);
     plan.carry_out(args, ui, &texts, || {
         let embedder = ClipEmbedder::load(folder, &args.run.device.open())?;
         Ok(move |block: &[String]| embedder.texts(block, &Block(ui)).map_err(Failed::Text))
@@ -113,7 +113,7 @@ fn see_by_clip(args: &EmbedArgs, ui: &Ui) -> Result<(), CliError> {
     let folder = ClipFolder::open(&args.model)?;
     let pictures = pictures(&args.input, ui)?;
     let (values, width) = (folder.num_values(), folder.width());
-    let plan = Summary::of_pictures(args, values, pictures.len(), width);
+    let plan = Plan::of_pictures(args, values, pictures.len(), width);
     plan.carry_out(args, ui, &pictures, || {
         let embedder = ClipEmbedder::load(folder, &args.run.device.open())?;
         Ok(move |block: &[PathBuf]| {
@@ -133,7 +133,7 @@ fn see(args: &EmbedArgs, ui: &Ui) -> Result<(), CliError> {
         ui.say(words);
     }
     let pictures = pictures(&args.input, ui)?;
-    let plan = Summary::of_pictures(args, folder.num_values(), pictures.len(), width);
+    let plan = Plan::of_pictures(args, folder.num_values(), pictures.len(), width);
     plan.carry_out(args, ui, &pictures, || {
         let embedder = PictureEmbedder::load(&folder, &args.run.device.open())?;
         Ok(move |block: &[PathBuf]| embedder.embed(block, &Block(ui)).map_err(Failed::Picture))
@@ -167,7 +167,7 @@ impl Failed {
     }
 }
 
-impl Summary {
+impl Plan {
     /// Shows the plan, or turns `inputs` into vectors by what `load` reads.
     fn carry_out<T, F>(
         self,
@@ -287,9 +287,9 @@ impl From<TextModelError> for CliError {
     }
 }
 
-/// What a dry run prints.
+/// What is to be done; a dry run prints it.
 #[derive(Serialize)]
-struct Summary {
+struct Plan {
     model: PathBuf,
     parameters: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -302,7 +302,7 @@ struct Summary {
     longest: Option<usize>,
 }
 
-impl Summary {
+impl Plan {
     fn of_texts(
         args: &EmbedArgs,
         parameters: u64,
@@ -331,7 +331,7 @@ impl Summary {
     }
 }
 
-impl Show for Summary {
+impl Show for Plan {
     fn text(&self, _: &Ui) -> String {
         let number = |n: usize| count(n as u64);
         let mut text = format!(

@@ -234,6 +234,16 @@ fn info_says_what_a_model_is_and_whether_its_tensors_fit() {
     );
     let said = with("model_type", json!("mamba"));
     assert!(said.contains("mamba is none that refit runs"), "{said}");
+    // Weights in a format that only `refit merge` reads, and a file that is none.
+    std::fs::create_dir(sandbox.path().join("models/bin")).unwrap();
+    sandbox.file("models/bin/config.json", config().to_string());
+    for (file, turns) in [("training_args.bin", false), ("pytorch_model.bin", true)] {
+        sandbox.file(&format!("models/bin/{file}"), "no archive");
+        let said = sandbox.refit("embed models/bin --input lines.txt").err;
+        let hint = "`merge_method: passthrough` turns `pytorch_model.bin` into safetensors";
+        assert_eq!(said.contains(hint), turns, "{file}\n{said}");
+        assert!(said.contains("holds no `model.safetensors`"), "{said}");
+    }
     sandbox.file(&path, "{\"model_type\": ");
     let said = ask();
     assert!(said.contains("config.json` is no JSON object"), "{said}");

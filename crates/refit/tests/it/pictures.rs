@@ -335,6 +335,14 @@ fn a_clip_turns_pictures_and_texts_into_vectors_of_one_space() {
         "{}",
         said.err
     );
+    // A picture of a kind that is not read is none of texts.
+    sandbox.file("moving.gif", "GIF89a");
+    let said = sandbox.refit(&format!("embed {folder} --input moving.gif"));
+    assert!(
+        said.code == Some(3) && said.err.contains("cannot decode the image `moving.gif`"),
+        "{}",
+        said.err
+    );
     let long = "learn,from,models,learn,from,models";
     let said = sandbox.refit(&format!(
         "classify {folder} --input pictures --label {long} --label from"

@@ -23,7 +23,7 @@ use std::{
 };
 
 /// Extensions that count as pictures; other files are ignored.
-const EXTENSIONS: [&str; 9] = [
+pub(super) const EXTENSIONS: [&str; 9] = [
     "png", "jpg", "jpeg", "webp", "bmp", "pgm", "ppm", "pbm", "pnm",
 ];
 /// Most a decoder may allocate for one picture.
@@ -282,8 +282,7 @@ fn decode_file(path: &Path, options: &FolderOptions) -> Result<(ImageShape, Vec<
 }
 
 /// Decodes one picture to 1 or 3 planes, turned as its camera was held; its format is guessed from its first bytes unless
-/// given. Sides and memory are
-/// limited before anything is allocated.
+/// given. Sides and memory are limited before anything is allocated.
 pub(super) fn decode(
     input: impl BufRead + Seek,
     format: Option<ImageFormat>,
@@ -343,11 +342,7 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// Whether a file is named as pictures are that can be read.
-///
-/// ```
-/// assert!(!refit_io::data::is_picture("texts.txt".as_ref()));
-/// ```
-pub fn is_picture(path: &Path) -> bool {
+pub(super) fn is_picture(path: &Path) -> bool {
     path.is_file() && has_ending(path, &EXTENSIONS)
 }
 

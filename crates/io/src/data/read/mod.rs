@@ -15,11 +15,11 @@ mod texts;
 
 pub use cifar::{read_cifar_batch, read_cifar_folder, read_cifar_jpeg};
 pub use columns::{Header, TextColumn, TextRows, parse_columns, read_columns, read_unpacked};
-pub use folder::{Colour, FolderOptions, is_picture, read_image_folder};
+pub use folder::{Colour, FolderOptions, read_image_folder};
 pub use idx::{IdxArray, read_idx, read_idx_folder, read_idx_set};
 pub use libsvm::{LibsvmOptions, LineProblem, parse_libsvm, read_libsvm};
 pub use npz_task::{read_npz_task, task_from_npz};
-pub use picture::{PictureFit, Pictures, Resize, find_pictures, read_picture};
+pub use picture::{PictureFit, Pictures, Resize, find_pictures, is_named_as_picture, read_picture};
 pub use suite::{REAL_SUITE, read_suite, suite_files};
 pub use tagged::{TaggedSentence, parse_tagged, read_tagged};
 pub use text_problem::TextProblem;

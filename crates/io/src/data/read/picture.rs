@@ -1,6 +1,6 @@
 //! One picture, as models that look at any picture want it.
 
-use super::folder::{decode, entries, has_ending, is_picture};
+use super::folder::{EXTENSIONS, decode, entries, has_ending, is_picture};
 use crate::{
     data::{
         DataError, ImageShape,
@@ -171,6 +171,17 @@ impl Pictures {
         }
         Ok(())
     }
+}
+
+/// Whether a file is named as pictures are, of kinds that are read and of others.
+///
+/// ```
+/// use refit_io::data::is_named_as_picture;
+/// assert!(is_named_as_picture("a.JPG".as_ref()) && is_named_as_picture("a.gif".as_ref()));
+/// assert!(!is_named_as_picture("texts.txt".as_ref()));
+/// ```
+pub fn is_named_as_picture(path: &Path) -> bool {
+    has_ending(path, &EXTENSIONS) || has_ending(path, &UNREAD)
 }
 
 /// The pictures at `path`: itself, or those in a folder and the folders in it, by name.

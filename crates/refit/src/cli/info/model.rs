@@ -208,7 +208,7 @@ impl ModelInfo {
         self.labels = class_names(keys, config.classes())
             .map_err(wrong)?
             .unwrap_or_default();
-        let checkpoint = Checkpoint::open(folder).map_err(|error| error.to_string())?;
+        let checkpoint = Checkpoint::open(folder).map_err(|error| told(&error))?;
         let fits = Weights::check(&checkpoint, |scope| config.bind(scope));
         self.fits = Some(fits.is_ok());
         fits.map_err(|error| error.to_string())?;
